@@ -1,0 +1,159 @@
+# Every target sets up what it needs: a fresh machine has to offer Python 3.11 or newer and GNU make.
+# Arguments for the program behind a target go into ARGS: make demo ARGS="--port 9000".
+
+ifeq ($(filter oneshell,$(.FEATURES)),)
+$(error This Makefile needs GNU make 3.82 or newer; on macOS: brew install make, then gmake)
+endif
+
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first interpreter that is new enough; PYTHON=/some/python chooses another.
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done)
+
+ARGS ?=
+VENV := .venv
+PY := $(VENV)/bin/python
+RUNTIME := $(VENV)/runtime.stamp
+DEV := $(VENV)/dev.stamp
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test check fix bench simulate coverage wheel-test wheel-check system clean
+
+help: ## List the targets
+	@bold=; plain=
+	if [ -t 1 ]; then bold=$$(printf '\033[1;36m'); plain=$$(printf '\033[0m'); fi
+	awk -v bold="$$bold" -v plain="$$plain" -F ':.*## ' \
+		'/^[a-z-]+:.*## / { printf "%s%-12s%s %s\n", bold, $$1, plain, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# What the library itself needs, and nothing more.
+$(RUNTIME): pyproject.toml
+	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+		found=$$("$(or $(PYTHON),python3)" --version 2>/dev/null || echo "none as $(or $(PYTHON),python3)")
+		echo "Entity Sync needs Python 3.11 or newer; found $$found." >&2
+		echo "Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2
+		exit 1
+	fi
+	if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then
+		echo "$(PYTHON) cannot make virtual environments: a part of it is packaged separately here." >&2
+		echo "On Debian and Ubuntu: apt-get install python3-venv" >&2
+		exit 1
+	fi
+	[ -x $(PY) ] || { echo "Making $(VENV) with $$("$(PYTHON)" --version)"; "$(PYTHON)" -m venv $(VENV); }
+	$(PIP) install --editable .
+	touch $@
+
+# What development and the tests need, by exact version, on top.
+$(DEV): $(RUNTIME) requirements/dev.txt
+	@echo "Installing requirements/dev.txt"
+	$(PIP) install --requirement requirements/dev.txt --editable .
+	touch $@
+
+demo: $(RUNTIME) ## Run the demonstration
+	@$(VENV)/bin/entity-sync demo $(ARGS)
+
+# `coverage run` and not a pytest plugin: our own pytest plugin imports the library before any other could
+# start counting. With ARGS only the named tests run, and nothing is counted.
+test: $(DEV) ## Run all tests, or those that ARGS chooses
+	@$(if $(strip $(ARGS)),exec $(PY) -m pytest $(ARGS))
+	$(MAKE) wheel-check
+	$(PY) -m coverage run -m pytest
+	$(PY) -m coverage report --include='*/entity_sync/core/*' --fail-under=100 >$(VENV)/core-coverage.txt || {
+		cat $(VENV)/core-coverage.txt
+		echo "The branches of src/entity_sync/core must be covered in full." >&2
+		exit 1
+	}
+
+coverage: $(DEV) ## Show which lines and branches the last test run missed
+	@[ -f .coverage ] || $(PY) -m coverage run -m pytest
+	$(PY) -m coverage report
+
+check: $(DEV) ## Check format, lint and types
+	@$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pyright --pythonpath $(PY)
+
+fix: $(DEV) ## Format the code and repair what the linter can
+	@$(VENV)/bin/ruff check --fix --exit-zero --quiet .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check .
+
+bench: $(DEV) ## Run the benchmarks
+	@$(PY) -m benchmarks $(ARGS)
+
+simulate: $(DEV) ## Simulate nodes, clients and faults under a virtual clock
+	@$(PY) -m tests.simulation $(ARGS)
+
+# Build the wheel and copy the tree without src to $$tmp: whatever is imported there comes from the wheel.
+define build_wheel
+tmp=$$(mktemp -d)
+trap 'rm -rf "$$tmp"' EXIT
+$(PY) -m build --wheel --no-isolation --outdir "$$tmp" . >"$$tmp/build.log" 2>&1 || { cat "$$tmp/build.log"; exit 1; }
+mkdir "$$tmp/tree"
+tar -cf "$$tmp/tree.tar" --exclude=./src --exclude=./.git --exclude=./$(VENV) --exclude=node_modules .
+tar -xf "$$tmp/tree.tar" -C "$$tmp/tree"
+installed=$$tmp/venv/lib/$$($(PY) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')/site-packages
+endef
+
+# Prove that the wheel holds every file of the package and is what gets imported, then run tests against it.
+define test_wheel
+diff -r -x __pycache__ src/entity_sync "$$installed/entity_sync"
+cd "$$tmp/tree"
+unset PYTHONPATH
+PATH=$$tmp/venv/bin:$$PATH
+found=$$(python -c 'import entity_sync; print(entity_sync.__path__[0])')
+if ! [ "$$found" -ef "$$installed/entity_sync" ]; then
+	echo "entity_sync was imported from $$found, not from the wheel" >&2
+	exit 1
+fi
+echo "Testing the wheel, installed in $$installed"
+endef
+
+# The quick form: it borrows the dependencies of $(VENV), whose editable install a .pth file does not follow.
+wheel-check: $(DEV)
+	@$(build_wheel)
+	$(PY) -m venv --without-pip "$$tmp/venv"
+	$(PIP) --python "$$tmp/venv/bin/python" install --no-index --no-deps "$$tmp"/*.whl
+	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$$installed/dependencies.pth"
+	$(test_wheel)
+	python -m pytest -q -r fE -p no:cacheprovider -m "not slow and not source and not needs"
+
+wheel-test: $(DEV) ## Run the tests against the built wheel in an environment of its own
+	@$(build_wheel)
+	$(PY) -m venv "$$tmp/venv"
+	"$$tmp/venv/bin/python" -m pip --disable-pip-version-check --quiet install \
+		--requirement requirements/dev.txt "$$tmp"/*.whl
+	$(test_wheel)
+	python -m pytest -p no:cacheprovider -m "not source" $(ARGS)
+
+system: ## Install the system's programs that some tests run: Chromium and sqlite3
+	@if { command -v chromium || command -v google-chrome; } >/dev/null && command -v sqlite3 >/dev/null; then
+		echo "Chromium and sqlite3 are installed."
+		exit 0
+	fi
+	root=; if [ "$$(id -u)" != 0 ]; then root=sudo; fi
+	manager=
+	for each in apt-get dnf pacman brew; do
+		if command -v $$each >/dev/null; then manager=$$each; break; fi
+	done
+	case "$$manager" in
+		apt-get) $$root apt-get update -q
+		         $$root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+		             chromium chromium-sandbox fonts-liberation sqlite3 ;;
+		dnf)     $$root dnf install -qy chromium sqlite ;;
+		pacman)  $$root pacman -Sy --needed --noconfirm chromium sqlite ;;
+		brew)    brew install --cask google-chrome
+		         brew install sqlite ;;
+		*)       echo "None of apt-get, dnf, pacman and brew is here: install Chromium and sqlite3 by hand." >&2
+		         exit 1 ;;
+	esac
+
+clean: ## Remove everything that the other targets made
+	@rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
