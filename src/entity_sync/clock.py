@@ -1,0 +1,49 @@
+"""Time as an argument: whoever needs it is given a Clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock", "Timer"]
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Forget the call; harmless when it already happened."""
+        ...
+
+
+class Clock(Protocol):
+    """Monotonic time in seconds, and the two ways of waiting for it."""
+
+    def now(self) -> float:
+        """Seconds since an arbitrary start; never falls."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``; 0 lets everything that is ready run first."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call ``callback`` in the running loop after ``seconds``."""
+        ...
+
+
+class SystemClock:
+    """The running event loop's own time, so a loop with virtual time brings its clock along."""
+
+    def now(self) -> float:
+        """Seconds of the running loop's clock."""
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep in the running loop."""
+        await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Schedule in the running loop."""
+        return asyncio.get_running_loop().call_later(seconds, callback)

@@ -1,0 +1,1 @@
+"""The pure core: what a node decides, without asyncio, sockets, clocks or randomness."""

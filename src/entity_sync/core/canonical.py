@@ -1,0 +1,72 @@
+"""Canonical JSON and the version made of it: equal values, equal bytes, on every node."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from hashlib import blake2b
+from math import isfinite
+
+import msgspec
+
+from entity_sync.errors import LoadFailed
+
+__all__ = ["GONE_VERSION", "canonical", "check", "version_of"]
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_MAX_INTEGER = 2**53 - 1  # the largest a JavaScript client reads back unchanged
+_MAX_DEPTH = 64
+
+
+def canonical(value: object) -> bytes:
+    """Encode built-in values (dict, list, str, int, float, bool, None) as canonical JSON.
+
+    Raises:
+        LoadFailed: NaN, an infinity, an integer beyond ±(2^53−1) or nesting deeper than 64,
+            naming the field.
+    """
+    check(value)
+    return _encoder.encode(value)
+
+
+def check(value: object, path: str = "", depth: int = 0) -> None:
+    """Refuse what JSON or JavaScript would change in silence, naming the field.
+
+    Raises:
+        LoadFailed: as for `canonical`.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return
+    if depth > _MAX_DEPTH:
+        raise LoadFailed(f"{_field(path)} is nested deeper than {_MAX_DEPTH}")
+    if isinstance(value, dict):
+        for name, member in value.items():
+            check(member, f"{path}.{name}", depth + 1)
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            check(member, f"{path}[{index}]", depth + 1)
+    elif isinstance(value, float):
+        if not isfinite(value):
+            raise LoadFailed(f"{_field(path)} is {value}, which JSON cannot hold")
+    elif isinstance(value, int) and not -_MAX_INTEGER <= value <= _MAX_INTEGER:
+        raise LoadFailed(
+            f"{_field(path)} is an integer beyond ±(2^53−1), which JavaScript rounds; send a string"
+        )
+
+
+def version_of(rows: Iterable[bytes]) -> str:
+    """The 128-bit content hash of canonical rows, in order, as 22 characters of base64url."""
+    digest = blake2b(digest_size=16)
+    for row in rows:
+        digest.update(len(row).to_bytes(8, "big"))
+        digest.update(row)
+    return urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
+
+
+def _field(path: str) -> str:
+    return f"field {path.lstrip('.')!r}" if path else "the value"
+
+
+GONE_VERSION = version_of([b"gone"])
+"""The version of a view whose key does not exist; no row is the text ``gone``, as that is no JSON."""

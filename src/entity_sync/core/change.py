@@ -1,0 +1,44 @@
+"""A Change as it travels through a broker: compact JSON, ``entity`` and ``id`` first."""
+
+from __future__ import annotations
+
+import msgspec
+
+from entity_sync.model import Change, EntityKey, Origin
+
+__all__ = ["MAX_BYTES", "decode", "encode"]
+
+MAX_BYTES = 4_096
+
+
+class _Body(msgspec.Struct, omit_defaults=True):
+    """A Go node reads the first two members and ignores the rest."""
+
+    entity: str
+    id: str
+    publisher: str | None = None
+    epoch: str | None = None
+    seq: int | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(change: Change) -> bytes:
+    """The bytes of one broker message."""
+    publisher, epoch, seq = change.origin or (None, None, None)
+    return _encode(_Body(change.key.entity, change.key.id, publisher, epoch, seq))
+
+
+def decode(payload: bytes) -> Change | None:
+    """The Change in a broker message, or None where it is not one: counted, dropped, never raised."""
+    if len(payload) > MAX_BYTES:
+        return None
+    try:
+        body = _decoder.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    if body.publisher is None or body.epoch is None or body.seq is None:
+        return Change(EntityKey(body.entity, body.id))
+    return Change(EntityKey(body.entity, body.id), Origin(body.publisher, body.epoch, body.seq))

@@ -1,0 +1,110 @@
+"""What happens to a session from outside, and what it wants done: the seam between pure and not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from entity_sync.core.messages import Downward, Ref, Upward
+from entity_sync.model import EntityKey
+
+__all__ = [
+    "Admit", "Admitted", "Answer", "Authenticate", "Close", "Deliver", "Effect", "Event", "Forget", "Overdue",
+    "Refused", "Repeat", "Watch",
+]  # fmt: skip
+
+
+# Outcomes, fed back by whoever owns the connection
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The application knows this principal."""
+
+    principal: object
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The application refused the secret, or (retryable) could not tell."""
+
+    code: str = "denied"
+    text: str = "the secret was refused"
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The time for saying who the client is, is over."""
+
+
+# Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Send this message (v2 only)."""
+
+    message: Downward
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Ask the application who this is, then feed `Admitted` or `Refused`; withhold states meanwhile."""
+
+    secret: str | None
+
+    def __repr__(self) -> str:
+        return "Authenticate(secret=***)"
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The principal is known: states may flow, and each of these keys is watched as this principal."""
+
+    principal: object
+    keys: tuple[EntityKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Watch a key; ``again`` when it is watched already and the client wants its state once more."""
+
+    key: EntityKey
+    version: str | None
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Watch these keys no longer."""
+
+    keys: tuple[EntityKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Send a view's newest state without a load, or an error ``unknown_view``."""
+
+    view: int
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hand a message to the application, and its answer back."""
+
+    data: bytes
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection."""
+
+    code: int
+    reason: str
+
+
+Effect: TypeAlias = Answer | Authenticate | Admit | Watch | Forget | Repeat | Deliver | Close
+Event: TypeAlias = Upward | Admitted | Refused | Overdue

@@ -1,0 +1,91 @@
+"""What one connection still has to be told: answers in order, and marks instead of states.
+
+A slow connection keeps marks, never frames of states, so its memory does not grow with what
+changes, and what it gets in the end is the newest (conflation).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from entity_sync.core.frame import Frame
+from entity_sync.model import Wire
+
+__all__ = ["Mark", "Outbox", "Overflow"]
+
+
+class Overflow(Exception):
+    """More answers wait for a client than it may leave unread."""
+
+
+class Mark(Protocol):
+    """Something with news for a connection, worked out only when the connection can take it."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where it is marked."""
+        ...
+
+    def take(self) -> list[Frame]:
+        """The frames that bring the client to the newest state; empty when it is there."""
+        ...
+
+
+class Outbox:
+    """Answers and marks of one connection.
+
+    Attributes:
+        wire: the connection's wire.
+        blocked: the connection cannot take bytes now.
+        suspended: states are withheld (who the session is, is being decided); answers are not.
+        queued: somebody is about to flush it.
+    """
+
+    __slots__ = ("_answers", "_limit", "_marks", "_waiting", "blocked", "queued", "suspended", "wire")
+
+    def __init__(self, wire: Wire, limit: int) -> None:
+        self.wire: Wire = wire
+        self.blocked = False
+        self.suspended = False
+        self.queued = False
+        self._limit = limit
+        self._answers: list[Frame] = []
+        self._waiting = 0
+        self._marks: dict[Mark, None] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether a flush would bring nothing now."""
+        return self.blocked or not (self._answers or (self._marks and not self.suspended))
+
+    def put(self, answer: Frame) -> None:
+        """Add an answer behind those that wait.
+
+        Raises:
+            Overflow: more than ``limit`` bytes would wait.
+        """
+        self._waiting += len(answer)
+        if self._waiting > self._limit:
+            raise Overflow
+        self._answers.append(answer)
+
+    def mark(self, mark: Mark) -> None:
+        """Remember that there is news; a second mark of the same changes nothing."""
+        self._marks[mark] = None
+
+    def forget(self, mark: Mark) -> None:
+        """There is no news any more."""
+        self._marks.pop(mark, None)
+
+    def take(self, budget: int) -> list[Frame]:
+        """The answers, then the newest states up to about ``budget`` bytes; marks left over stay."""
+        frames, self._answers = self._answers, []
+        size, self._waiting = self._waiting, 0
+        marks = self._marks
+        while marks and size < budget and not self.suspended:
+            mark = next(iter(marks))
+            del marks[mark]
+            news = mark.take()
+            frames += news
+            size += sum(map(len, news))
+        return frames

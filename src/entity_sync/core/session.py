@@ -1,0 +1,242 @@
+"""What one client's messages mean: a transition table from state and message to effects.
+
+The session is pure. Whoever owns the connection feeds it messages and outcomes, and carries out
+the effects it returns, in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, TypeAlias
+
+from msgspec import UNSET
+
+from entity_sync.core.effects import (
+    Admit,
+    Admitted,
+    Answer,
+    Authenticate,
+    Close,
+    Deliver,
+    Effect,
+    Event,
+    Forget,
+    Overdue,
+    Refused,
+    Repeat,
+    Watch,
+)  # fmt: skip
+from entity_sync.core.messages import (
+    Ack,
+    Denied,
+    Error,
+    Failure,
+    Invalid,
+    Pass,
+    Ping,
+    Pong,
+    Ref,
+    Resync,
+    Secret,
+    Subscribe,
+    Unsubscribe,
+    Upward,
+    Wanted,
+)  # fmt: skip
+from entity_sync.errors import BadId, UnknownEntity
+from entity_sync.model import EntityKey, Wire
+
+__all__ = ["Session", "SessionState"]
+
+
+class SessionState(Enum):
+    """Where a session stands with who it is."""
+
+    NEW = "new"
+    AUTHENTICATING = "authenticating"
+    ADMITTED = "admitted"
+    REFUSED = "refused"
+
+
+Resolve: TypeAlias = Callable[[str, str, Wire], EntityKey]
+
+_HOLDS = (Subscribe, Unsubscribe, Secret, Resync, Pass, Ping, Invalid)
+
+
+class Session:
+    """The protocol state of one connection.
+
+    Attributes:
+        state: where it stands.
+        keys: what the client subscribed to, in order; kept when a secret is refused.
+        held: messages that wait until it is decided who the client is.
+    """
+
+    __slots__ = ("_limit", "_resolve", "_secret_ref", "_wire", "held", "keys", "state")
+
+    def __init__(self, wire: Wire, resolve: Resolve, max_subscriptions: int) -> None:
+        """
+        Args:
+            wire: on classic nothing is answered.
+            resolve: makes a key of an entity name and an id as sent; raises UnknownEntity, BadId.
+            max_subscriptions: subscriptions the client may hold.
+        """
+        self.state = SessionState.NEW
+        self.keys: dict[EntityKey, None] = {}
+        self.held: deque[Upward] = deque()
+        self._wire: Wire = wire
+        self._resolve = resolve
+        self._limit = max_subscriptions
+        self._secret_ref: Ref | None = None
+
+    def receive(self, event: Event) -> list[Effect]:
+        """Take one message or outcome; returns what is to be done, in order."""
+        effects = _TABLE[self.state, type(event)](self, event)
+        while self.held and self.state is not SessionState.AUTHENTICATING:
+            message = self.held.popleft()
+            effects += _TABLE[self.state, type(message)](self, message)
+        if self._wire == "classic":
+            return [effect for effect in effects if not isinstance(effect, Answer)]
+        return effects
+
+    # Who the client is
+
+    def _identify(self, message: Secret) -> list[Effect]:
+        self._secret_ref = message.ref
+        self.state = SessionState.AUTHENTICATING
+        return [Authenticate(message.value)]
+
+    def _identify_first(self, message: Upward) -> list[Effect]:
+        self.held.append(message)
+        self.state = SessionState.AUTHENTICATING
+        return [Authenticate(None)]
+
+    def _hold(self, message: Upward) -> list[Effect]:
+        self.held.append(message)
+        return []
+
+    def _admit(self, outcome: Admitted) -> list[Effect]:
+        self.state = SessionState.ADMITTED
+        ref, self._secret_ref = self._secret_ref, None
+        ack: list[Effect] = [] if ref is None else [Answer(Ack(ref=ref))]
+        return [*ack, Admit(outcome.principal, tuple(self.keys))]
+
+    def _refuse(self, outcome: Refused) -> list[Effect]:
+        self.state = SessionState.REFUSED
+        ref, self._secret_ref = self._secret_ref, None
+        code, text, retryable = outcome.code, outcome.text, outcome.retryable
+        return [
+            Answer(Error(code=code, text=text, retryable=retryable, ref=UNSET if ref is None else ref)),
+            Forget(tuple(self.keys)),
+            *(_denied(key) for key in self.keys),
+        ]
+
+    def _close_overdue(self, _outcome: Overdue) -> list[Effect]:
+        return [Close(1008, "no secret and no subscribe in time")]
+
+    # What it wants
+
+    def _subscribe(self, message: Subscribe) -> list[Effect]:
+        failed = list(message.refused)
+        effects: list[Effect] = []
+        for wanted in message.wanted:
+            found = self._look_up(wanted)
+            if isinstance(found, Failure):
+                failed.append(found)
+            elif self.state is SessionState.REFUSED:
+                self.keys[found] = None
+                effects.append(_denied(found))
+            else:
+                effects.append(Watch(found, wanted.version, again=found in self.keys))
+                self.keys[found] = None
+        return [Answer(Ack(ref=message.ref, failed=tuple(failed))), *effects]
+
+    def _look_up(self, wanted: Wanted) -> EntityKey | Failure:
+        try:
+            key = self._resolve(wanted.entity, wanted.id, self._wire)
+        except UnknownEntity:
+            return Failure("unknown_entity", "no such entity", False, wanted.entity, wanted.id)
+        except BadId as error:
+            return Failure("bad_id", str(error), False, wanted.entity, wanted.id)
+        if key not in self.keys and len(self.keys) >= self._limit:
+            text = f"more than {self._limit} subscriptions"
+            return Failure("limit", text, True, wanted.entity, wanted.id)
+        return key
+
+    def _unsubscribe(self, message: Unsubscribe) -> list[Effect]:
+        failed = list(message.refused)
+        keys: list[EntityKey] = []
+        for wanted in message.wanted:
+            try:
+                key = self._resolve(wanted.entity, wanted.id, self._wire)
+            except (UnknownEntity, BadId):
+                continue  # what cannot be subscribed is not subscribed: no failure
+            if key in self.keys:
+                del self.keys[key]
+                keys.append(key)
+        return [Forget(tuple(keys)), Answer(Ack(ref=message.ref, failed=tuple(failed)))]
+
+    def _repeat(self, message: Resync) -> list[Effect]:
+        return [Repeat(message.view, message.ref)]
+
+    def _deliver(self, message: Pass) -> list[Effect]:
+        return [Deliver(message.data, message.ref)]
+
+    def _deny(self, message: Pass | Resync) -> list[Effect]:
+        return [Answer(Error(code="denied", text="the secret was refused", retryable=False, ref=message.ref))]
+
+    def _pong(self, message: Ping) -> list[Effect]:
+        return [Answer(Pong(ref=message.ref))]
+
+    def _invalid(self, message: Invalid) -> list[Effect]:
+        return [Answer(Error(code=message.code, text=message.text, retryable=False, ref=message.ref))]
+
+    def _ignore(self, _event: Event) -> list[Effect]:
+        return []
+
+
+def _denied(key: EntityKey) -> Effect:
+    return Answer(Denied(entity=key.entity, id=key.id, code="denied"))
+
+
+_NEW, _BUSY, _IN, _OUT = (
+    SessionState.NEW,
+    SessionState.AUTHENTICATING,
+    SessionState.ADMITTED,
+    SessionState.REFUSED,
+)
+_S = Session
+
+_TABLE: dict[tuple[SessionState, type], Callable[[Session, Any], list[Effect]]] = {
+    (_NEW, Secret): _S._identify,
+    (_NEW, Subscribe): _S._identify_first,
+    (_NEW, Unsubscribe): _S._unsubscribe,
+    (_NEW, Resync): _S._repeat,
+    (_NEW, Pass): _S._identify_first,
+    (_NEW, Ping): _S._pong,
+    (_NEW, Invalid): _S._invalid,
+    (_NEW, Overdue): _S._close_overdue,
+    **{(_BUSY, kind): _S._hold for kind in _HOLDS},
+    (_BUSY, Admitted): _S._admit,
+    (_BUSY, Refused): _S._refuse,
+    (_BUSY, Overdue): _S._ignore,
+    (_IN, Secret): _S._identify,
+    (_IN, Subscribe): _S._subscribe,
+    (_IN, Unsubscribe): _S._unsubscribe,
+    (_IN, Resync): _S._repeat,
+    (_IN, Pass): _S._deliver,
+    (_IN, Ping): _S._pong,
+    (_IN, Invalid): _S._invalid,
+    (_IN, Overdue): _S._ignore,
+    (_OUT, Secret): _S._identify,
+    (_OUT, Subscribe): _S._subscribe,
+    (_OUT, Unsubscribe): _S._unsubscribe,
+    (_OUT, Resync): _S._deny,
+    (_OUT, Pass): _S._deny,
+    (_OUT, Ping): _S._pong,
+    (_OUT, Invalid): _S._invalid,
+    (_OUT, Overdue): _S._ignore,
+}
+"""state × message or outcome → what happens; every pair that can occur is listed."""

@@ -1,0 +1,44 @@
+"""Whether everything a node shows may be old, and which sessions have been told so."""
+
+from __future__ import annotations
+
+from entity_sync.core import v2
+from entity_sync.core.frame import Frame
+from entity_sync.core.messages import Fresh
+from entity_sync.core.outbox import Outbox
+
+__all__ = ["Standing", "StandingMark"]
+
+_FRESH = v2.frame(Fresh())
+
+
+class Standing:
+    """How a node stands with its broker.
+
+    Attributes:
+        stale: what v2 sessions are to be told, None while all is well.
+    """
+
+    __slots__ = ("stale",)
+
+    def __init__(self) -> None:
+        self.stale: Frame | None = None
+
+
+class StandingMark:
+    """What one v2 session was told of it: a state, so a slow client misses only what is over."""
+
+    __slots__ = ("_standing", "_told", "outbox")
+
+    def __init__(self, standing: Standing, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self._standing = standing
+        self._told = False
+
+    def take(self) -> list[Frame]:
+        """`Mark.take`."""
+        stale = self._standing.stale
+        if (stale is not None) == self._told:
+            return []
+        self._told = stale is not None
+        return [_FRESH if stale is None else stale]

@@ -1,0 +1,99 @@
+"""(session, view): what one client was told of one view, and what it has to be told next.
+
+A subscription never holds frames of states. It remembers what it sent last, and when its
+connection can take something it compares that with the view: the newest state wins, however
+many were missed.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from entity_sync.core.frame import Frame
+from entity_sync.core.loadstate import Cause
+from entity_sync.core.outbox import Outbox
+from entity_sync.core.view import View
+
+__all__ = ["ClassicSubscription", "Subscription", "V2Subscription"]
+
+
+class V2Subscription:
+    """A v2 session's subscription.
+
+    Attributes:
+        view: what is watched.
+        after: only a state from a load begun after this ticket may be sent.
+        owed: the client asked and gets an answer even if it was told this state before.
+    """
+
+    __slots__ = ("_rev", "_told", "_version", "after", "outbox", "owed", "view")
+
+    def __init__(self, view: View, outbox: Outbox) -> None:
+        self.view = view
+        self.outbox = outbox
+        self.after = -1
+        self.owed = False
+        self._rev = 0
+        self._version: str | None = None
+        self._told = False
+
+    def ask(self, version: str | None) -> None:
+        """The client wants the state, and holds ``version`` of it, or nothing."""
+        self._version = version
+        self.owed = True
+        self._told = False
+
+    def ask_again(self) -> None:
+        """The client may have discarded what was sent to it: tell it where the view stands."""
+        self.owed = True
+        self._told = False
+
+    def take(self) -> list[Frame]:
+        """`Mark.take`."""
+        view, frames = self.view, []
+        if view.loaded is not None and view.ticket > self.after and (self.owed or self._rev != view.rev):
+            version = view.loaded.version
+            frames.append(view.current if self._version == version else view.snapshot)
+            self._rev, self._version, self.owed = view.rev, version, False
+        if view.failure is not None and not self._told:
+            frames.append(view.failure)
+            self._told = True
+        elif view.failure is None and self._told and not self.owed:
+            frames.append(view.fresh)
+            self._told = False
+        return frames
+
+
+class ClassicSubscription:
+    """A classic session's subscription: bare rows, one push for every notify.
+
+    Attributes:
+        view: what is watched.
+    """
+
+    __slots__ = ("_push", "outbox", "view")
+
+    def __init__(self, view: View, outbox: Outbox) -> None:
+        self.view = view
+        self.outbox = outbox
+        self._push = view.push
+
+    @property
+    def due(self) -> bool:
+        """Whether a notify has happened whose push has not been sent."""
+        view = self.view
+        return self._push != view.push or Cause.NOTIFY in view.causes | view.running_causes
+
+    def ask(self) -> None:
+        """Push the view's state even if nothing changes."""
+        self._push = -1
+
+    def take(self) -> list[Frame]:
+        """`Mark.take`."""
+        if self.view.loaded is None or self._push == self.view.push:
+            return []
+        self._push = self.view.push
+        return list(self.view.classic)
+
+
+Subscription: TypeAlias = V2Subscription | ClassicSubscription

@@ -1,0 +1,227 @@
+"""One (key, audience) that somebody on this node watches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+
+from entity_sync.core import v2
+from entity_sync.core.canonical import GONE_VERSION, version_of
+from entity_sync.core.frame import Frame
+from entity_sync.core.loadstate import Cause, LoadAction, LoadEvent, LoadState, step
+from entity_sync.core.messages import Current, Error, Fresh, Snapshot, Stale, WireRow
+from entity_sync.core.outbox import Mark
+from entity_sync.model import Audience, EntityKey
+
+__all__ = ["Loaded", "LoadedRow", "View"]
+
+_NO_CAUSE = Cause(0)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRow:
+    """One row as a load returned it.
+
+    Attributes:
+        data: canonical JSON.
+        verbatim: the JSON exactly as the application wrote it, for the classic wire.
+    """
+
+    data: bytes
+    verbatim: bytes
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load found; ``gone`` means the key does not exist, which no rows alone do not."""
+
+    rows: tuple[LoadedRow, ...]
+    gone: bool = False
+
+    @cached_property
+    def version(self) -> str:
+        """The content hash, equal on every node for equal rows."""
+        return GONE_VERSION if self.gone else version_of(row.data for row in self.rows)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all rows."""
+        return sum(len(row.data) for row in self.rows)
+
+
+class View:
+    """The newest known state of one (key, audience), and its encoded frames.
+
+    Attributes:
+        number: names the view on the wire, random so that it tells nothing.
+        state: where its loading stands.
+        loaded: the newest result, None before the first.
+        ticket: which load of this node gave it; a later load has a larger one.
+        rev: counts the results that differed, for v2.
+        push: counts the results that classic sessions get, equal or not.
+        attempts: failed tries since the last result.
+        failure: what v2 sessions are told while its loads fail, None while they do not.
+        subscriptions: who watches.
+    """
+
+    __slots__ = (
+        "_classic",
+        "_current",
+        "_snapshot",
+        "attempts",
+        "audience",
+        "causes",
+        "failure",
+        "key",
+        "loaded",
+        "number",
+        "push",
+        "rev",
+        "running",
+        "running_causes",
+        "state",
+        "subscriptions",
+        "ticket",
+        "triggered_at",
+    )
+
+    def __init__(self, key: EntityKey, audience: Audience, number: int) -> None:
+        self.key = key
+        self.audience = audience
+        self.number = number
+        self.subscriptions: dict[Mark, None] = {}
+        self.state = LoadState.IDLE
+        self.causes = _NO_CAUSE
+        self.running_causes = _NO_CAUSE
+        self.running = 0
+        self.attempts = 0
+        self.triggered_at = 0.0
+        self.loaded: Loaded | None = None
+        self.ticket = 0
+        self.rev = 0
+        self.push = 0
+        self._snapshot: Frame | None = None
+        self._current: Frame | None = None
+        self._classic: tuple[Frame, ...] | None = None
+        self.failure: Frame | None = None
+
+    # Loading
+
+    def trigger(self, cause: Cause, now: float) -> LoadAction:
+        """Something asks for a load that begins after this moment."""
+        if not self.causes and not self.running_causes:
+            self.triggered_at = now
+        self.causes |= cause
+        return self._step(LoadEvent.TRIGGERED)
+
+    def start(self, ticket: int) -> None:
+        """An attempt begins now: whatever asked for it so far is covered by it."""
+        self._step(LoadEvent.STARTED)
+        self.running = ticket
+        self.running_causes, self.causes = self.causes, _NO_CAUSE
+
+    def postpone(self) -> None:
+        """The attempt gave nothing and another one follows later."""
+        self.attempts += 1
+        self.causes |= self.running_causes
+        self.running_causes = _NO_CAUSE
+        self._step(LoadEvent.POSTPONED)
+
+    def succeed(self, loaded: Loaded) -> tuple[bool, LoadAction]:
+        """Take an attempt's result.
+
+        Returns:
+            whether any session is to be told, and what to do about loading.
+        """
+        first = self.loaded is None
+        differs = first or loaded.version != self.version
+        asked = self.running_causes
+        pushed = Cause.NOTIFY in asked or (differs and not (first and asked == Cause.SUBSCRIBE))
+        if differs or loaded.rows != (self.loaded.rows if self.loaded else ()):
+            self._snapshot = self._current = self._classic = None
+        self.rev += differs
+        self.push += pushed
+        self.ticket = self.running
+        self.loaded = loaded
+        recovered = self.failure is not None
+        self.failure = None
+        # Who asked is waiting for an answer, even one that brings nothing new.
+        news = differs or pushed or recovered or Cause.SUBSCRIBE in asked
+        return news, self._end()
+
+    def give_up(self) -> LoadAction:
+        """The attempt gave nothing, and none follows unless something asks again."""
+        return self._end()
+
+    def _end(self) -> LoadAction:
+        self.attempts = 0
+        self.running_causes = _NO_CAUSE
+        return self._step(LoadEvent.ENDED)
+
+    def _step(self, event: LoadEvent) -> LoadAction:
+        self.state, action = step(self.state, event)
+        return action
+
+    # State and frames
+
+    @property
+    def version(self) -> str | None:
+        """The version of the newest result, None before the first."""
+        return self.loaded.version if self.loaded is not None else None
+
+    def failure_frame(self, code: str, text: str, now: float) -> Frame:
+        """``stale`` for a load that may yet succeed, ``error`` for a view that is too large."""
+        entity, id = self.key
+        if code == "too_large":
+            return v2.frame(Error(code=code, text=text, retryable=False, entity=entity, id=id))
+        number = self.number if self.loaded is not None else msgspec.UNSET
+        age = round((now - self.triggered_at) * 1_000)
+        return v2.frame(Stale(reason="load", age_ms=age, entity=entity, id=id, view=number))
+
+    @property
+    def fresh(self) -> Frame:
+        """The end of a failure."""
+        return v2.frame(Fresh(view=self.number))
+
+    @property
+    def snapshot(self) -> Frame:
+        """The rows whole, encoded once per rev for all v2 sessions."""
+        if self._snapshot is None:
+            loaded = self._known()
+            self._snapshot = v2.frame(
+                Snapshot(
+                    view=self.number,
+                    entity=self.key.entity,
+                    id=self.key.id,
+                    rev=self.rev,
+                    version=loaded.version,
+                    rows=tuple(WireRow(msgspec.Raw(row.data)) for row in loaded.rows),
+                    gone=loaded.gone,
+                )
+            )
+        return self._snapshot
+
+    @property
+    def current(self) -> Frame:
+        """No body: for sessions that hold this version."""
+        if self._current is None:
+            version = self._known().version
+            entity, id = self.key
+            self._current = v2.frame(
+                Current(view=self.number, entity=entity, id=id, rev=self.rev, version=version)
+            )
+        return self._current
+
+    @property
+    def classic(self) -> tuple[Frame, ...]:
+        """One bare frame per row, as the application wrote it; none where the key is gone."""
+        if self._classic is None:
+            self._classic = tuple(Frame(row.verbatim) for row in self._known().rows)
+        return self._classic
+
+    def _known(self) -> Loaded:
+        if self.loaded is None:
+            raise RuntimeError(f"view {self.key} has no state yet")
+        return self.loaded

@@ -1,0 +1,143 @@
+"""Every exception of Entity Sync.
+
+EntitySyncError
+├── ConfigurationError        a mistake in the application's own set-up
+│   ├── UnknownEntity         a name nobody registered
+│   ├── UnknownBroker         a broker URL whose scheme nobody registered
+│   └── MissingExtra          an optional dependency is not installed
+├── BadId                     an id that is not in its entity's canonical form
+├── NotRunning                used before start or after stop
+├── BrokerError
+│   └── BrokerUnavailable     the broker did not accept what was handed to it
+├── LoadFailed                a load gave no usable result
+├── AccessDenied              the principal may not (raised by applications too)
+└── ConnectionLost            the client's link to the server ended
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AccessDenied",
+    "BadId",
+    "BrokerError",
+    "BrokerUnavailable",
+    "ConfigurationError",
+    "ConnectionLost",
+    "EntitySyncError",
+    "LoadFailed",
+    "MissingExtra",
+    "NotRunning",
+    "UnknownBroker",
+    "UnknownEntity",
+]
+
+
+class EntitySyncError(Exception):
+    """Base of every exception this package raises."""
+
+
+class ConfigurationError(EntitySyncError):
+    """The application is set up in a way that cannot work; the text says what to change."""
+
+
+class UnknownEntity(ConfigurationError):
+    """A name that is no registered entity.
+
+    Attributes:
+        entity: the name as given.
+    """
+
+    def __init__(self, entity: str, known: tuple[str, ...] = ()) -> None:
+        self.entity = entity
+        names = ", ".join(known) or "none"
+        super().__init__(f"entity {entity!r} is not registered (registered: {names})")
+
+
+class UnknownBroker(ConfigurationError):
+    """A broker URL whose scheme no adapter answers to.
+
+    Attributes:
+        scheme: the scheme as given.
+    """
+
+    def __init__(self, scheme: str, known: tuple[str, ...]) -> None:
+        self.scheme = scheme
+        super().__init__(
+            f"no broker answers to {scheme!r}:// (known: {', '.join(known)}); "
+            "adapters of other packages register the entry point group 'entity_sync.brokers'"
+        )
+
+
+class MissingExtra(ConfigurationError):
+    """An optional dependency is not installed; the text names the command that installs it.
+
+    Attributes:
+        extra: the extra of the distribution that brings it.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{what} needs an optional dependency: pip install 'entity-sync[{extra}]'")
+
+
+class BadId(EntitySyncError):
+    """An id that is not the one canonical spelling of its entity's id type.
+
+    Attributes:
+        entity: the entity's name.
+    """
+
+    def __init__(self, entity: str, reason: str) -> None:
+        self.entity = entity
+        super().__init__(f"bad id for {entity!r}: {reason}")
+
+
+class NotRunning(EntitySyncError):
+    """Entity Sync was used before it was started, after it was stopped, or in a forked child."""
+
+
+class BrokerError(EntitySyncError):
+    """Something between this node and the broker went wrong."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker did not accept what was handed to it."""
+
+
+class LoadFailed(EntitySyncError):
+    """A load gave no usable result.
+
+    Attributes:
+        code: the error code clients see, ``load`` or ``too_large``.
+        retryable: whether the same load may succeed without a change of the application.
+    """
+
+    def __init__(self, text: str, *, code: str = "load", retryable: bool = False) -> None:
+        self.code = code
+        self.retryable = retryable
+        super().__init__(text)
+
+
+class AccessDenied(EntitySyncError):
+    """The principal may not do this.
+
+    Raised by ``authenticate`` it refuses the secret. Raised by a loader it means the same as
+    returning ``None``, so that a client cannot tell forbidden from absent.
+    """
+
+    def __init__(self, text: str = "access denied") -> None:
+        super().__init__(text)
+
+
+class ConnectionLost(EntitySyncError):
+    """The client's connection ended and will not be opened again.
+
+    Attributes:
+        code: the WebSocket close code, 1006 where the peer sent none.
+        reason: the close reason, often empty.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(f"connection lost: {code} {reason}".rstrip())

@@ -1,0 +1,75 @@
+"""Every number an operator may want to turn, with its default and its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from entity_sync.errors import ConfigurationError
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Limits and timings of a node; safe as they are.
+
+    Attributes:
+        max_message: bytes of one client message; a larger one closes with 1009.
+        max_subscriptions: subscriptions of one connection.
+        max_connections: connections of this process.
+        max_outgoing: bytes of answers that may wait for a slow client (states do not count:
+            they are marks, and the newest state replaces the one that waited).
+        max_view_bytes: bytes of one view's rows as JSON.
+        handshake_timeout: seconds until a handshake must be complete (direct door).
+        authenticate_timeout: seconds a v2 client has for its first secret or subscribe, and
+            seconds the application's ``authenticate`` may take.
+        ping_interval, ping_timeout: seconds between WebSocket pings on v2, and from a ping to
+            its overdue pong (direct door; an ASGI server has its own).
+        classic_ping_interval, classic_pong_deadline: the same on classic: the Go original
+            pings every 54 s and drops a connection 60 s after the last pong.
+        slow_timeout: seconds a connection may stay unwritable before it is closed as slow.
+        beat_interval, stale_after: seconds between beats, and of silence after which a v2
+            client says it is stale.
+        max_loads, max_entity_loads: loads running at once in this process, and of one entity.
+        load_attempts: tries of one load before its subscribers are told ``stale``.
+        retry_delay, max_retry_delay: seconds before the second try, doubling up to the maximum.
+        resync_rate: views loaded again per second after a gap.
+        max_deferred: distinct keys kept while the broker is away.
+        drain_timeout: seconds an orderly stop may take.
+        classic_snapshot: push the current state to a classic client when it subscribes; the
+            Go original does not.
+    """
+
+    max_message: int = 65_536
+    max_subscriptions: int = 1_000
+    max_connections: int = 10_000
+    max_outgoing: int = 1_048_576
+    max_view_bytes: int = 524_288
+    handshake_timeout: float = 10.0
+    authenticate_timeout: float = 10.0
+    ping_interval: float = 25.0
+    ping_timeout: float = 10.0
+    classic_ping_interval: float = 54.0
+    classic_pong_deadline: float = 60.0
+    slow_timeout: float = 60.0
+    beat_interval: float = 5.0
+    stale_after: float = 15.0
+    max_loads: int = 64
+    max_entity_loads: int = 32
+    load_attempts: int = 3
+    retry_delay: float = 0.1
+    max_retry_delay: float = 10.0
+    resync_rate: float = 1_000.0
+    max_deferred: int = 100_000
+    drain_timeout: float = 10.0
+    classic_snapshot: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not isinstance(value, bool) and value <= 0:
+                raise ConfigurationError(f"Settings.{name} must be positive, not {value!r}")
+        if self.stale_after <= self.beat_interval:
+            raise ConfigurationError(
+                "Settings.stale_after must exceed beat_interval, or every client is stale"
+            )
