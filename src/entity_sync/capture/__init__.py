@@ -1,0 +1,1 @@
+"""Noticing changes that nobody notified."""

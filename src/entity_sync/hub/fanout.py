@@ -1,0 +1,88 @@
+"""Getting news out: connections that have any are flushed once per turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from entity_sync.core.frame import Frame
+from entity_sync.core.outbox import Mark, Outbox
+
+__all__ = ["Fanout", "Sink"]
+
+_SLICE = 256  # connections written before other work of the loop gets its turn
+_BUDGET = 65_536  # bytes handed to one connection in one write
+
+
+class Sink(Protocol):
+    """Where an outbox is flushed to: one connection."""
+
+    outbox: Outbox
+
+    def write(self, frames: list[Frame]) -> None:
+        """Send these messages, in order, in one write where the transport can."""
+        ...
+
+
+class Fanout:
+    """Writes what the outboxes hold, merged per connection and sliced so that nobody waits long."""
+
+    def __init__(self) -> None:
+        self._ready: deque[Sink] = deque()
+        self._sinks: dict[Outbox, Sink] = {}
+        self._scheduled = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be written that could be."""
+        return not self._ready
+
+    def __len__(self) -> int:
+        return len(self._sinks)
+
+    def outboxes(self) -> list[Outbox]:
+        """The open connections' outboxes."""
+        return list(self._sinks)
+
+    def open(self, sink: Sink) -> None:
+        """Flush this connection from now on."""
+        self._sinks[sink.outbox] = sink
+
+    def close(self, sink: Sink) -> None:
+        """Never write to this connection again."""
+        self._sinks.pop(sink.outbox, None)
+
+    def mark(self, mark: Mark) -> None:
+        """There is news for a connection."""
+        outbox = mark.outbox
+        outbox.mark(mark)
+        if not outbox.queued:
+            self.wake(outbox)
+
+    def wake(self, outbox: Outbox) -> None:
+        """Flush this outbox soon, if it holds anything and its connection can take it."""
+        sink = self._sinks.get(outbox)
+        if sink is None or outbox.queued or outbox.idle:
+            return
+        outbox.queued = True
+        self._ready.append(sink)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        ready = self._ready
+        for _ in range(min(_SLICE, len(ready))):
+            sink = ready.popleft()
+            outbox = sink.outbox
+            outbox.queued = False
+            if outbox.idle or outbox not in self._sinks:
+                continue
+            frames = outbox.take(_BUDGET)
+            if frames:
+                sink.write(frames)
+            self.wake(outbox)
+        self._scheduled = bool(ready)
+        if ready:
+            asyncio.get_running_loop().call_soon(self._flush)

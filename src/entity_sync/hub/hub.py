@@ -1,0 +1,175 @@
+"""A node's views: who watches what, and what a change, a gap or a new watcher leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from random import Random
+
+from entity_sync.clock import Clock
+from entity_sync.core.frame import Frame
+from entity_sync.core.index import Index
+from entity_sync.core.loadstate import Cause, LoadState
+from entity_sync.core.outbox import Outbox, Overflow
+from entity_sync.core.subscription import ClassicSubscription, Subscription, V2Subscription
+from entity_sync.core.view import View
+from entity_sync.hub.fanout import Fanout
+from entity_sync.hub.loads import Loads
+from entity_sync.hub.resync import Resync
+from entity_sync.loading.catalog import Catalog
+from entity_sync.model import EntityKey
+from entity_sync.settings import Settings
+
+__all__ = ["Hub"]
+
+
+class Hub:
+    """The node's registry of views and subscriptions.
+
+    It never learns which broker there is, nor what a connection looks like: changes and resyncs
+    come in by key and entity, news goes out through the subscriptions' outboxes.
+    """
+
+    def __init__(
+        self, catalog: Catalog, clock: Clock, settings: Settings, random: Random, resynced: Callable[[], None]
+    ) -> None:
+        """
+        Args:
+            resynced: called when every view that a resync named has been loaded again.
+        """
+        self.fanout = Fanout()
+        self.loads = Loads(catalog, clock, settings, random, self._settled)
+        self.views = Index(lambda: random.randrange(1, 2**31))
+        self._catalog = catalog
+        self._settings = settings
+        self._resync = Resync(clock, settings.resync_rate, self._reload, resynced)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every client has been written all there is, as far as it takes it."""
+        return self.loads.idle and self._resync.idle and self.fanout.idle
+
+    async def close(self) -> None:
+        """Stop all loads."""
+        self._resync.close()
+        await self.loads.close()
+
+    # Watching
+
+    def subscribe(
+        self, outbox: Outbox, key: EntityKey, principal: object, version: str | None
+    ) -> Subscription:
+        """Register first, then see whether a load is needed: a change in between is not missed.
+
+        Raises:
+            AccessDenied: there is no audience for this principal.
+        """
+        view = self.views.open(key, self._catalog[key.entity].audience(principal))
+        if outbox.wire == "classic":
+            return self._subscribe_classic(view, outbox)
+        subscription = V2Subscription(view, outbox)
+        view.subscriptions[subscription] = None
+        self.ask(subscription, version)
+        return subscription
+
+    def ask(self, subscription: V2Subscription, version: str | None) -> None:
+        """The client wants the state, holding ``version`` of it or nothing.
+
+        A version unequal to ours may be newer than ours (the client comes from another node),
+        so only a load that begins after this moment can answer it.
+        """
+        view = subscription.view
+        subscription.ask(version)
+        if version is not None and version != view.version:
+            subscription.after = self.loads.ticket
+            self.loads.trigger(view, Cause.SUBSCRIBE)
+        elif view.loaded is None and view.state is LoadState.IDLE:
+            self.loads.trigger(view, Cause.SUBSCRIBE)
+        self.fanout.mark(subscription)
+
+    def rebind(self, subscription: Subscription, principal: object) -> Subscription:
+        """The session is somebody else now: watch the same key as that principal.
+
+        Raises:
+            AccessDenied: there is no audience for this principal; the subscription is gone.
+        """
+        view, outbox = subscription.view, subscription.outbox
+        try:
+            audience = self._catalog[view.key.entity].audience(principal)
+        except BaseException:
+            self.unsubscribe(subscription)
+            raise
+        if audience == view.audience:
+            if isinstance(subscription, V2Subscription):
+                subscription.ask_again()
+                self.fanout.mark(subscription)
+            return subscription
+        due = isinstance(subscription, ClassicSubscription) and subscription.due
+        # The other audience's state may be older than what was shown: as with a version that differs.
+        moved = self.subscribe(outbox, view.key, principal, version="")
+        self.unsubscribe(subscription)
+        if due:
+            self.loads.trigger(moved.view, Cause.NOTIFY)
+        return moved
+
+    def repeat(self, subscription: Subscription) -> None:
+        """Send the newest state whole, without a load."""
+        if isinstance(subscription, V2Subscription):
+            subscription.ask(None)
+            self.fanout.mark(subscription)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Watch no longer; a view that nobody watches is forgotten."""
+        view = subscription.view
+        subscription.outbox.forget(subscription)
+        del view.subscriptions[subscription]
+        if not view.subscriptions:
+            self.views.close(view)
+            self.loads.drop(view)
+            self._resync.drop(view)
+
+    def _subscribe_classic(self, view: View, outbox: Outbox) -> ClassicSubscription:
+        subscription = ClassicSubscription(view, outbox)
+        view.subscriptions[subscription] = None
+        if self._settings.classic_snapshot:
+            subscription.ask()
+            if view.loaded is None:
+                self.loads.trigger(view, Cause.SUBSCRIBE)
+            self.fanout.mark(subscription)
+        return subscription
+
+    # What happens to the views
+
+    def changed(self, key: EntityKey) -> None:
+        """This key changed: load what is watched of it, by loads that begin now or later."""
+        for view in self.views.of(key):
+            self.loads.trigger(view, Cause.NOTIFY)
+
+    def resync(self, entities: Collection[str] | None = None) -> None:
+        """Changes of these entities (of all, if None) may have been lost: load their views again."""
+        self._resync.add(view for view in self.views if entities is None or view.key.entity in entities)
+
+    def tell(self, frame: Frame) -> None:
+        """Send every v2 session that can take it a frame that is worth nothing later."""
+        for outbox in self.fanout.outboxes():
+            if outbox.wire == "v2" and not outbox.blocked:
+                self.answer(outbox, frame)
+
+    def answer(self, outbox: Outbox, frame: Frame) -> bool:
+        """Send one session a frame; False when too many wait for it already."""
+        try:
+            outbox.put(frame)
+        except Overflow:
+            return False
+        self.fanout.wake(outbox)
+        return True
+
+    def _reload(self, view: View) -> int:
+        before = view.running
+        self.loads.trigger(view, Cause.RESYNC)
+        return before
+
+    def _settled(self, view: View, news: bool) -> None:
+        self._resync.settled(view)
+        if news:
+            for subscription in view.subscriptions:
+                self.fanout.mark(subscription)

@@ -1,0 +1,214 @@
+"""One running node: its hub, its link to the others, its beats, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol, TypeAlias
+
+from entity_sync.brokers.base import Broker
+from entity_sync.clock import Clock
+from entity_sync.core import v2
+from entity_sync.core.announce import Announcer
+from entity_sync.core.frame import Frame
+from entity_sync.core.messages import Beat, Limits, Stale, Welcome
+from entity_sync.core.standing import Standing
+from entity_sync.hub.admission import Authenticate
+from entity_sync.hub.hub import Hub
+from entity_sync.hub.link import Link
+from entity_sync.hub.tasks import Tasks
+from entity_sync.loading.catalog import Catalog
+from entity_sync.model import ClientMessage, EntityKey, Receipt
+from entity_sync.settings import Settings
+
+__all__ = ["Application", "Capture", "Member", "Node", "OnMessage"]
+
+OnMessage: TypeAlias = Callable[[ClientMessage], Awaitable[Any]]
+
+
+class Capture(Protocol):
+    """Notices changes that nobody notified."""
+
+    def watch(self, clock: Clock) -> AsyncIterator[Collection[str] | None]:
+        """Yield the entities whose views may have changed (None: all), until closed."""
+        ...
+
+
+class Member(Protocol):
+    """A connection, as far as its node concerns it."""
+
+    def inform(self) -> None:
+        """The node's standing changed."""
+        ...
+
+    def drain(self) -> None:
+        """Say goodbye and close."""
+        ...
+
+    async def closed(self) -> None:
+        """Return once it is closed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """What the application declared, as its node needs it."""
+
+    catalog: Catalog
+    settings: Settings
+    clock: Clock
+    random: Random
+    authenticate: Authenticate | None = None
+    on_message: OnMessage | None = None
+    captures: Sequence[Capture] = ()
+    origins: frozenset[str] = field(default_factory=frozenset)
+
+
+class Node:
+    """A started application.
+
+    Attributes:
+        id: this start of it, random; shown to clients so that they can tell nodes apart.
+        is_draining: it takes no new connections.
+        standing: whether everything shown may be old.
+    """
+
+    def __init__(self, application: Application, broker: Broker) -> None:
+        self.application = application
+        self.id = _draw(application.random)
+        self.is_draining = False
+        self.standing = Standing()
+        self.members: dict[Member, None] = {}
+        self.hub = Hub(
+            application.catalog, application.clock, application.settings, application.random, self._resynced
+        )
+        self.link = Link(
+            broker,
+            application.catalog.names,
+            Announcer(self.id, _draw(application.random)),
+            clock=application.clock,
+            random=application.random,
+            max_deferred=application.settings.max_deferred,
+            changed=self.hub.changed,
+            lost=self._lost,
+            restored=self._restored,
+        )
+        self._tasks = Tasks()
+        self._count = 0
+        self._pid = os.getpid()
+        self._lost()
+
+    # Life
+
+    async def start(self) -> None:
+        """Try the broker once, then keep trying in the background; begin to beat.
+
+        Raises:
+            ConfigurationError: the broker can never work as it is set up.
+        """
+        running = self._tasks.start(self.link.run())
+        attempted = self._tasks.start(self.link.attempted())
+        await asyncio.wait((running, attempted), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await self.close()
+            running.result()
+        self._tasks.start(self._beat())
+        for capture in self.application.captures:
+            self._tasks.start(self._capture(capture))
+
+    async def drain(self) -> None:
+        """Take no new connections, say goodbye to all, and wait for them a bounded time."""
+        self.is_draining = True
+        members = list(self.members)
+        for member in members:
+            member.drain()
+        waiting = [self._tasks.start(member.closed()) for member in members]
+
+        def expire() -> None:
+            for task in waiting:
+                task.cancel()
+
+        timer = self.application.clock.call_later(self.application.settings.drain_timeout, expire)
+        await asyncio.gather(*waiting, return_exceptions=True)
+        timer.cancel()
+
+    async def close(self) -> None:
+        """Stop everything."""
+        await self._tasks.close()
+        await self.hub.close()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process started it, and did not inherit it by a fork."""
+        return self._pid == os.getpid()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new clients are welcome: once the broker confirmed, until the drain."""
+        return self.link.is_confirmed and not self.is_draining
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more connection would be one too many."""
+        return len(self.members) >= self.application.settings.max_connections
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything known so far has reached the clients."""
+        return self.hub.idle and self.link.idle
+
+    @property
+    def welcome(self) -> Frame:
+        """The first frame of a v2 connection."""
+        settings = self.application.settings
+        limits = Limits(settings.max_message, settings.max_subscriptions, settings.max_view_bytes)
+        beat_ms, stale_ms = round(settings.beat_interval * 1_000), round(settings.stale_after * 1_000)
+        return v2.frame(Welcome(node=self.id, beat_ms=beat_ms, stale_ms=stale_ms, limits=limits, features=()))
+
+    # Changes
+
+    async def notify(self, keys: Sequence[EntityKey]) -> Receipt:
+        """Load what is watched here, and tell the other nodes.
+
+        Raises:
+            BrokerUnavailable: the broker is away and too many keys wait for it already.
+        """
+        self._count += 1
+        token = f"{self.id}.{self._count}"
+        for key in keys:
+            self.hub.changed(key)
+        accepted = await self.link.publish(keys)
+        return Receipt("accepted" if accepted else "deferred", token)
+
+    def _lost(self) -> None:
+        self._stand(v2.frame(Stale(reason="broker", age_ms=round(self.link.age * 1_000))))
+
+    def _restored(self, topics: Collection[str] | None) -> None:
+        self.hub.resync(topics)
+
+    def _resynced(self) -> None:
+        if self.link.is_up:
+            self._stand(None)
+
+    def _stand(self, stale: Frame | None) -> None:
+        if self.standing.stale is not stale:
+            self.standing.stale = stale
+            for member in self.members:
+                member.inform()
+
+    async def _beat(self) -> None:
+        clock, interval = self.application.clock, self.application.settings.beat_interval
+        while True:
+            await clock.sleep(interval)
+            self.hub.tell(v2.frame(Beat(link_ms=round(self.link.age * 1_000))))
+
+    async def _capture(self, capture: Capture) -> None:
+        async for entities in capture.watch(self.application.clock):
+            self.hub.resync(entities)
+
+
+def _draw(random: Random) -> str:
+    return f"{random.getrandbits(64):016x}"

@@ -1,0 +1,80 @@
+"""Loading views again after a stretch in which changes may have been lost: newest first, paced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from entity_sync.clock import Clock, Timer
+from entity_sync.core.view import View
+
+__all__ = ["Resync"]
+
+_INTERVAL = 0.02  # seconds between batches
+
+
+class Resync:
+    """The views that have to be loaded again, and when the last of them has been."""
+
+    def __init__(
+        self, clock: Clock, rate: float, reload: Callable[[View], int], finished: Callable[[], None]
+    ) -> None:
+        """
+        Args:
+            rate: views per second.
+            reload: has a view loaded by an attempt that begins now or later; returns the ticket
+                of the view's last attempt before that one.
+            finished: called when every view has been loaded again, or has failed.
+        """
+        self._clock = clock
+        self._batch = max(1, round(rate * _INTERVAL))
+        self._reload = reload
+        self._finished = finished
+        self._waiting: dict[View, None] = {}
+        self._reloading: dict[View, int] = {}
+        self._timer: Timer | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to load again."""
+        return not self._waiting and not self._reloading
+
+    def add(self, views: Iterable[View]) -> None:
+        """Load these again, the first ones first; `finished` follows even if there are none."""
+        for view in views:
+            self._waiting[view] = None
+        if self._timer is None:
+            self._next()
+
+    def settled(self, view: View) -> None:
+        """The view has the result of an attempt, or its failure has been told."""
+        ticket = self._reloading.get(view)
+        if ticket is not None and view.running > ticket:
+            del self._reloading[view]
+            self._check()
+
+    def drop(self, view: View) -> None:
+        """Nobody watches this view any more."""
+        waited = self._waiting.pop(view, view) is None
+        reloaded = self._reloading.pop(view, None) is not None
+        if waited or reloaded:
+            self._check()
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._waiting.clear()
+        self._reloading.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _next(self) -> None:
+        self._timer = None
+        for view in list(self._waiting)[: self._batch]:
+            del self._waiting[view]
+            self._reloading[view] = self._reload(view)
+        if self._waiting:
+            self._timer = self._clock.call_later(_INTERVAL, self._next)
+        self._check()
+
+    def _check(self) -> None:
+        if self.idle:
+            self._finished()

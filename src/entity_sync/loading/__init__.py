@@ -1,0 +1,1 @@
+"""How an application's entities are declared, and what their loads return."""

@@ -1,0 +1,106 @@
+"""Ids: one canonical spelling for each, so that equal ids are equal keys everywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from entity_sync.errors import BadId
+from entity_sync.model import Wire
+
+__all__ = ["ID_TYPES", "IdType"]
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_MAX_BYTES = 256
+_MAX_DIGITS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class IdType:
+    """One type an id can be annotated with.
+
+    Attributes:
+        name: the annotation.
+        spell: a Python value → its canonical text; raises ValueError.
+        parse: canonical text → the value a loader gets; raises ValueError for any other text.
+    """
+
+    name: str
+    spell: Callable[[object], str]
+    parse: Callable[[str], object]
+
+    def canonical(self, entity: str, text: str, wire: Wire) -> str:
+        """Check an id as a client sent it.
+
+        Raises:
+            BadId: it is not the canonical spelling. A classic client may use any text for a
+                str id, as the Go original lets it.
+        """
+        if self is _STR and wire == "classic":
+            return text
+        try:
+            self.parse(text)
+        except ValueError as error:
+            raise BadId(entity, str(error)) from None
+        return text
+
+    def canonical_of(self, entity: str, value: object) -> str:
+        """The canonical text of an id handed to ``notify``.
+
+        Raises:
+            BadId: the value is not of this type, or a text that is not canonical.
+        """
+        try:
+            text = value if isinstance(value, str) else self.spell(value)
+            self.parse(text)
+        except ValueError as error:
+            raise BadId(entity, str(error)) from None
+        return text
+
+
+def _parse_str(text: str) -> str:
+    if not 1 <= len(text.encode("utf-8", "surrogatepass")) <= _MAX_BYTES:
+        raise ValueError(f"an id has 1 to {_MAX_BYTES} bytes of UTF-8")
+    if _CONTROL.search(text):
+        raise ValueError("an id has no control characters")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("an id has no lone surrogates")
+    return text
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > _MAX_DIGITS or not _INTEGER.fullmatch(text):
+        raise ValueError("an integer id is spelled in plain decimal digits without leading zeros")
+    return int(text)
+
+
+def _parse_uuid(text: str) -> UUID:
+    try:
+        value = UUID(text)
+    except ValueError:
+        value = None
+    if value is None or str(value) != text:
+        raise ValueError("a UUID id is spelled in lower case with hyphens")
+    return value
+
+
+def _spell(kind: type) -> Callable[[object], str]:
+    def spell(value: object) -> str:
+        if type(value) is not kind:
+            raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
+        return str(value)
+
+    return spell
+
+
+_STR = IdType("str", _spell(str), _parse_str)
+
+ID_TYPES: dict[type, IdType] = {
+    str: _STR,
+    int: IdType("int", _spell(int), _parse_int),
+    UUID: IdType("UUID", _spell(UUID), _parse_uuid),
+}
+"""What a loader's id parameter may be annotated with; str where it is not."""

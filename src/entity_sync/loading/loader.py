@@ -1,0 +1,177 @@
+"""A registered entity: its name, its load function, and who may share a load."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from entity_sync.core.view import Loaded
+from entity_sync.errors import AccessDenied, ConfigurationError
+from entity_sync.loading.ids import ID_TYPES, IdType
+from entity_sync.loading.values import loaded
+from entity_sync.model import EVERYONE, Audience, EntityKey
+
+__all__ = ["Loader", "Per", "check_name", "principal_key"]
+
+Per = Callable[[Any], Audience]
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loader:
+    """How one entity is loaded.
+
+    Attributes:
+        name: the entity.
+        function: the application's function, of an id, or of an id and an audience.
+        id_type: what its id is annotated with.
+        per: makes the audience of a principal; None where the principal's key is the audience.
+        takes_audience: whether the function is given the audience; if not, one load serves all.
+        is_async: whether the function is a coroutine function; a plain one runs in a thread.
+        public: declared to be for every principal.
+        timeout: seconds one attempt may take.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    id_type: IdType
+    per: Per | None
+    takes_audience: bool
+    is_async: bool
+    public: bool
+    timeout: float
+
+    @classmethod
+    def of(
+        cls, name: str, function: Callable[..., Any], *, per: Per | None, public: bool, timeout: float
+    ) -> Loader:
+        """Read a load function's signature.
+
+        Raises:
+            ConfigurationError: the name, the signature or the id's annotation is not usable.
+        """
+        check_name(name)
+        if timeout <= 0:
+            raise ConfigurationError(f"entity {name!r}: timeout must be positive, not {timeout!r}")
+        parameters = _parameters(name, function)
+        if per is not None and len(parameters) == 1:
+            raise ConfigurationError(
+                f"entity {name!r} has per=, so its loader takes (id, audience), not {parameters}"
+            )
+        return cls(
+            name=name,
+            function=function,
+            id_type=_id_type(name, function, parameters[0]),
+            per=per,
+            takes_audience=len(parameters) == 2,
+            is_async=inspect.iscoroutinefunction(function),
+            public=public,
+            timeout=timeout,
+        )
+
+    def audience(self, principal: object) -> Audience:
+        """Who shares a load with this principal.
+
+        Raises:
+            AccessDenied: ``per`` raised, or made something that is no plain value.
+        """
+        if not self.takes_audience:
+            return EVERYONE
+        if self.per is None:
+            return principal_key(principal)
+        try:
+            audience = self.per(principal)
+        except Exception as error:
+            raise AccessDenied(f"entity {self.name!r}: per= raised {type(error).__name__}") from error
+        if not _is_plain(audience):
+            kind = type(audience).__name__
+            raise AccessDenied(
+                f"entity {self.name!r}: per= made a {kind}, not a str, int, bool, None or tuple of them"
+            )
+        return audience
+
+    async def load(self, key: EntityKey, audience: Audience, threads: Executor) -> Loaded:
+        """One attempt.
+
+        Raises:
+            Exception: whatever the application's function raises; LoadFailed for a result that
+                cannot be sent. AccessDenied counts as gone, so that it tells a client nothing.
+        """
+        # A classic client may have used a text that parse refuses: a str id is its own value.
+        arguments = [key.id if self.id_type is ID_TYPES[str] else self.id_type.parse(key.id)]
+        if self.takes_audience:
+            arguments.append(audience)
+        try:
+            if self.is_async:
+                value = await self.function(*arguments)
+            else:
+                value = await asyncio.get_running_loop().run_in_executor(threads, self.function, *arguments)
+        except AccessDenied:
+            value = None
+        return loaded(value)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that not every broker can carry.
+
+    Raises:
+        ConfigurationError: the name is not of ``[A-Za-z0-9_.-]{1,64}``.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"an entity name is 1 to 64 of A-Z a-z 0-9 _ . -, not {name!r}")
+
+
+def principal_key(principal: object) -> str:
+    """The string that names a principal: itself, or its ``key``.
+
+    Raises:
+        AccessDenied: it has neither.
+    """
+    if isinstance(principal, str):
+        return principal
+    key = getattr(principal, "key", None)
+    if isinstance(key, str):
+        return key
+    raise AccessDenied(
+        f"authenticate returned a {type(principal).__name__}: return a str, or an object whose key is one"
+    )
+
+
+def _parameters(name: str, function: Callable[..., Any]) -> list[str]:
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise ConfigurationError(f"entity {name!r}: its loader yields; a loader returns one value or None")
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = all(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
+    if len(parameters) not in (1, 2) or not positional:
+        names = ", ".join(str(one) for one in parameters)
+        raise ConfigurationError(f"entity {name!r}: a loader takes (id) or (id, audience), not ({names})")
+    return [one.name for one in parameters]
+
+
+def _id_type(name: str, function: Callable[..., Any], parameter: str) -> IdType:
+    annotation: Any = inspect.signature(function).parameters[parameter].annotation
+    if annotation is inspect.Parameter.empty:
+        annotation = str
+    elif isinstance(annotation, str):
+        # Only this one is resolved: the others may name what exists for type checkers alone.
+        alone = type("Annotated", (), {"__annotations__": {"id": annotation}})
+        with suppress(NameError):
+            annotation = get_type_hints(alone, getattr(function, "__globals__", None))["id"]
+    try:
+        return ID_TYPES[annotation]
+    except (KeyError, TypeError):
+        raise ConfigurationError(
+            f"entity {name!r}: its id is annotated {annotation!r}; an id is a str, an int or a UUID"
+        ) from None
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_plain(member) for member in value)
+    return value is None or type(value) in (str, int, bool)

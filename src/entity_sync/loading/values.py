@@ -1,0 +1,101 @@
+"""What a loader returned → canonical rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from entity_sync.core.canonical import canonical
+from entity_sync.core.view import Loaded, LoadedRow
+from entity_sync.errors import LoadFailed
+
+__all__ = ["loaded"]
+
+_GONE = Loaded((), gone=True)
+_MAX_DEPTH = 64
+
+
+def loaded(value: object) -> Loaded:
+    """Make the state of a view out of a loader's result.
+
+    Args:
+        value: None (gone), a dict, dataclass, msgspec or pydantic object, or bytes of JSON.
+
+    Raises:
+        LoadFailed: the value cannot be sent, naming the field or the type.
+    """
+    if value is None:
+        return _GONE
+    if isinstance(value, bytes | bytearray | memoryview):
+        return Loaded((_verbatim(bytes(value)),))
+    data = canonical(_builtins(value))
+    return Loaded((LoadedRow(data, data),))
+
+
+def _verbatim(text: bytes) -> LoadedRow:
+    try:
+        value = msgspec.json.decode(text)
+        text.decode()
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise LoadFailed(f"the bytes returned are not JSON: {error}") from None
+    return LoadedRow(canonical(value), text)
+
+
+def _builtins(value: object) -> Any:
+    if isinstance(value, list | tuple | set | frozenset):
+        raise LoadFailed(f"a loader returns one value or None, not a {type(value).__name__}")
+    if not _is_supported(value):
+        raise LoadFailed(
+            f"cannot send a {type(value).__qualname__}: return a dict, a dataclass, a msgspec or pydantic "
+            "object, or bytes of JSON"
+        )
+    try:
+        return msgspec.to_builtins(value, str_keys=True, enc_hook=_hook)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        path, culprit = _locate(value)
+        raise LoadFailed(
+            f"field {path!r} is a {type(culprit).__qualname__}, which has no JSON form"
+        ) from None
+
+
+def _is_supported(value: object) -> bool:
+    return (
+        isinstance(value, dict | str | int | float | msgspec.Struct)
+        or (dataclasses.is_dataclass(value) and not isinstance(value, type))
+        or _is_pydantic(value)
+    )
+
+
+def _is_pydantic(value: object) -> bool:
+    return hasattr(type(value), "__pydantic_serializer__") and hasattr(value, "model_dump")
+
+
+def _locate(value: object, path: str = "", depth: int = 0) -> tuple[str, object]:
+    """The innermost member that cannot be encoded."""
+    for name, member in _members(value):
+        try:
+            msgspec.to_builtins(member, str_keys=True, enc_hook=_hook)
+        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+            inner = f"{path}.{name}".lstrip(".")
+            return (inner, member) if depth == _MAX_DEPTH else _locate(member, inner, depth + 1)
+    return path, value
+
+
+def _members(value: object) -> list[tuple[object, object]]:
+    if isinstance(value, dict):
+        return list(value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(enumerate(value))
+    names: Iterable[str] = getattr(value, "__struct_fields__", ()) or getattr(
+        value, "__dataclass_fields__", ()
+    )
+    return [(name, getattr(value, name)) for name in names]
+
+
+def _hook(value: object) -> object:
+    if _is_pydantic(value):
+        return value.model_dump(mode="json")  # type: ignore[attr-defined]
+    raise TypeError(f"no JSON form of {type(value).__qualname__}")
