@@ -1,0 +1,35 @@
+"""Entity Sync keeps every shown piece of an application's data true, on every client."""
+
+from entity_sync.app import EntitySync
+from entity_sync.entity import Entity
+from entity_sync.errors import (
+    AccessDenied,
+    BadId,
+    BrokerUnavailable,
+    ConfigurationError,
+    EntitySyncError,
+    NotRunning,
+    UnknownEntity,
+)
+from entity_sync.model import ClientMessage, ConnectionInfo, EntityKey, Receipt
+from entity_sync.publisher import AsyncPublisher, Publisher
+from entity_sync.settings import Settings
+
+__all__ = [
+    "AccessDenied",
+    "AsyncPublisher",
+    "BadId",
+    "BrokerUnavailable",
+    "ClientMessage",
+    "ConfigurationError",
+    "ConnectionInfo",
+    "Entity",
+    "EntityKey",
+    "EntitySync",
+    "EntitySyncError",
+    "NotRunning",
+    "Publisher",
+    "Receipt",
+    "Settings",
+    "UnknownEntity",
+]

@@ -1,0 +1,289 @@
+"""`EntitySync`: where an application declares its entities, and all layers are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import logging
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from random import Random, SystemRandom
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from entity_sync.brokers.base import Broker
+from entity_sync.brokers.registry import broker_from
+from entity_sync.clock import Clock, SystemClock
+from entity_sync.entity import Entity
+from entity_sync.errors import ConfigurationError, NotRunning
+from entity_sync.hub.admission import Authenticate
+from entity_sync.hub.node import Application, Capture, Node, OnMessage
+from entity_sync.loading.catalog import Catalog
+from entity_sync.loading.loader import Loader
+from entity_sync.model import Audience, Receipt
+from entity_sync.server.asgi import serve_asgi
+from entity_sync.settings import Settings
+
+__all__ = ["EntitySync"]
+
+_log = logging.getLogger("entity_sync")
+_Authenticate = TypeVar("_Authenticate", bound=Callable[..., Any])
+_OnMessage = TypeVar("_OnMessage", bound=Callable[..., Any])
+
+
+class EntitySync:
+    """The application's entities, an ASGI application that serves them, and `notify`.
+
+    Build it once per process, register everything, then start it: by ``lifespan``, by
+    ``async with``, or by serving it as an ASGI application of its own.
+    """
+
+    def __init__(
+        self,
+        broker: str | Broker | None = None,
+        *,
+        settings: Settings | None = None,
+        origins: Iterable[str] = (),
+        captures: Sequence[Capture] = (),
+        lifespan: Callable[[EntitySync], AbstractAsyncContextManager[Any]] | None = None,
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> None:
+        """
+        Args:
+            broker: a URL, an adapter, or None for ``$ENTITY_SYNC_BROKER``, else ``memory://``.
+            settings: limits and timings.
+            origins: origins besides the asked host itself whose pages may connect, for example
+                ``https://app.example``; ``*`` allows every page of the web, and warns.
+            captures: what notices changes that nobody notifies.
+            lifespan: the application's own resources where we are the server: entered before
+                the first connection, left after the drain.
+            clock: where time comes from; for tests.
+            random: where chance comes from; for tests.
+
+        Raises:
+            ConfigurationError: an origin is no origin.
+            UnknownBroker: nothing answers to the URL's scheme.
+        """
+        self._broker = broker if broker is not None else os.environ.get("ENTITY_SYNC_BROKER", "memory://")
+        self._settings = settings or Settings()
+        self._origins = frozenset(_check_origin(origin) for origin in origins)
+        self._captures = tuple(captures)
+        self._own_lifespan = lifespan
+        self._clock = clock or SystemClock()
+        self._random = random or SystemRandom()
+        self._catalog = Catalog()
+        self._authenticate: Authenticate | None = None
+        self._on_message: OnMessage | None = None
+        self._node: Node | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._users = 0
+        self._starting = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        if isinstance(self._broker, str):
+            broker_from(self._broker)  # a wrong URL fails here, not at start
+
+    # Declaring
+
+    def entity(
+        self,
+        name: str,
+        *,
+        per: Callable[[Any], Audience] | None = None,
+        public: bool = False,
+        timeout: float = 10.0,
+    ) -> Callable[[Callable[..., Any]], Entity]:
+        """Register a loader under an entity's name.
+
+        The loader takes ``(id)``, and one load serves every viewer, or ``(id, audience)``, and
+        one load serves all whose audience is equal. It returns one value, or None when the key
+        does not exist. It must read afresh: no cache, no transaction opened earlier.
+
+        Args:
+            name: 1 to 64 of ``A-Z a-z 0-9 _ . -``.
+            per: makes the audience of a principal; the principal's key if None.
+            public: every principal may see it; needed for an ``(id)`` loader when
+                ``authenticate`` is set.
+            timeout: seconds a load may take.
+
+        Raises:
+            ConfigurationError: name, signature or id annotation cannot work.
+        """
+
+        def register(function: Callable[..., Any]) -> Entity:
+            self._refuse_while_running(f"entity {name!r}")
+            self._catalog.add(Loader.of(name, function, per=per, public=public, timeout=timeout))
+            return Entity(self, name, function)
+
+        return register
+
+    def authenticate(self, function: _Authenticate) -> _Authenticate:
+        """Register ``async (secret, connection) -> principal``.
+
+        The principal is a str, or an object whose ``key`` is one. Raising AccessDenied refuses.
+        """
+        self._refuse_while_running("authenticate")
+        self._authenticate = _coroutine_function("authenticate", function, 2)
+        return function
+
+    def on_message(self, function: _OnMessage) -> _OnMessage:
+        """Register ``async (message) -> answer`` for messages that are the application's own."""
+        self._refuse_while_running("on_message")
+        self._on_message = _coroutine_function("on_message", function, 1)
+        return function
+
+    # Changes
+
+    async def notify(self, entity: str, *ids: object) -> Receipt:
+        """Say that these keys changed, after the commit that changed them.
+
+        Returns:
+            ``accepted`` once the broker has it, ``deferred`` if it is kept until the broker
+            returns; local clients are served either way.
+
+        Raises:
+            UnknownEntity, BadId: nothing was notified.
+            BrokerUnavailable: the broker is away and too many keys wait for it already.
+            NotRunning: outside the lifespan.
+        """
+        keys = [self._catalog.key(entity, id) for id in ids]
+        if not keys:
+            raise TypeError("notify needs at least one id")
+        return await self._running().notify(keys)
+
+    def notify_soon(self, entity: str, *ids: object) -> concurrent.futures.Future[Receipt]:
+        """`notify` from any thread, and from code that is not async; returns at once.
+
+        Raises:
+            UnknownEntity, BadId, NotRunning: as for `notify`; later failures are in the future.
+        """
+        for id in ids:
+            self._catalog.key(entity, id)
+        self._running()
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(self.notify(entity, *ids), self._loop)
+
+    # Life
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object = None) -> AsyncGenerator[None, None]:
+        """Run while inside: ``FastAPI(lifespan=sync.lifespan)``; nested uses share one start."""
+        async with self:
+            yield
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        if self._node is not None and (not self._node.is_ours or self._loop is not loop):
+            if self._node.is_ours and self._loop is not None and self._loop.is_running():
+                raise ConfigurationError("this EntitySync runs in another event loop of this process already")
+            self._forget()  # inherited by a fork, or its loop is gone
+        async with self._starting:
+            if self._node is None:
+                await self._start(loop)
+            self._users += 1
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._users -= 1
+        if self._users == 0:
+            node, stack = self._node, self._stack
+            assert node is not None
+            try:
+                await node.drain()
+            finally:
+                self._forget()
+                await node.close()
+                await stack.aclose()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The ASGI application: WebSockets at exactly its mount point, and its own lifespan."""
+        await serve_asgi(self, scope, receive, send)
+
+    @property
+    def node(self) -> Node:
+        """The running node, for doors and tools.
+
+        Raises:
+            NotRunning: it is not started.
+        """
+        return self._running()
+
+    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._check()
+        broker = broker_from(self._broker) if isinstance(self._broker, str) else self._broker
+        application = Application(
+            catalog=self._catalog,
+            settings=self._settings,
+            clock=self._clock,
+            random=self._random,
+            authenticate=self._authenticate,
+            on_message=self._on_message,
+            captures=self._captures,
+            origins=self._origins,
+        )
+        self._stack = AsyncExitStack()
+        node = Node(application, broker)
+        try:
+            await node.start()
+            self._node, self._loop = node, loop
+            if self._own_lifespan is not None:
+                await self._stack.enter_async_context(self._own_lifespan(self))
+        except BaseException:
+            self._node = self._loop = None
+            await node.close()
+            raise
+
+    def _check(self) -> None:
+        if self._authenticate is None:
+            return
+        for loader in self._catalog:
+            if not loader.takes_audience and not loader.public:
+                raise ConfigurationError(
+                    f"entity {loader.name!r}: authenticate is set, and this loader takes only an id, so "
+                    "everyone would see it: declare public=True, or give the loader a second parameter, "
+                    "the audience"
+                )
+
+    def _running(self) -> Node:
+        if self._node is None or not self._node.is_ours:
+            raise NotRunning(
+                "Entity Sync is not running in this process: pass lifespan=sync.lifespan to your application "
+                "(a mounted application gets no lifespan of its own), or use 'async with sync'"
+            )
+        return self._node
+
+    def _refuse_while_running(self, what: str) -> None:
+        if self._node is not None and self._node.is_ours:
+            raise ConfigurationError(
+                f"{what} is registered while Entity Sync runs; register everything before"
+            )
+
+    def _forget(self) -> None:
+        self._node = self._loop = None
+        self._users = 0
+        self._starting = asyncio.Lock()
+
+
+def _coroutine_function(what: str, function: Callable[..., Any], count: int) -> Callable[..., Any]:
+    call = function if inspect.isroutine(function) else type(function).__call__
+    if not inspect.iscoroutinefunction(call):
+        raise ConfigurationError(f"{what} must be an async function")
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError as error:
+        raise ConfigurationError(f"{what} takes {count} positional arguments: {error}") from None
+    return function
+
+
+def _check_origin(origin: str) -> str:
+    if origin == "*":
+        _log.warning("origins=['*']: every page of the web may connect with its visitor's cookies")
+        return origin
+    parts = urlsplit(origin)
+    if not parts.scheme or not parts.netloc or parts.path or parts.query:
+        raise ConfigurationError(
+            f"an origin is a scheme and a host, for example https://app.example, not {origin!r}"
+        )
+    return origin.lower()

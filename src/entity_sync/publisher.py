@@ -1,0 +1,155 @@
+"""Notifying from processes that serve no sockets: scripts, workers, management commands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from entity_sync.brokers.base import Broker
+from entity_sync.brokers.registry import broker_from
+from entity_sync.core.announce import Announcer
+from entity_sync.errors import BadId, BrokerUnavailable, NotRunning
+from entity_sync.loading.ids import ID_TYPES
+from entity_sync.loading.loader import check_name
+from entity_sync.model import EntityKey, Receipt
+
+__all__ = ["AsyncPublisher", "Publisher"]
+
+_BATCH = 500
+_FIRST_DELAY, _MAX_DELAY = 0.05, 1.0
+_T = TypeVar("_T")
+
+
+class AsyncPublisher:
+    """Tells the nodes behind a broker that keys changed; ``async with`` opens and closes it."""
+
+    def __init__(self, broker: str | Broker, *, patience: float = 10.0) -> None:
+        """
+        Args:
+            broker: a URL or an adapter.
+            patience: seconds a notify tries again while the broker is away.
+
+        Raises:
+            UnknownBroker, MissingExtra: the URL cannot be served.
+        """
+        self._broker = broker_from(broker) if isinstance(broker, str) else broker
+        self._patience = patience
+        self._announcer = Announcer("", "")
+        self._is_open = False
+        self._is_connected = False
+        self._count = 0
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        publisher, epoch = os.urandom(8).hex(), os.urandom(8).hex()
+        self._announcer = Announcer(publisher, epoch)
+        self._is_open = True
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._is_open = self._is_connected = False
+        await self._broker.close()
+
+    async def notify(self, entity: str, *ids: object) -> Receipt:
+        """Say that these keys changed, after the commit that changed them.
+
+        Args:
+            ids: str, int or UUID, as the entity's loader takes them.
+
+        Returns:
+            a receipt, always ``accepted``: what is not, raises, since nothing outlives a script.
+
+        Raises:
+            ConfigurationError, BadId: the name or an id cannot be right.
+            BrokerUnavailable: the broker did not accept all keys within the patience.
+            NotRunning: outside ``async with``.
+        """
+        if not self._is_open:
+            raise NotRunning("this publisher is not open: use it in a with statement")
+        check_name(entity)
+        keys = [EntityKey(entity, _spell(entity, id)) for id in ids]
+        if not keys:
+            raise TypeError("notify needs at least one id")
+        async with self._turn:
+            for start in range(0, len(keys), _BATCH):
+                messages = self._announcer.messages(keys[start : start + _BATCH])
+                await self._publish(entity, messages[entity])
+        self._count += 1
+        return Receipt("accepted", f"{self._announcer.epoch}.{self._count}")
+
+    async def _publish(self, topic: str, payloads: list[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline, delay = loop.time() + self._patience, _FIRST_DELAY
+        while True:
+            try:
+                if not self._is_connected:
+                    await self._broker.connect()
+                    self._is_connected = True
+                await self._broker.publish(topic, payloads)
+                return
+            except BrokerUnavailable:
+                if self._is_connected:
+                    self._is_connected = False
+                    await self._broker.close()
+                if loop.time() + delay > deadline:
+                    raise
+            await asyncio.sleep(delay)
+            delay = min(_MAX_DELAY, delay * 2)
+
+
+class Publisher:
+    """`AsyncPublisher` for code that is not async; usable from several threads."""
+
+    def __init__(self, broker: str | Broker, *, patience: float = 10.0) -> None:
+        """
+        Args:
+            broker: a URL or an adapter.
+            patience: seconds a notify tries again while the broker is away.
+        """
+        self._inner = AsyncPublisher(broker, patience=patience)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=loop.run_forever, name="entity-sync-publisher", daemon=True)
+        self._thread.start()
+        self._loop = loop
+        self._run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        try:
+            self._run(self._inner.__aexit__())
+        finally:
+            self._loop = self._thread = None
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def notify(self, entity: str, *ids: object) -> Receipt:
+        """`AsyncPublisher.notify`, returning when the broker accepted."""
+        return self._run(self._inner.notify(entity, *ids))
+
+    def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        if self._loop is None:
+            coroutine.close()
+            raise NotRunning("this publisher is not open: use it in a with statement")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def _spell(entity: str, id: object) -> str:
+    try:
+        kind = ID_TYPES[type(id)]
+    except KeyError:
+        raise BadId(entity, f"an id is a str, an int or a UUID, not a {type(id).__name__}") from None
+    return kind.canonical_of(entity, id)

@@ -1,0 +1,224 @@
+"""The ASGI door: mounts into any framework, on any ASGI server, and never waits for a peer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol, TypeAlias
+
+from entity_sync.core import v2
+from entity_sync.core.frame import Frame
+from entity_sync.errors import EntitySyncError, NotRunning
+from entity_sync.hub.node import Node
+from entity_sync.server.connection import Connection
+from entity_sync.server.handshake import Handshake, Refusal, consider
+
+__all__ = ["Servable", "serve_asgi"]
+
+_log = logging.getLogger("entity_sync.asgi")
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+_TOO_BIG = 1009
+
+
+class Servable(Protocol):
+    """What the door needs of an `EntitySync`."""
+
+    @property
+    def node(self) -> Node:
+        """The running node; raises NotRunning."""
+        ...
+
+    async def __aenter__(self) -> object:
+        """Start."""
+        ...
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Drain and stop."""
+        ...
+
+
+async def serve_asgi(sync: Servable, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one scope.
+
+    WebSockets at exactly the mount point, with or without the slash; plain HTTP is told that
+    only WebSockets live here; the lifespan is ours where nobody is above us.
+    """
+    kind = scope["type"]
+    if kind == "lifespan":
+        await _lifespan(sync, receive, send)
+    elif kind == "websocket":
+        await _websocket(sync, scope, receive, send)
+    else:
+        await _http(scope, send)
+
+
+async def _lifespan(sync: Servable, receive: Receive, send: Send) -> None:
+    await receive()
+    try:
+        await sync.__aenter__()
+    except EntitySyncError as error:
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await sync.__aexit__(None, None, None)
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _http(scope: Scope, send: Send) -> None:
+    status, text = (426, b"only WebSockets live here\n") if scope["method"] == "GET" else (405, b"")
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text))]
+    headers.append((b"upgrade", b"websocket") if status == 426 else (b"allow", b"GET"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+async def _websocket(sync: Servable, scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()  # websocket.connect
+    try:
+        node = sync.node
+    except NotRunning as error:
+        _log.error("a WebSocket was refused: %s", error)
+        await _refuse(Refusal(503, "not started"), scope, send)
+        return
+    handshake = _read(scope)
+    if _within_mount(scope) not in ("", "/"):
+        await _refuse(Refusal(404, "nothing lives at this path"), scope, send)
+        return
+    info = consider(node, handshake)
+    if isinstance(info, Refusal):
+        await _refuse(info, scope, send)
+        return
+    await send({"type": "websocket.accept", "subprotocol": v2.select(handshake.offered)})
+    door = _Door(send)
+    connection = Connection(node, door, info)
+    door.begin(connection)
+    try:
+        await _read_all(connection, door, receive, node.application.settings.max_message)
+    except asyncio.CancelledError:
+        if not door.is_aborted:
+            raise
+        door.reader.uncancel()
+    finally:
+        connection.lost()
+        await door.end()
+
+
+async def _read_all(connection: Connection, door: _Door, receive: Receive, limit: int) -> None:
+    while True:
+        message = await receive()
+        if message["type"] != "websocket.receive":
+            return
+        text = message.get("text")
+        data: str | bytes = message["bytes"] if text is None else text
+        if len(data) > limit or (isinstance(data, str) and len(data.encode()) > limit):
+            door.close(_TOO_BIG, "")
+        elif not door.is_closing:
+            connection.receive(data)
+            await door.may_read.wait()
+
+
+def _within_mount(scope: Scope) -> str:
+    """The path below the mount point: frameworks differ in whether ``path`` still holds the root."""
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path[len(root) :] if root and (path + "/").startswith(root + "/") else path
+
+
+def _read(scope: Scope) -> Handshake:
+    client = scope.get("client")
+    return Handshake(
+        path=scope["path"],
+        query=scope.get("query_string", b"").decode("latin-1"),
+        headers=[(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]],
+        offered=scope.get("subprotocols", ()),
+        peer=None if client is None else f"{client[0]}:{client[1]}",
+    )
+
+
+async def _refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        headers = [(b"content-type", b"text/plain")]
+        await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": refusal.text.encode()})
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": refusal.text})
+
+
+class _Door:
+    """`Transport` over ASGI's ``send``: one writer, which holds at most what one flush gave it."""
+
+    def __init__(self, send: Send) -> None:
+        self.may_read = asyncio.Event()
+        self.may_read.set()
+        self.is_closing = False
+        self.is_aborted = False
+        self._send = send
+        self._frames: list[Frame] = []
+        self._closing: Message | None = None
+        self._work = asyncio.Event()
+        self._connection: Connection
+        self._writer: asyncio.Task[None]
+        self.reader: asyncio.Task[Any]
+
+    def begin(self, connection: Connection) -> None:
+        """Start to write; called by the task that reads."""
+        reader = asyncio.current_task()
+        assert reader is not None
+        self.reader = reader
+        self._connection = connection
+        self._writer = asyncio.get_running_loop().create_task(self._write_all())
+        connection.open()
+
+    async def end(self) -> None:
+        """Stop the writer; what it had not written is of no use any more."""
+        self._writer.cancel()
+        await asyncio.gather(self._writer, return_exceptions=True)
+
+    def write(self, frames: list[Frame]) -> None:
+        """`Transport.write`: the outbox keeps marks until these are sent."""
+        if not self.is_closing:
+            self._frames = frames
+            self._connection.block()
+            self._work.set()
+
+    def close(self, code: int, reason: str) -> None:
+        """`Transport.close`: after what was handed over."""
+        if not self.is_closing:
+            self.is_closing = True
+            self._closing = {"type": "websocket.close", "code": code, "reason": reason}
+            self._work.set()
+
+    def abort(self) -> None:
+        """`Transport.abort`: the application returns, and its server ends the connection."""
+        if not self.is_aborted:
+            self.is_closing = self.is_aborted = True
+            self.reader.cancel()
+
+    def pause_reading(self) -> None:
+        """`Transport.pause_reading`."""
+        self.may_read.clear()
+
+    def resume_reading(self) -> None:
+        """`Transport.resume_reading`."""
+        self.may_read.set()
+
+    async def _write_all(self) -> None:
+        try:
+            while self._closing is None or self._frames:
+                await self._work.wait()
+                self._work.clear()
+                frames, self._frames = self._frames, []
+                for frame in frames:
+                    await self._send({"type": "websocket.send", "text": frame.text})
+                if frames:
+                    self._connection.unblock()
+            await self._send(self._closing)
+        except (RuntimeError, OSError) as error:
+            # The peer is gone, which servers tell in ways of their own; the reader hears of it too.
+            _log.debug("the peer is gone: %s", error)

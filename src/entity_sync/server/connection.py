@@ -1,0 +1,302 @@
+"""One WebSocket, whichever door it came through: feeds the session, carries out its effects."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from entity_sync.clock import Timer
+from entity_sync.core import classic, effects, v2
+from entity_sync.core.effects import (
+    Admit,
+    Admitted,
+    Answer,
+    Close,
+    Deliver,
+    Event,
+    Forget,
+    Overdue,
+    Repeat,
+    Watch,
+)
+from entity_sync.core.frame import Frame
+from entity_sync.core.messages import Denied, Downward, Error, Goodbye, Invalid, Ref, Reply, Upward
+from entity_sync.core.outbox import Outbox
+from entity_sync.core.session import Session
+from entity_sync.core.standing import StandingMark
+from entity_sync.core.subscription import Subscription, V2Subscription
+from entity_sync.errors import AccessDenied
+from entity_sync.hub.admission import Authenticate, admit
+from entity_sync.hub.node import Node
+from entity_sync.hub.tasks import Tasks
+from entity_sync.model import ClientMessage, ConnectionInfo, EntityKey
+from entity_sync.server.passing import Passing
+
+__all__ = ["Connection", "Transport"]
+
+_log = logging.getLogger("entity_sync.connection")
+_HELD = 32  # messages that may wait for the application before reading pauses
+
+
+class Transport(Protocol):
+    """What a door does with its socket."""
+
+    def write(self, frames: list[Frame]) -> None:
+        """Send complete text messages in order, calling `Connection.block` when it can take no more."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; harmless when it has begun."""
+        ...
+
+    def abort(self) -> None:
+        """End the connection at once, without a close frame where the door can."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Feed no more messages for now."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Feed messages again."""
+        ...
+
+
+class Connection:
+    """The session, outbox and subscriptions of one WebSocket.
+
+    A door makes one per accepted handshake, calls `open`, feeds it with `receive`, tells it about
+    its socket with `block`, `unblock` and `lost`, and is told what to do through its `Transport`.
+    """
+
+    def __init__(self, node: Node, transport: Transport, info: ConnectionInfo) -> None:
+        application = node.application
+        settings = application.settings
+        self.outbox = Outbox(info.wire, settings.max_outgoing)
+        self._node = node
+        self._transport = transport
+        self._info = info
+        self._session = Session(info.wire, application.catalog.resolve, settings.max_subscriptions)
+        self._subscriptions: dict[EntityKey, Subscription] = {}
+        self._principal: Any = None
+        self._tasks = Tasks()
+        self._passing = Passing(application.on_message, self._tasks, self._answer, self._reply, self._pace)
+        self._deadline: Timer | None = None
+        self._slow: Timer | None = None
+        self._standing: StandingMark | None = None
+        self._paused = False
+        self._closed = asyncio.Event()
+        self._strange = 0
+
+    # What the door tells
+
+    def open(self) -> None:
+        """The handshake is done."""
+        node = self._node
+        node.members[self] = None
+        node.hub.fanout.open(self)
+        if self._info.wire == "v2":
+            self._send(node.welcome)
+            if node.application.authenticate is not None:
+                timeout = node.application.settings.authenticate_timeout
+                self._deadline = node.application.clock.call_later(timeout, lambda: self._feed(Overdue()))
+
+    def receive(self, data: str | bytes) -> None:
+        """A whole message arrived: ``str`` of a text frame, ``bytes`` of a binary one."""
+        messages: list[Upward] = [classic.decode(data)] if self._info.wire == "classic" else v2.decode(data)
+        for message in messages:
+            if isinstance(message, Invalid):
+                self._note(message)
+            self._feed(message)
+        self._pace()
+
+    def block(self) -> None:
+        """The socket takes no more for now."""
+        self.outbox.blocked = True
+        if self._slow is None:
+            application = self._node.application
+            self._slow = application.clock.call_later(application.settings.slow_timeout, self._too_slow)
+
+    def unblock(self) -> None:
+        """The socket takes bytes again."""
+        self.outbox.blocked = False
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+        self._node.hub.fanout.wake(self.outbox)
+
+    def lost(self) -> None:
+        """The socket is closed, in whatever way."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        node = self._node
+        node.members.pop(self, None)
+        node.hub.fanout.close(self)
+        self._tasks.cancel()
+        for timer in (self._deadline, self._slow):
+            if timer is not None:
+                timer.cancel()
+        self._forget(tuple(self._subscriptions))
+
+    # What the node tells
+
+    def write(self, frames: list[Frame]) -> None:
+        """`Sink.write`."""
+        self._transport.write(frames)
+
+    def inform(self) -> None:
+        """`Member.inform`: nothing is said to a client that never subscribed."""
+        if self._standing is not None:
+            self._node.hub.fanout.mark(self._standing)
+
+    def drain(self) -> None:
+        """`Member.drain`: the client comes back, spread over a while, to whichever node is there."""
+        if self._info.wire == "v2":
+            spread = self._node.application.random.randrange(500, 3_000)
+            self._answer(Goodbye(code="drain", retry_after_ms=spread))
+        self._node.application.clock.call_later(0, lambda: self._transport.close(1012, "drain"))
+
+    async def closed(self) -> None:
+        """`Member.closed`."""
+        await self._closed.wait()
+
+    # Carrying out effects
+
+    def _feed(self, event: Event) -> None:
+        if not self._closed.is_set():
+            for effect in self._session.receive(event):
+                _EFFECTS[type(effect)](self, effect)
+
+    def _on_answer(self, effect: Answer) -> None:
+        self._answer(effect.message)
+
+    def _on_authenticate(self, effect: effects.Authenticate) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.outbox.suspended = True
+        function = self._node.application.authenticate
+        if function is None:
+            self._feed(Admitted(effect.secret or ""))
+        else:
+            self._tasks.start(self._authenticate(function, effect.secret))
+
+    def _on_admit(self, effect: Admit) -> None:
+        self._principal = effect.principal
+        self.outbox.suspended = False
+        for key in effect.keys:
+            held = self._subscriptions.pop(key, None)
+            self._bind(key, lambda held=held, key=key: self._as_principal(held, key))  # type: ignore[misc]
+        self._node.hub.fanout.wake(self.outbox)
+
+    def _as_principal(self, held: Subscription | None, key: EntityKey) -> Subscription:
+        if held is None:
+            return self._node.hub.subscribe(self.outbox, key, self._principal, None)
+        return self._node.hub.rebind(held, self._principal)
+
+    def _on_watch(self, effect: Watch) -> None:
+        held = self._subscriptions.get(effect.key)
+        if held is None:
+            if self._standing is None and self._info.wire == "v2":
+                self._standing = StandingMark(self._node.standing, self.outbox)
+                self.inform()
+            self._bind(
+                effect.key,
+                lambda: self._node.hub.subscribe(self.outbox, effect.key, self._principal, effect.version),
+            )
+        elif isinstance(held, V2Subscription):
+            self._node.hub.ask(held, effect.version)
+
+    def _bind(self, key: EntityKey, subscribe: Callable[[], Subscription]) -> None:
+        try:
+            self._subscriptions[key] = subscribe()
+        except AccessDenied as error:
+            _log.warning("%s is denied: %s", key, error, exc_info=error.__cause__)
+            self._answer(Denied(entity=key.entity, id=key.id, code="denied"))
+
+    def _on_forget(self, effect: Forget) -> None:
+        self._forget(effect.keys)
+
+    def _forget(self, keys: tuple[EntityKey, ...]) -> None:
+        for key in keys:
+            if (subscription := self._subscriptions.pop(key, None)) is not None:
+                self._node.hub.unsubscribe(subscription)
+
+    def _on_repeat(self, effect: Repeat) -> None:
+        for subscription in self._subscriptions.values():
+            if subscription.view.number == effect.view:
+                self._node.hub.repeat(subscription)
+                return
+        text = "no subscription of this connection has this view"
+        self._answer(Error(code="unknown_view", text=text, retryable=False, ref=effect.ref))
+
+    def _on_deliver(self, effect: Deliver) -> None:
+        self._passing.put(ClientMessage(effect.data, self._principal, self._info), effect.ref)
+
+    def _on_close(self, effect: Close) -> None:
+        self._transport.close(effect.code, effect.reason)
+
+    # Sending
+
+    def _answer(self, message: Downward) -> None:
+        if self._info.wire == "v2":
+            self._send(v2.frame(message))
+
+    def _reply(self, body: bytes, ref: Ref) -> None:
+        if self._info.wire == "v2":
+            self._send(v2.frame(Reply(body=msgspec.Raw(body), ref=ref)))
+        else:
+            self._send(Frame(body))
+
+    def _send(self, frame: Frame) -> None:
+        if not self._node.hub.answer(self.outbox, frame):
+            self._too_slow()
+
+    def _too_slow(self) -> None:
+        _log.warning("connection of %s closed: it is too slow", self._info.peer)
+        self._transport.close(1008, "slow")
+        self._transport.abort()
+
+    # Who it is
+
+    async def _authenticate(self, function: Authenticate, secret: str | None) -> None:
+        application = self._node.application
+        self._feed(await admit(function, secret, self._info, application.settings, application.clock))
+        self._pace()
+
+    def _pace(self) -> None:
+        full = max(len(self._session.held), len(self._passing)) >= _HELD
+        if full and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        elif self._paused and not full:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _note(self, message: Invalid) -> None:
+        self._strange += 1
+        if self._strange.bit_count() == 1:  # 1, 2, 4, 8 …: a flood cannot fill the log
+            _log.info(
+                "%s %s message %d from %s: %s",
+                self._info.wire,
+                message.code,
+                self._strange,
+                self._info.peer,
+                message.text,
+            )
+
+
+_EFFECTS: dict[type, Callable[[Connection, Any], None]] = {
+    Answer: Connection._on_answer,
+    effects.Authenticate: Connection._on_authenticate,
+    Admit: Connection._on_admit,
+    Watch: Connection._on_watch,
+    Forget: Connection._on_forget,
+    Repeat: Connection._on_repeat,
+    Deliver: Connection._on_deliver,
+    Close: Connection._on_close,
+}

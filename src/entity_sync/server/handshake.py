@@ -1,0 +1,86 @@
+"""Whether a WebSocket handshake is welcome, and what it tells about its connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from entity_sync.core import v2
+from entity_sync.hub.node import Node
+from entity_sync.model import ConnectionInfo
+
+__all__ = ["Handshake", "Refusal", "consider"]
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A handshake as any door reads it.
+
+    Attributes:
+        headers: names in lower case, in order, repeated ones as often as they came.
+        offered: the subprotocols, in order.
+    """
+
+    path: str
+    query: str
+    headers: Sequence[tuple[str, str]]
+    offered: Sequence[str]
+    peer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP answer instead of a connection."""
+
+    status: int
+    text: str
+
+
+def consider(node: Node, handshake: Handshake) -> ConnectionInfo | Refusal:
+    """Accept a handshake, or say why not.
+
+    An Origin must be the host that was asked, or one that the application listed: a foreign page
+    must not use its visitor's cookies (cross-site WebSocket hijacking, OWASP). Without an Origin
+    it is no browser, so it may come if it brings no cookies.
+    """
+    headers = dict(handshake.headers)
+    if node.is_draining:
+        return Refusal(503, "this node is draining; another one takes over")
+    if node.is_full:
+        return Refusal(503, "this node has as many connections as it may")
+    refusal = _check_origin(headers, node.application.origins)
+    if refusal is not None:
+        return refusal
+    return ConnectionInfo(
+        wire="v2" if v2.select(handshake.offered) else "classic",
+        path=handshake.path,
+        query=handshake.query,
+        headers=MappingProxyType(headers),
+        cookies=MappingProxyType(_cookies(headers.get("cookie", ""))),
+        peer=handshake.peer,
+    )
+
+
+def _check_origin(headers: dict[str, str], allowed: Iterable[str]) -> Refusal | None:
+    origin = headers.get("origin")
+    if origin is None:
+        return Refusal(403, "cookies without an Origin") if "cookie" in headers else None
+    try:
+        host = urlsplit(origin).netloc.lower()
+    except ValueError:
+        host = ""
+    if host and host == headers.get("host", "").lower():
+        return None
+    if "*" in allowed or origin.lower() in allowed:
+        return None
+    return Refusal(403, "this Origin is not allowed; EntitySync(origins=[…]) lists those that are")
+
+
+def _cookies(header: str) -> dict[str, str]:
+    try:
+        return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
+    except CookieError:
+        return {}

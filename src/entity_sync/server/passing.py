@@ -1,0 +1,86 @@
+"""Messages that are the application's: handed over one at a time, their answers sent back."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from entity_sync.core.messages import Ack, Downward, Error, Ref
+from entity_sync.hub.node import OnMessage
+from entity_sync.hub.tasks import Tasks
+from entity_sync.model import ClientMessage
+
+__all__ = ["Passing"]
+
+_log = logging.getLogger("entity_sync.on_message")
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Passing:
+    """One connection's messages on their way to ``on_message``, in order."""
+
+    def __init__(
+        self,
+        function: OnMessage | None,
+        tasks: Tasks,
+        answer: Callable[[Downward], None],
+        reply: Callable[[bytes, Ref], None],
+        taken: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            answer: sends an ack or an error.
+            reply: sends what the application answered.
+            taken: called whenever one message fewer waits.
+        """
+        self._function = function
+        self._tasks = tasks
+        self._answer = answer
+        self._reply = reply
+        self._taken = taken
+        self._waiting: deque[tuple[ClientMessage, Ref]] = deque()
+        self._busy = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, message: ClientMessage, ref: Ref) -> None:
+        """Hand a message over as soon as those before it are answered."""
+        if self._function is None:
+            text = "this server takes no messages"
+            self._answer(Error(code="unsupported", text=text, retryable=False, ref=ref))
+            return
+        self._waiting.append((message, ref))
+        if not self._busy:
+            self._busy = True
+            self._tasks.start(self._run(self._function))
+
+    async def _run(self, function: OnMessage) -> None:
+        try:
+            while self._waiting:
+                message, ref = self._waiting.popleft()
+                self._taken()
+                try:
+                    answer = _json(await function(message))
+                except Exception as error:  # noqa: BLE001 - the application may raise anything
+                    _log.warning("on_message raised %s", type(error).__name__, exc_info=error)
+                    self._answer(
+                        Error(code="failed", text="the application failed", retryable=False, ref=ref)
+                    )
+                else:
+                    self._answer(Ack(ref=ref)) if answer is None else self._reply(answer, ref)
+        finally:
+            self._busy = False
+
+
+def _json(answer: Any) -> bytes | None:
+    if answer is None:
+        return None
+    if isinstance(answer, bytes):
+        msgspec.json.decode(answer)
+        return answer
+    return _encode(answer)

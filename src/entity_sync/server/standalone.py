@@ -1,0 +1,178 @@
+"""Our own server: a listener of direct doors, its orderly end, and the signals that ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+from entity_sync.errors import ConfigurationError, MissingExtra
+from entity_sync.hub.node import Node
+from entity_sync.server.direct import Door
+from entity_sync.server.entrance import Entrance
+from entity_sync.server.http import Page
+
+__all__ = ["Listener", "Startable", "listen", "run"]
+
+_log = logging.getLogger("entity_sync.server")
+_BACKLOG = 512
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Startable(Protocol):
+    """An application that can be started, as far as its server knows it: an `EntitySync`."""
+
+    @property
+    def node(self) -> Node:
+        """The running node."""
+        ...
+
+    async def __aenter__(self) -> Any:
+        """Start."""
+        ...
+
+    async def __aexit__(self, *exception: object) -> Any:
+        """Stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where a server listens.
+
+    Attributes:
+        port: the one that was free where 0 was asked for.
+        path: of the WebSocket.
+    """
+
+    host: str
+    port: int
+    path: str
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"ws://{host}:{self.port}{self.path}"
+
+
+def run(
+    sync: Startable,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    path: str = "/ws/entity-sync/",
+    pages: Mapping[str, Page] | None = None,
+    on_ready: Callable[[Listener], object] | None = None,
+    uvloop: bool | None = None,
+) -> None:
+    """Start ``sync`` and serve it until SIGTERM or SIGINT; then send the clients away and stop.
+
+    A second signal ends the process at once. Call it in the main thread.
+
+    Args:
+        port: 0 for any that is free.
+        path: of the WebSocket, exactly.
+        pages: small pages by their exact path.
+        on_ready: called once clients can connect.
+        uvloop: run on it, or not; None means where it is installed.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on, or ``sync`` cannot start.
+        MissingExtra: uvloop is wanted and not installed.
+    """
+
+    async def serve() -> None:
+        asked = asyncio.Event()
+        with _signals(asked):
+            async with listen(sync, host=host, port=port, path=path, pages=pages) as listener:
+                if on_ready is not None:
+                    on_ready(listener)
+                await asked.wait()
+
+    with asyncio.Runner(loop_factory=_loop_factory(uvloop)) as runner:
+        runner.run(serve())
+
+
+@asynccontextmanager
+async def listen(
+    sync: Startable,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    path: str = "/ws/entity-sync/",
+    pages: Mapping[str, Page] | None = None,
+) -> AsyncGenerator[Listener]:
+    """Start ``sync`` and serve it while inside; then send the clients away and stop it.
+
+    Args:
+        port: 0 for any that is free.
+        path: of the WebSocket, exactly.
+        pages: small pages by their exact path.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on, or ``sync`` cannot start.
+    """
+    if not path.startswith("/"):
+        raise ConfigurationError(f"a path starts with a slash, not {path!r}")
+    entrance = Entrance(lambda: sync.node, path, pages or {})
+    server = await _bind(entrance, host, port)
+    try:
+        listener = Listener(host, server.sockets[0].getsockname()[1], path)
+        async with sync:
+            await server.start_serving()
+            _log.info("serving %s", listener.url)
+            try:
+                yield listener
+            finally:
+                server.close()
+                await entrance.drain()
+        _log.info("stopped serving %s", listener.url)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def _bind(entrance: Entrance, host: str, port: int) -> asyncio.Server:
+    # Bound before anything starts, so that a taken port costs nothing; nobody is served yet.
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.create_server(
+            lambda: Door(entrance), host, port, backlog=_BACKLOG, start_serving=False
+        )
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(f"cannot listen on {host} port {port}: {error}") from error
+
+
+@contextmanager
+def _signals(asked: asyncio.Event) -> Generator[None]:
+    loop = asyncio.get_running_loop()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)  # the second one ends the process
+        loop.call_soon_threadsafe(asked.set)
+
+    before = {number: signal.signal(number, ask) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if wanted is False:
+        return None
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        if wanted:
+            raise MissingExtra("uvloop", "uvloop") from None
+        return None
+    return new_event_loop

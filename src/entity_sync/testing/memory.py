@@ -1,0 +1,158 @@
+"""A client in memory: the real session, hub and codecs, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from entity_sync.app import EntitySync
+from entity_sync.core.frame import Frame
+from entity_sync.errors import ConnectionLost
+from entity_sync.model import ConnectionInfo, Wire
+from entity_sync.server.connection import Connection
+
+__all__ = ["MemoryClient", "connect"]
+
+
+class MemoryClient:
+    """One connection, seen from the client's side.
+
+    Attributes:
+        received: every frame's text so far.
+        close_code, close_reason: why the server closed, None while it has not.
+    """
+
+    def __init__(self, sync: EntitySync, info: ConnectionInfo) -> None:
+        self.received: list[str] = []
+        self.close_code: int | None = None
+        self.close_reason: str | None = None
+        self._unread: deque[str] = deque()
+        self._arrived = asyncio.Event()
+        self._stalled = False
+        self._kept: list[Frame] = []
+        self._may_send = asyncio.Event()
+        self._may_send.set()
+        self._connection = Connection(sync.node, self, info)
+
+    # What a test does
+
+    async def send(self, message: object) -> None:
+        """Send one message: an object as JSON, str as a text frame, bytes as a binary one."""
+        await self._may_send.wait()
+        data = message if isinstance(message, str | bytes) else msgspec.json.encode(message).decode()
+        self._connection.receive(data)
+
+    async def receive(self) -> Any:
+        """The next message, decoded.
+
+        Raises:
+            ConnectionLost: the server closed, and everything it sent has been read.
+        """
+        while not self._unread:
+            if self.close_code is not None:
+                raise ConnectionLost(self.close_code, self.close_reason or "")
+            self._arrived.clear()
+            await self._arrived.wait()
+        return msgspec.json.decode(self._unread.popleft())
+
+    async def receive_until(self, event: str) -> dict[str, Any]:
+        """The next message of this event, passing over others."""
+        while True:
+            message: dict[str, Any] = await self.receive()
+            if message.get("event") == event:
+                return message
+
+    def pending(self) -> list[Any]:
+        """Everything that arrived and was not received yet, decoded; takes it."""
+        messages = [msgspec.json.decode(text) for text in self._unread]
+        self._unread.clear()
+        return messages
+
+    def stall(self) -> None:
+        """Stop reading: the server sees a socket that takes no more."""
+        self._stalled = True
+        self._connection.block()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._stalled = False
+        kept, self._kept = self._kept, []
+        self._arrive(kept)
+        self._connection.unblock()
+
+    def leave(self) -> None:
+        """Be gone, without a closing handshake."""
+        if self.close_code is None:
+            self.close_code, self.close_reason = 1006, ""
+        self._arrived.set()
+        self._connection.lost()
+
+    # What the connection does: `Transport`
+
+    def write(self, frames: list[Frame]) -> None:
+        """`Transport.write`."""
+        if self._stalled:
+            self._kept += frames
+        else:
+            self._arrive(frames)
+
+    def close(self, code: int, reason: str) -> None:
+        """`Transport.close`."""
+        if self.close_code is None:
+            self.close_code, self.close_reason = code, reason
+            self._arrived.set()
+            asyncio.get_running_loop().call_soon(self._connection.lost)
+
+    def abort(self) -> None:
+        """`Transport.abort`."""
+        self.leave()
+
+    def pause_reading(self) -> None:
+        """`Transport.pause_reading`."""
+        self._may_send.clear()
+
+    def resume_reading(self) -> None:
+        """`Transport.resume_reading`."""
+        self._may_send.set()
+
+    def _arrive(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            self.received.append(frame.text)
+            self._unread.append(frame.text)
+        self._arrived.set()
+
+    def _open(self) -> None:
+        self._connection.open()
+
+
+@asynccontextmanager
+async def connect(
+    sync: EntitySync, *, secret: str | None = None, wire: Wire = "v2", info: ConnectionInfo | None = None
+) -> AsyncGenerator[MemoryClient, None]:
+    """Connect to a started ``sync`` without a socket.
+
+    Args:
+        secret: sent first if given; on v2 its answer has been received when this yields.
+        wire: which wire to speak, unless ``info`` says it.
+        info: what the handshake tells; an empty one of ``wire`` if None.
+
+    Raises:
+        NotRunning: ``sync`` is not started.
+    """
+    client = MemoryClient(sync, info or ConnectionInfo(wire))
+    client._open()
+    try:
+        if client._connection.outbox.wire == "v2":
+            await client.receive_until("welcome")
+        if secret is not None:
+            await client.send({"action": "secret", "body": secret})
+            if client._connection.outbox.wire == "v2":
+                await client.receive()
+        yield client
+    finally:
+        client.leave()
