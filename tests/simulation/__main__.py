@@ -1,0 +1,96 @@
+"""python -m tests.simulation: run worlds, the table of wrong variants, or one world again."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from tests.simulation.campaign import VARIANTS, Outcome, campaign
+from tests.simulation.loop import run
+from tests.simulation.narrator import narrated
+from tests.simulation.world import World
+
+_EPILOG = """examples:
+  python -m tests.simulation --worlds 20000            ours must break nothing
+  python -m tests.simulation --table --worlds 1000     every wrong variant, with its share of broken worlds
+  python -m tests.simulation --catch                   when each wrong variant is caught, for seeds 1, 2, 3
+  python -m tests.simulation --replay 1000004          one world again, told step by step
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description="The real hub under virtual time, in seeded worlds.",
+        epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--worlds", type=int, default=2_000, help="worlds to run (default 2000)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the campaign (default 1)")
+    parser.add_argument(
+        "--variant", choices=sorted(VARIANTS), default="ours", help="which hub (default ours)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: the cores)"
+    )
+    parser.add_argument("--table", action="store_true", help="all variants, as a Markdown table")
+    parser.add_argument(
+        "--catch", action="store_true", help="within how many worlds each wrong variant is caught"
+    )
+    parser.add_argument(
+        "--replay", type=int, metavar="WORLD", help="run the world of this seed and tell what happens"
+    )
+    options = parser.parse_args()
+    if options.replay is not None:
+        return _replay(options.replay, options.variant)
+    if options.table:
+        return _table(options.worlds, options.seed, options.jobs)
+    if options.catch:
+        return _catch(options.jobs)
+    outcome = campaign(options.variant, options.worlds, options.seed, jobs=options.jobs)
+    print(_line(outcome))
+    return 1 if outcome.broken else 0
+
+
+def _line(outcome: Outcome) -> str:
+    rate = outcome.worlds / outcome.seconds
+    text = f"{outcome.variant}: {outcome.broken} of {outcome.worlds:,} worlds broke a promise, {rate:,.0f} worlds/s"
+    return text if outcome.first is None else f"{text}, first broken: world {outcome.first}"
+
+
+def _table(worlds: int, seed: int, jobs: int) -> int:
+    print("| hub | ends stale | goes backwards | else |\n|---|---|---|---|")
+    for name, variant in VARIANTS.items():
+        outcome = campaign(name, worlds, seed, jobs=jobs)
+        shares = (
+            f"{count / outcome.worlds:.1%}" for count in (outcome.stale, outcome.backwards, outcome.other)
+        )
+        print(f"| {name}: {variant.what} | {' | '.join(shares)} |", flush=True)
+    return 0
+
+
+def _catch(jobs: int) -> int:
+    missed = 0
+    for name in VARIANTS:
+        if name == "ours":
+            continue
+        firsts = [campaign(name, 1_000, seed, jobs=jobs, stop_at_first=True).first for seed in (1, 2, 3)]
+        missed += None in firsts
+        print(
+            f"{name}: caught in world {', '.join(str(first or 'never') for first in firsts)} (seeds 1, 2, 3)",
+            flush=True,
+        )
+    return 1 if missed else 0
+
+
+def _replay(seed: int, name: str) -> int:
+    variant = VARIANTS[name]
+    with variant.applied(), narrated():
+        world = World(seed, variant.habits)
+        _, failures = run(world.live())
+    for text in (*world.violations, *(str(failure) for failure in failures)):
+        print(f"BROKEN: {text}")
+    return 1 if world.violations or failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

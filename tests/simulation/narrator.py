@@ -1,0 +1,47 @@
+"""Tells what happens in a world, line by line with its virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from entity_sync.hub.link import Link
+from entity_sync.hub.loads import Loads
+from entity_sync.hub.node import Node
+from tests.simulation.client import SimulatedClient
+
+_Tell = Callable[..., str]
+
+_TOLD: tuple[tuple[type, str, _Tell], ...] = (
+    (SimulatedClient, "take", lambda client, _link, frame: f"{client.name} < {frame.payload.decode()[:200]}"),
+    (SimulatedClient, "_send", lambda client, message: f"{client.name} > {message}"),
+    (Node, "notify", lambda node, keys: f"node {node.id[:4]} notifies {', '.join(map(str, keys))}"),
+    (Link, "_take", lambda link, delivery: f"link {link._announcer.epoch[:4]} gets {delivery}"),
+    (
+        Loads,
+        "trigger",
+        lambda _loads, view, cause: f"view {view.number} {view.key} {view.state.value}: {cause}",
+    ),
+    (Loads, "_succeeded", lambda _loads, view, result: f"view {view.number} loaded {result.rows or 'gone'}"),
+    (Loads, "_failed", lambda _loads, view, error: f"view {view.number} failed: {error}"),
+)
+
+
+@contextmanager
+def narrated() -> Iterator[None]:
+    """Print while inside."""
+    with ExitStack() as stack:
+        for owner, name, tell in _TOLD:
+            stack.enter_context(patch.object(owner, name, _telling(getattr(owner, name), tell)))
+        yield
+
+
+def _telling(method: Callable[..., Any], tell: _Tell) -> Callable[..., Any]:
+    def wrapper(*arguments: Any) -> Any:
+        print(f"{asyncio.get_running_loop().time():8.3f}  {tell(*arguments)}")
+        return method(*arguments)
+
+    return wrapper

@@ -1,0 +1,41 @@
+"""The promises hold in every world, and every wrong hub is caught."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.simulation.campaign import campaign, world_seed
+from tests.simulation.loop import run
+from tests.simulation.variants import MISUSED, WRONG, Variant
+from tests.simulation.world import World, explore
+
+_JOBS = os.cpu_count() or 1
+
+
+def test_no_promise_is_broken():
+    """Ours breaks no promise in 2,000 worlds."""
+    outcome = campaign("ours", 2_000, seed=1, jobs=_JOBS)
+    print(f"\n{outcome.worlds:,} worlds, {outcome.worlds / outcome.seconds:,.0f} worlds/s")
+    assert outcome.worlds == 2_000
+    replay = world_seed(1, (outcome.first or 1) - 1)
+    assert outcome.broken == 0, f"see it by: python -m tests.simulation --replay {replay}"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("variant", [*WRONG, *MISUSED], ids=lambda variant: variant.name)
+def test_wrong_variant_is_caught(variant: Variant, seed: int):
+    """A hub without one rule, or an application with a bad habit, is caught within 1,000 worlds."""
+    outcome = campaign(variant.name, 1_000, seed=seed, jobs=1, stop_at_first=True)
+    assert outcome.first is not None
+
+
+def test_same_seed_same_run():
+    """A world is a function of its seed: the same loads, the same end."""
+    worlds = [World(7, WRONG[0].habits) for _ in range(2)]
+    for world in worlds:
+        run(world.live())
+    assert worlds[0].loads == worlds[1].loads > 0
+    assert worlds[0].rows == worlds[1].rows
+    assert explore(7) == []

@@ -1,0 +1,233 @@
+"""Wrong hubs: each breaks one rule of the algorithm, and the simulation must catch every one.
+
+The first seven are the rows of the race table (docs/guarantee.md); the others break rules
+that the table's single-node world cannot see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from entity_sync.core import loadstate
+from entity_sync.core.loadstate import Cause, LoadEvent, LoadState
+from entity_sync.core.outbox import Mark
+from entity_sync.core.subscription import V2Subscription
+from entity_sync.core.view import View
+from entity_sync.errors import LoadFailed
+from entity_sync.hub.fanout import Fanout
+from entity_sync.hub.hub import Hub
+from entity_sync.hub.link import Link
+from entity_sync.hub.loads import Loads
+from entity_sync.server.connection import Connection
+from tests.simulation.world import Habits
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A wrong hub, or a wrong habit of the application."""
+
+    name: str
+    what: str
+    applied: Callable[[], AbstractContextManager[Any]] = nullcontext
+    habits: Habits = field(default_factory=Habits)
+
+
+def _no_state_on_subscribe() -> AbstractContextManager[Any]:
+    def ask(self: Hub, subscription: V2Subscription, version: str | None) -> None:
+        subscription.ask(version)
+        self.fanout.mark(subscription)
+
+    return patch.object(Hub, "ask", ask)
+
+
+def _load_then_register() -> AbstractContextManager[Any]:
+    def changed(self: Hub, key: Any) -> None:
+        for view in self.views.of(key):
+            if view.loaded is not None:
+                self.loads.trigger(view, Cause.NOTIFY)
+
+    return patch.object(Hub, "changed", changed)
+
+
+def _last_to_finish_wins() -> AbstractContextManager[Any]:
+    def trigger(self: Loads, view: View, cause: Cause) -> None:
+        self.ticket += 1
+        ticket = self.ticket
+
+        async def load() -> None:
+            loader = self._catalog[view.key.entity]
+            try:
+                result = await asyncio.wait_for(
+                    loader.load(view.key, view.audience, self._threads), loader.timeout
+                )
+            except (LoadFailed, OSError, TimeoutError):
+                trigger(self, view, cause)
+                return
+            view.state, view.running, view.running_causes = LoadState.LOADING, ticket, cause
+            news, _ = view.succeed(result)
+            self._settled(view, news)
+
+        task = asyncio.get_running_loop().create_task(load())
+        self._tasks[_Unique(view)] = task  # type: ignore[index]
+
+    return patch.object(Loads, "trigger", trigger)
+
+
+class _Unique:
+    """A key of its own for each of several loads of one view."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+
+
+def _notify_joins_running_load() -> AbstractContextManager[Any]:
+    pair = (LoadState.LOADING, LoadEvent.TRIGGERED)
+    return patch.dict(loadstate.TRANSITIONS, {pair: (LoadState.LOADING, loadstate.LoadAction.NOTHING)})
+
+
+def _no_resync_after_gap() -> AbstractContextManager[Any]:
+    def resync(self: Hub, _entities: object = None) -> None:
+        self._resync.add(())
+
+    return patch.object(Hub, "resync", resync)
+
+
+def _answers_from_live_view() -> AbstractContextManager[Any]:
+    def ask(self: Hub, subscription: V2Subscription, version: str | None) -> None:
+        subscription.ask(version)
+        if subscription.view.loaded is None:
+            self.loads.trigger(subscription.view, Cause.SUBSCRIBE)
+        self.fanout.mark(subscription)
+
+    return patch.object(Hub, "ask", ask)
+
+
+def _joins_running_load() -> AbstractContextManager[Any]:
+    def ask(self: Hub, subscription: V2Subscription, version: str | None) -> None:
+        view = subscription.view
+        subscription.ask(version)
+        if view.loaded is None or version not in (None, view.version):
+            subscription.after = view.ticket
+            if view.state is LoadState.IDLE:
+                self.loads.trigger(view, Cause.SUBSCRIBE)
+            else:
+                view.running_causes |= Cause.SUBSCRIBE
+        self.fanout.mark(subscription)
+
+    return patch.object(Hub, "ask", ask)
+
+
+def _keeps_rows_of_old_principal() -> AbstractContextManager[Any]:
+    def rebind(self: Hub, subscription: Any, _principal: object) -> Any:
+        subscription.ask_again() if isinstance(subscription, V2Subscription) else None
+        self.fanout.mark(subscription)
+        return subscription
+
+    return patch.object(Hub, "rebind", rebind)
+
+
+def _slow_reader_misses() -> AbstractContextManager[Any]:
+    mark = Fanout.mark
+
+    def forgetful(self: Fanout, news: Mark) -> None:
+        if not news.outbox.blocked:
+            mark(self, news)
+
+    return patch.object(Fanout, "mark", forgetful)
+
+
+def _gives_up_after_failure() -> AbstractContextManager[Any]:
+    def failed(self: Loads, view: View, _error: LoadFailed) -> None:
+        if view.give_up() is loadstate.LoadAction.ENQUEUE:
+            self._enqueue(view)
+
+    return patch.object(Loads, "_failed", failed)
+
+
+def _forgets_deferred() -> AbstractContextManager[Any]:
+    async def publish(self: Link, keys: Any) -> bool:
+        from entity_sync.errors import BrokerUnavailable
+
+        try:
+            await self._hand_over(keys)
+        except BrokerUnavailable:
+            return False
+        return True
+
+    return patch.object(Link, "publish", publish)
+
+
+def _sends_while_undecided() -> AbstractContextManager[Any]:
+    def on_authenticate(self: Connection, effect: Any) -> None:
+        original(self, effect)
+        self.outbox.suspended = False
+
+    original = Connection._on_authenticate
+    effects = {kind: handler for kind, handler in _effects().items() if handler is original}
+    return patch.dict(_effects(), dict.fromkeys(effects, on_authenticate))
+
+
+def _effects() -> dict[type, Any]:
+    from entity_sync.server import connection
+
+    return connection._EFFECTS
+
+
+@contextmanager
+def _both(*managers: AbstractContextManager[Any]) -> Iterator[None]:
+    with managers[0], managers[1]:
+        yield
+
+
+WRONG = (
+    Variant("no-state-on-subscribe", "the original: nothing is loaded at subscribe", _no_state_on_subscribe),
+    Variant(
+        "load-then-register",
+        "the snapshot is loaded before the subscription is registered",
+        _load_then_register,
+    ),
+    Variant(
+        "last-to-finish-wins", "a load for each notify, the last to finish is shown", _last_to_finish_wins
+    ),
+    Variant(
+        "notify-joins-load", "single-flight: a notify joins the running load", _notify_joins_running_load
+    ),
+    Variant("no-resync", "nothing is loaded again after a gap", _no_resync_after_gap),
+    Variant(
+        "resync-too-early",
+        "resync on reconnect, before the subscription is confirmed",
+        habits=Habits(restores_early=True),
+    ),
+    Variant(
+        "answers-from-live-view",
+        "a subscriber with another version is shown the view's rows",
+        _answers_from_live_view,
+    ),
+    Variant(
+        "joins-running-load", "a subscriber with another version joins the running load", _joins_running_load
+    ),
+    Variant("keeps-principal", "a new principal keeps the old one's views", _keeps_rows_of_old_principal),
+    Variant("slow-reader-misses", "what happens while a reader is slow is not marked", _slow_reader_misses),
+    Variant("gives-up", "a failed load is not tried again", _gives_up_after_failure),
+    Variant("forgets-deferred", "a notify during an outage is dropped", _forgets_deferred),
+)
+"""Each must be caught within 1,000 worlds, whatever the seed."""
+
+MISUSED = (
+    Variant(
+        "notify-before-commit",
+        "the application notifies before it commits",
+        habits=Habits(notifies_before_commit=True),
+    ),
+    Variant(
+        "crash-after-commit",
+        "a writer dies between commit and notify",
+        habits=Habits(crashes_after_commit=True),
+    ),
+)
+"""What no hub can make up for, and an application must not do."""

@@ -1,0 +1,201 @@
+"""One seeded world: a database, nodes, a faulty broker, clients, and what must hold in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from random import Random
+
+from entity_sync.clock import SystemClock
+from entity_sync.errors import AccessDenied
+from entity_sync.hub.node import Application, Node
+from entity_sync.loading.catalog import Catalog
+from entity_sync.loading.loader import Loader
+from entity_sync.model import EntityKey
+from entity_sync.settings import Settings
+from tests.simulation.broker import Bus, FaultyBroker
+from tests.simulation.client import SimulatedClient
+from tests.simulation.loop import run
+
+_BUSY = 8.0  # seconds in which things happen
+_CALM = 40.0  # seconds after which everything must be true
+_SETTINGS = Settings(retry_delay=0.05, max_retry_delay=1.0, beat_interval=20.0, stale_after=60.0)
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What an application may do wrong, to show what it costs; all right by default."""
+
+    notifies_before_commit: bool = False
+    crashes_after_commit: bool = False
+    restores_early: bool = False
+
+
+class World:
+    """A run of the real hub under virtual time; `violations` is empty if every promise held."""
+
+    GONE = 1_000_000_000
+
+    def __init__(self, seed: int, habits: Habits) -> None:
+        self.random = Random(seed)
+        self.habits = habits
+        self.violations: list[str] = []
+        self.rows: dict[str, int | None] = {}
+        self.loads = 0
+        self._serial = 0
+        self.catalog = Catalog()
+        self.catalog.add(Loader.of("items", self._items, per=None, public=True, timeout=2.0))
+        self.catalog.add(Loader.of("own", self._own, per=None, public=False, timeout=2.0))
+        self.bus = Bus(self.random)
+        self.nodes: list[Node] = []
+        self.clients: list[SimulatedClient] = []
+        self._faults_until = _BUSY * self.random.choice((0.0, 0.5, 1.0))
+
+    def complain(self, text: str) -> None:
+        self.violations.append(text)
+
+    # The application
+
+    async def _items(self, id: str) -> dict[str, object] | None:
+        return await self._read("items", id, "")
+
+    async def _own(self, id: str, audience: str) -> dict[str, object] | None:
+        return await self._read("own", id, audience)
+
+    async def _read(self, entity: str, id: str, audience: str) -> dict[str, object] | None:
+        random = self.random
+        self.loads += 1
+        await asyncio.sleep(random.uniform(0, random.choice((0.02, 0.3))))
+        n = self.rows.get(id, 0)
+        fault = random.random() if asyncio.get_running_loop().time() < self._faults_until else 1.0
+        if fault < 0.08:
+            raise OSError("simulated")
+        if fault < 0.12:
+            await asyncio.sleep(10.0)
+        await asyncio.sleep(random.uniform(0, random.choice((0.02, 0.3, 1.5, 1.5))))
+        return None if n is None else {"entity": entity, "id": id, "n": n, "for": audience}
+
+    async def _authenticate(self, secret: str | None, _connection: object) -> str:
+        await asyncio.sleep(self.random.choice((0.0, 0.2)))
+        if secret == "bad":
+            raise AccessDenied
+        return secret or ""
+
+    # What happens
+
+    async def live(self) -> None:
+        random = self.random
+        brokers = [
+            FaultyBroker(self.bus, restores_early=self.habits.restores_early)
+            for _ in range(random.choice((2, 2, 3)))
+        ]
+        self.nodes = [Node(self._application(), broker) for broker in brokers]
+        for node in self.nodes:
+            await node.start()
+        ids = ["1", "2"][: random.choice((1, 1, 2))]
+        jobs = [self._commits(id) for id in ids]
+        jobs += [self._outages(broker) for broker in brokers]
+        jobs += [self._client(number, ids) for number in range(random.choice((2, 3)))]
+        await asyncio.gather(*jobs)
+        await asyncio.sleep(_CALM)
+        self._judge()
+        for client in self.clients:
+            client.disconnect()
+        for node in self.nodes:
+            await node.close()
+
+    def _application(self) -> Application:
+        return Application(
+            catalog=self.catalog,
+            settings=_SETTINGS,
+            clock=SystemClock(),
+            random=self.random,
+            authenticate=self._authenticate,
+        )
+
+    async def _commits(self, id: str) -> None:
+        random = self.random
+        for _ in range(random.randrange(1, 7)):
+            await asyncio.sleep(random.expovariate(1.0))
+            node = random.choice(self.nodes)
+            keys = [EntityKey("items", id), EntityKey("own", id)]
+            if self.habits.notifies_before_commit:
+                await node.notify(keys)
+                await asyncio.sleep(random.uniform(0, 0.5))
+            self._serial += 1
+            self.rows[id] = None if random.random() < 0.1 else self._serial
+            if not self.habits.notifies_before_commit:
+                await asyncio.sleep(random.uniform(0, 0.1))
+                if not (self.habits.crashes_after_commit and random.random() < 0.1):
+                    await node.notify(keys)
+
+    async def _outages(self, broker: FaultyBroker) -> None:
+        random = self.random
+        for _ in range(random.choice((0, 1, 2))):
+            await asyncio.sleep(random.uniform(0, _BUSY / 3))
+            await broker.cut(random.uniform(0.1, 2.0))
+
+    async def _client(self, number: int, ids: list[str]) -> None:
+        random = self.random
+        wire = "classic" if random.random() < 0.15 else "v2"
+        keys = [(entity, id) for id in ids for entity in ("items", "own") if random.random() < 0.7] or [
+            ("items", ids[0])
+        ]
+        client = SimulatedClient(self, f"client {number}", wire, keys, who=random.choice(("", "a", "b")))
+        self.clients.append(client)
+        await asyncio.sleep(random.uniform(0, _BUSY / 2))
+        client.connect(random.randrange(len(self.nodes)))
+        for _ in range(random.randrange(0, 7) if wire == "v2" else 0):
+            await asyncio.sleep(random.uniform(0, _BUSY / 4))
+            deeds = (self._move, self._hop, self._hop, self._become, self._slow, self._again)
+            await random.choice(deeds)(client)
+
+    async def _move(self, client: SimulatedClient) -> None:
+        client.disconnect()
+        await asyncio.sleep(self.random.choice((0.0, 0.0, 0.3)))
+        client.connect(self.random.randrange(len(self.nodes)))
+
+    async def _hop(self, client: SimulatedClient) -> None:
+        """To another node, with news that the other one may not have yet."""
+        client.news.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(client.news.wait(), 3.0)
+        client.disconnect()
+        client.connect(self.random.randrange(len(self.nodes)))
+
+    async def _become(self, client: SimulatedClient) -> None:
+        who = self.random.choice(("a", "b", "c", "bad"))
+        client.become(who)
+        if who == "bad":
+            await asyncio.sleep(0.5)
+            client.become("a")
+
+    async def _slow(self, client: SimulatedClient) -> None:
+        client.stall(True)
+        await asyncio.sleep(self.random.uniform(0, 2.0))
+        client.stall(False)
+
+    async def _again(self, client: SimulatedClient) -> None:
+        client.repeat_subscribe(self.random.choice(client.keys))
+
+    # What must hold
+
+    def _judge(self) -> None:
+        for client in self.clients:
+            if client.wire == "classic":
+                continue  # it has no first state; what it was pushed was judged when it came
+            if client.says_stale:
+                self.complain(f"{client.name} still says it is stale")
+            for key, copy in client.copies.items():
+                newest = self.rows.get(key[1], 0)
+                expected = self.GONE if newest is None else newest
+                if not copy.has_state or copy.value != expected:
+                    self.complain(f"{client.name} ends with {key} at {copy.value}, not {expected}")
+
+
+def explore(seed: int, habits: Habits | None = None) -> list[str]:
+    """Run one world; returns the promises it broke."""
+    world = World(seed, habits or Habits())
+    _, failures = run(world.live())
+    return world.violations + [f"the loop's exception handler got: {failure}" for failure in failures]
