@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import ClassVar
@@ -65,9 +66,18 @@ class Exclusive:
                 self._held[path] = (descriptor, claims - 1, owner)
             else:
                 del self._held[path]
+                Path(path).unlink(missing_ok=True)  # before the lock is freed, so never another's
                 os.close(descriptor)
 
     def _open(self, path: str) -> int:
+        while True:
+            descriptor = self._lock_file(path)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), Path(path).stat()):
+                    return descriptor
+            os.close(descriptor)  # its holder removed it between our opening and our locking
+
+    def _lock_file(self, path: str) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -135,7 +135,9 @@ def _read(scope: Scope) -> Handshake:
     return Handshake(
         path=scope["path"],
         query=scope.get("query_string", b"").decode("latin-1"),
-        headers=[(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]],
+        headers=[
+            (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]
+        ],
         offered=scope.get("subprotocols", ()),
         peer=None if client is None else f"{client[0]}:{client[1]}",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -35,35 +35,12 @@ from entity_sync.hub.node import Node
 from entity_sync.hub.tasks import Tasks
 from entity_sync.model import ClientMessage, ConnectionInfo, EntityKey
 from entity_sync.server.passing import Passing
+from entity_sync.server.transport import Transport
 
-__all__ = ["Connection", "Transport"]
+__all__ = ["Connection"]
 
 _log = logging.getLogger("entity_sync.connection")
 _HELD = 32  # messages that may wait for the application before reading pauses
-
-
-class Transport(Protocol):
-    """What a door does with its socket."""
-
-    def write(self, frames: list[Frame]) -> None:
-        """Send complete text messages in order, calling `Connection.block` when it can take no more."""
-        ...
-
-    def close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake; harmless when it has begun."""
-        ...
-
-    def abort(self) -> None:
-        """End the connection at once, without a close frame where the door can."""
-        ...
-
-    def pause_reading(self) -> None:
-        """Feed no more messages for now."""
-        ...
-
-    def resume_reading(self) -> None:
-        """Feed messages again."""
-        ...
 
 
 class Connection:
@@ -89,6 +66,7 @@ class Connection:
         self._slow: Timer | None = None
         self._standing: StandingMark | None = None
         self._paused = False
+        self._is_given_up = False
         self._closed = asyncio.Event()
         self._strange = 0
 
@@ -156,10 +134,12 @@ class Connection:
 
     def drain(self) -> None:
         """`Member.drain`: the client comes back, spread over a while, to whichever node is there."""
-        if self._info.wire == "v2":
+        if self._info.wire == "v2" and not self.outbox.blocked:
             spread = self._node.application.random.randrange(500, 3_000)
-            self._answer(Goodbye(code="drain", retry_after_ms=spread))
-        self._node.application.clock.call_later(0, lambda: self._transport.close(1012, "drain"))
+            goodbye = v2.frame(Goodbye(code="drain", retry_after_ms=spread))
+            # Not by the fan-out, which writes to so many connections a turn: the close frame is next.
+            self._transport.write([*self.outbox.take(0), goodbye])
+        self._transport.close(1012, "drain")
 
     async def closed(self) -> None:
         """`Member.closed`."""
@@ -253,10 +233,11 @@ class Connection:
             self._send(Frame(body))
 
     def _send(self, frame: Frame) -> None:
-        if not self._node.hub.answer(self.outbox, frame):
+        if not self._is_given_up and not self._node.hub.answer(self.outbox, frame):
             self._too_slow()
 
     def _too_slow(self) -> None:
+        self._is_given_up = True
         _log.warning("connection of %s closed: it is too slow", self._info.peer)
         self._transport.close(1008, "slow")
         self._transport.abort()

@@ -177,10 +177,17 @@ class Door(asyncio.Protocol):
         if writes == [SEND_EOF] and self._parser.state is State.CONNECTING:
             writes.insert(0, _BAD_REQUEST)  # `websockets` only hangs up on what is no HTTP
         self._write([data for data in writes if data])
-        if writes[-1] == SEND_EOF:
-            self._transport.write_eof()
         if self._parser.close_expected() and self._deadline is None:
             self._abort_after(_CLOSE_TIMEOUT)
+        if writes[-1] == SEND_EOF:
+            self._end()
+
+    def _end(self) -> None:
+        if self._parser.close_rcvd is not None:
+            self._transport.close()
+        else:
+            # Closing on unread bytes would reset the connection, and with it lose what we said last.
+            self._transport.write_eof()
 
     def _write(self, writes: list[bytes]) -> None:
         if self.is_blocked:
@@ -213,7 +220,7 @@ class Door(asyncio.Protocol):
             self._parser.send_response(answer(request, node, entrance.pages))
             return
         peer = self._transport.get_extra_info("peername")
-        response, info = upgrade(self._parser, request, node, peer[0] if peer else None)
+        response, info = upgrade(self._parser, request, node, f"{peer[0]}:{peer[1]}" if peer else None)
         self._parser.send_response(response)
         if info is not None:
             self._flush()

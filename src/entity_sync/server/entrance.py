@@ -88,6 +88,7 @@ class Entrance:
             await self._empty.wait()
 
     def _cut_off(self) -> None:
-        _log.warning("%d connections did not close in time and are cut off", len(self._guests))
+        if self._guests:
+            _log.warning("%d connections did not close in time and are cut off", len(self._guests))
         for guest in list(self._guests):
             guest.abort()
