@@ -120,6 +120,8 @@ async def listen(
     """
     if not path.startswith("/"):
         raise ConfigurationError(f"a path starts with a slash, not {path!r}")
+    if not 0 <= port <= 65_535:
+        raise ConfigurationError(f"a port is 0 to 65535, not {port!r}")
     entrance = Entrance(lambda: sync.node, path, pages or {})
     server = await _bind(entrance, host, port)
     try:
@@ -145,7 +147,7 @@ async def _bind(entrance: Entrance, host: str, port: int) -> asyncio.Server:
         return await loop.create_server(
             lambda: Door(entrance), host, port, backlog=_BACKLOG, start_serving=False
         )
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigurationError(f"cannot listen on {host} port {port}: {error}") from error
 
 
