@@ -39,6 +39,13 @@ class MemoryClient:
         self._may_send.set()
         self._connection = Connection(sync.node, self, info)
 
+    @classmethod
+    def of(cls, sync: EntitySync, info: ConnectionInfo | None = None) -> MemoryClient:
+        """Connect without a context: it stays until `leave` or the end of ``sync``."""
+        client = cls(sync, info or ConnectionInfo("v2"))
+        client._connection.open()
+        return client
+
     # What a test does
 
     async def send(self, message: object) -> None:
@@ -126,9 +133,6 @@ class MemoryClient:
             self._unread.append(frame.text)
         self._arrived.set()
 
-    def _open(self) -> None:
-        self._connection.open()
-
 
 @asynccontextmanager
 async def connect(
@@ -144,8 +148,7 @@ async def connect(
     Raises:
         NotRunning: ``sync`` is not started.
     """
-    client = MemoryClient(sync, info or ConnectionInfo(wire))
-    client._open()
+    client = MemoryClient.of(sync, info or ConnectionInfo(wire))
     try:
         if client._connection.outbox.wire == "v2":
             await client.receive_until("welcome")
