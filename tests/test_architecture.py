@@ -45,18 +45,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"core", "model", "errors", "clock"},
     "entity": {"model"},
     "app": {
-        "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base", "publisher", "clock",
-        "settings", "model", "errors",
+        "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base", "publisher",
+        "clock", "settings", "model", "errors",
     },
     "cli": {
-        "", "app", "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base", "publisher",
-        "capture", "client", "clock", "settings", "model", "errors",
+        "", "app", "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base",
+        "publisher", "capture", "client", "clock", "settings", "model", "errors",
     },
     "__main__": {"cli"},
     # the public face re-exports, the testing tools look at everything
     "": {
-        "app", "entity", "server", "hub", "loading", "core", "brokers.base", "publisher", "capture", "client", "clock",
-        "settings", "model", "errors",
+        "app", "entity", "server", "hub", "loading", "core", "brokers.base", "publisher", "capture", "client",
+        "clock", "settings", "model", "errors",
     },
     "testing": {
         "", "app", "entity", "server", "hub", "loading", "core", "brokers", "brokers.*", "brokers.registry",

@@ -49,6 +49,7 @@ async def test_readme_client(capsys: pytest.CaptureFixture[str]):
     """The README's Python program prints the row it follows."""
     follow = block("README.md", "client")["follow"]
     sync = EntitySync()
+
     @sync.entity("prices")
     async def price(id: str) -> dict[str, int]:
         return {"price": 4}

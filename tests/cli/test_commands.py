@@ -33,11 +33,10 @@ def run(*arguments: str, **environment: str) -> Result:
     return CliRunner().invoke(main, arguments, env=environment)
 
 
-def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "entity_sync", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    plain = {name: value for name, value in os.environ.items() if name != "ENTITY_SYNC_SECRET"}
-    return subprocess.Popen(command, text=True, cwd=cwd, env=plain | environment, **pipes)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, text=True, cwd=cwd, stdout=pipe, stderr=pipe)
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ async def test_messages_and_answers(listener: Listener):
     async with connect(listener.url, secret="ann") as client:
         assert await client.message({"a": 1}) == {"echo": {"a": 1}, "from": "ann"}
         assert await client.message("silence") is None
-        with pytest.raises(Refusal, match="^failed") as refusal:
+        with pytest.raises(Refusal, match=r"^failed") as refusal:
             await client.message("fail")
         assert "on purpose" not in str(refusal.value)
 

@@ -53,7 +53,8 @@ def main() -> int:
 
 def _line(outcome: Outcome) -> str:
     rate = outcome.worlds / outcome.seconds
-    text = f"{outcome.variant}: {outcome.broken} of {outcome.worlds:,} worlds broke a promise, {rate:,.0f} worlds/s"
+    broken = f"{outcome.broken} of {outcome.worlds:,} worlds broke a promise"
+    text = f"{outcome.variant}: {broken}, {rate:,.0f} worlds/s"
     return text if outcome.first is None else f"{text}, first broken: world {outcome.first}"
 
 

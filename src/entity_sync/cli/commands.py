@@ -26,9 +26,9 @@ _EXIT = "\b\nExit codes: 0 done, 1 it failed, 2 the command was wrong."
 class _Group(click.Group):
     """Shows our errors as one line, not as a traceback."""
 
-    def invoke(self, context: click.Context) -> object:
+    def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except EntitySyncError as error:
             raise click.ClickException(str(error)) from None
 

@@ -19,16 +19,16 @@ class Overflow(Exception):
 
 
 class Mark(Protocol):
-    """Something with news for a connection, worked out only when the connection can take it."""
+    """Something with news for a connection, worked out only when the connection can take it.
 
-    @property
-    def outbox(self) -> Outbox:
-        """Where it is marked."""
-        ...
+    Attributes:
+        outbox: where it is marked.
+        take: returns the frames that bring the client to the newest state; empty when it is there.
+    """
 
-    def take(self) -> list[Frame]:
-        """The frames that bring the client to the newest state; empty when it is there."""
-        ...
+    outbox: Outbox
+
+    def take(self) -> list[Frame]: ...  # noqa: D102 - told above
 
 
 class Outbox:

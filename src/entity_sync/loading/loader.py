@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from entity_sync.core.view import Loaded
 from entity_sync.errors import AccessDenied, ConfigurationError
@@ -164,7 +164,7 @@ def _id_type(name: str, function: Callable[..., Any], parameter: str) -> IdType:
         with suppress(NameError):
             annotation = get_type_hints(alone, getattr(function, "__globals__", None))["id"]
     try:
-        return ID_TYPES[annotation]
+        return ID_TYPES[cast("type", annotation)]
     except (KeyError, TypeError):
         raise ConfigurationError(
             f"entity {name!r}: its id is annotated {annotation!r}; an id is a str, an int or a UUID"

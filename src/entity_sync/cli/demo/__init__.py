@@ -1,0 +1,1 @@
+"""A small live application: the orders of a bakery, on SQLite."""
