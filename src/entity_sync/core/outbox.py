@@ -6,8 +6,6 @@ changes, and what it gets in the end is the newest (conflation).
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from entity_sync.core.frame import Frame
 from entity_sync.model import Wire
 
@@ -18,17 +16,21 @@ class Overflow(Exception):
     """More answers wait for a client than it may leave unread."""
 
 
-class Mark(Protocol):
-    """Something with news for a connection, worked out only when the connection can take it.
+class Mark:
+    """Something that may have news for a connection, worked out only when it can take it.
 
     Attributes:
         outbox: where it is marked.
-        take: returns the frames that bring the client to the newest state; empty when it is there.
     """
 
-    outbox: Outbox
+    __slots__ = ("outbox",)
 
-    def take(self) -> list[Frame]: ...  # noqa: D102 - told above
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+
+    def take(self) -> list[Frame]:
+        """The frames that bring the client to the newest state; none where it is there."""
+        return []
 
 
 class Outbox:

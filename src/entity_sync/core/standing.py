@@ -5,7 +5,7 @@ from __future__ import annotations
 from entity_sync.core import v2
 from entity_sync.core.frame import Frame
 from entity_sync.core.messages import Fresh
-from entity_sync.core.outbox import Outbox
+from entity_sync.core.outbox import Mark, Outbox
 
 __all__ = ["Standing", "StandingMark"]
 
@@ -25,13 +25,13 @@ class Standing:
         self.stale: Frame | None = None
 
 
-class StandingMark:
+class StandingMark(Mark):
     """What one v2 session was told of it: a state, so a slow client misses only what is over."""
 
-    __slots__ = ("_standing", "_told", "outbox")
+    __slots__ = ("_standing", "_told")
 
     def __init__(self, standing: Standing, outbox: Outbox) -> None:
-        self.outbox = outbox
+        super().__init__(outbox)
         self._standing = standing
         self._told = False
 

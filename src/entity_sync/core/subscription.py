@@ -11,13 +11,13 @@ from typing import TypeAlias
 
 from entity_sync.core.frame import Frame
 from entity_sync.core.loadstate import Cause
-from entity_sync.core.outbox import Outbox
+from entity_sync.core.outbox import Mark, Outbox
 from entity_sync.core.view import View
 
 __all__ = ["ClassicSubscription", "Subscription", "V2Subscription"]
 
 
-class V2Subscription:
+class V2Subscription(Mark):
     """A v2 session's subscription.
 
     Attributes:
@@ -26,11 +26,11 @@ class V2Subscription:
         owed: the client asked and gets an answer even if it was told this state before.
     """
 
-    __slots__ = ("_rev", "_told", "_version", "after", "outbox", "owed", "view")
+    __slots__ = ("_rev", "_told", "_version", "after", "owed", "view")
 
     def __init__(self, view: View, outbox: Outbox) -> None:
+        super().__init__(outbox)
         self.view = view
-        self.outbox = outbox
         self.after = -1
         self.owed = False
         self._rev = 0
@@ -64,18 +64,18 @@ class V2Subscription:
         return frames
 
 
-class ClassicSubscription:
+class ClassicSubscription(Mark):
     """A classic session's subscription: bare rows, one push for every notify.
 
     Attributes:
         view: what is watched.
     """
 
-    __slots__ = ("_push", "outbox", "view")
+    __slots__ = ("_push", "view")
 
     def __init__(self, view: View, outbox: Outbox) -> None:
+        super().__init__(outbox)
         self.view = view
-        self.outbox = outbox
         self._push = view.push
 
     @property

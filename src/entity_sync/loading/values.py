@@ -53,7 +53,7 @@ def _builtins(value: object) -> Any:
             "object, or bytes of JSON"
         )
     try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=_hook)
+        return msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_hook)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         path, culprit = _locate(value)
         raise LoadFailed(

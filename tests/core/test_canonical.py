@@ -1,0 +1,82 @@
+"""Equal values, equal bytes; what would be changed in silence is refused by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entity_sync.core.canonical import GONE_VERSION, canonical, version_of
+from entity_sync.errors import LoadFailed
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_round_trip(value: Any):
+    """Canonical JSON decodes to the value it was made of."""
+    assert msgspec.json.decode(canonical(value)) == value
+
+
+@given(st.dictionaries(st.text(), st.integers(0, 9), min_size=2))
+def test_order_of_members_is_nothing(value: dict[str, int]):
+    """The order in which members were added does not show."""
+    assert canonical(dict(reversed(value.items()))) == canonical(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ({"a": [1, {"q": float("nan")}]}, r"field 'a\[1\]\.q' is nan"),
+        ({"a": float("-inf")}, "field 'a' is -inf"),
+        ({"big": 2**53}, "field 'big' is an integer beyond"),
+        (-(2**53), "the value is an integer beyond"),
+    ],
+)
+def test_unsendable_is_named(value: Any, error: str):
+    """NaN, infinities and integers that JavaScript rounds are refused, naming the field."""
+    with pytest.raises(LoadFailed, match=error):
+        canonical(value)
+
+
+def test_too_deep_is_refused():
+    """Nesting deeper than 64 is refused; 64 is not."""
+    value: Any = 1
+    for _ in range(64):
+        value = [value]
+    canonical(value)
+    with pytest.raises(LoadFailed, match="nested deeper than 64"):
+        canonical([[value]])
+
+
+def test_version_tells_rows_apart():
+    """The version depends on every row, on their order and on where one ends."""
+    versions = {version_of(rows) for rows in ([], [b"1"], [b"12"], [b"1", b"2"], [b"2", b"1"])}
+    assert len(versions | {GONE_VERSION}) == 6
+    assert {len(version) for version in versions} == {22}
+
+
+@pytest.mark.parametrize("value", ["{'b': 1, 'a': {'d': 2, 'c': 3}}", "{'x': {'p', 'q', 'r'}}"])
+def test_independent_of_the_hash_seed(value: str):
+    """The same value has the same version in processes with different PYTHONHASHSEEDs."""
+    program = f"from entity_sync.loading.values import loaded; print(loaded({value}).version)"
+    versions = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, check=True, capture_output=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(versions) == 1

@@ -1,0 +1,94 @@
+"""Answers in order, marks instead of states."""
+
+from __future__ import annotations
+
+import pytest
+
+from entity_sync.core.frame import Frame
+from entity_sync.core.outbox import Mark, Outbox, Overflow
+
+
+class News(Mark):
+    """A mark whose frames are made when they are taken."""
+
+    def __init__(self, outbox: Outbox, name: str, size: int = 1) -> None:
+        super().__init__(outbox)
+        self.name = name
+        self.size = size
+
+    def take(self) -> list[Frame]:
+        return [Frame(self.name.encode() * self.size)]
+
+
+def taken(outbox: Outbox, budget: int = 1_000) -> list[bytes]:
+    return [frame.payload for frame in outbox.take(budget)]
+
+
+def test_answers_before_news():
+    """Answers come first, in order; each mark comes once, in the order of the first mark."""
+    outbox = Outbox("v2", 100)
+    one, two = News(outbox, "one"), News(outbox, "two")
+    for mark in (one, two, one):
+        outbox.mark(mark)
+    outbox.put(Frame(b"a"))
+    outbox.put(Frame(b"b"))
+    assert taken(outbox) == [b"a", b"b", b"one", b"two"]
+    assert outbox.idle
+    assert taken(outbox) == []
+
+
+def test_a_mark_without_news():
+    """A mark that has nothing to tell is taken and brings no frame."""
+    outbox = Outbox("v2", 100)
+    outbox.mark(Mark(outbox))
+    assert taken(outbox) == []
+
+
+def test_forgotten_news():
+    """What is forgotten is not taken; forgetting twice is harmless."""
+    outbox = Outbox("v2", 100)
+    news = News(outbox, "x")
+    outbox.mark(news)
+    outbox.forget(news)
+    outbox.forget(news)
+    assert outbox.idle
+
+
+def test_budget_leaves_the_rest():
+    """News is taken up to the budget; what is left keeps its turn."""
+    outbox = Outbox("v2", 100)
+    for name in "abc":
+        outbox.mark(News(outbox, name, size=60))
+    assert [payload[:1] for payload in taken(outbox, 100)] == [b"a", b"b"]
+    assert [payload[:1] for payload in taken(outbox, 100)] == [b"c"]
+
+
+def test_suspended_withholds_news_only():
+    """While suspended, answers pass and news waits."""
+    outbox = Outbox("v2", 100)
+    outbox.mark(News(outbox, "x"))
+    outbox.suspended = True
+    assert outbox.idle
+    outbox.put(Frame(b"a"))
+    assert not outbox.idle
+    assert taken(outbox) == [b"a"]
+    outbox.suspended = False
+    assert taken(outbox) == [b"x"]
+
+
+def test_blocked_is_idle():
+    """A connection that takes nothing is not worth a flush."""
+    outbox = Outbox("v2", 100)
+    outbox.put(Frame(b"a"))
+    outbox.blocked = True
+    assert outbox.idle
+
+
+def test_answers_are_bounded():
+    """More unread answers than the limit overflow; taking them makes room again."""
+    outbox = Outbox("v2", 10)
+    outbox.put(Frame(b"x" * 10))
+    taken(outbox)
+    outbox.put(Frame(b"x" * 6))
+    with pytest.raises(Overflow):
+        outbox.put(Frame(b"x" * 5))

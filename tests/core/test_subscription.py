@@ -1,0 +1,161 @@
+"""What a client is told next: the newest state it may see, however it got here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entity_sync.core.frame import Frame
+from entity_sync.core.loadstate import Cause, LoadState
+from entity_sync.core.outbox import Outbox
+from entity_sync.core.subscription import ClassicSubscription, V2Subscription
+from entity_sync.core.view import Loaded, LoadedRow, View
+from entity_sync.model import EntityKey
+
+
+def view() -> View:
+    return View(EntityKey("items", "7"), (), 42)
+
+
+def load(view: View, n: int, cause: Cause = Cause.NOTIFY) -> None:
+    if view.state is LoadState.IDLE:
+        view.trigger(cause, 0.0)
+    view.start(view.running + 1)
+    data = str(n).encode()
+    view.succeed(Loaded((LoadedRow(data, data),)))
+
+
+def events(subscription: V2Subscription) -> list[tuple[str, Any]]:
+    messages = [msgspec.json.decode(frame.payload) for frame in subscription.take()]
+    return [(one["event"], one["rows"][0]["data"] if "rows" in one else None) for one in messages]
+
+
+def asked(view: View, version: str | None = None) -> V2Subscription:
+    subscription = V2Subscription(view, Outbox("v2", 100))
+    subscription.ask(version)
+    return subscription
+
+
+def test_newest_state_wins():
+    """However many results were missed, one snapshot brings the newest; then nothing."""
+    one = view()
+    subscription = asked(one)
+    assert events(subscription) == []
+    for n in range(5):
+        load(one, n)
+    assert events(subscription) == [("snapshot", 4)]
+    assert events(subscription) == []
+
+
+def test_held_version_needs_no_body():
+    """Who holds the version gets a current; who held it before a detour does too."""
+    one = view()
+    load(one, 1)
+    subscription = asked(one, one.version)
+    assert events(subscription) == [("current", None)]
+    load(one, 2)
+    load(one, 1)
+    assert events(subscription) == [("current", None)]
+    subscription.ask_again()
+    assert events(subscription) == [("current", None)]
+
+
+def test_nothing_from_before_the_question():
+    """A state from a load at or before `after` is not sent; the next one is, even if it is equal."""
+    one = view()
+    load(one, 1)
+    subscription = asked(one, "another")
+    subscription.after = one.ticket
+    assert events(subscription) == []
+    load(one, 1)
+    assert events(subscription) == [("snapshot", 1)]
+
+
+def test_fresh_comes_after_the_state_it_waits_for():
+    """A failure is told once; its end only with the state that the client waits for."""
+    one = view()
+    load(one, 1)
+    subscription = asked(one, "another")
+    subscription.after = one.ticket + 1
+    one.failure = Frame(b'{"event":"stale"}')
+    assert events(subscription) == [("stale", None)]
+    assert events(subscription) == []
+    load(one, 2)
+    assert events(subscription) == []
+    load(one, 2)
+    assert events(subscription) == [("snapshot", 2), ("fresh", None)]
+    assert events(subscription) == []
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["ask", "wrong", "again", "load", "fail", "take"]), st.integers(0, 2)),
+        max_size=40,
+    )
+)
+def test_like_a_client(deeds: list[tuple[str, int]]):
+    """In any order of questions, results and failures, a client that takes holds the newest state."""
+    one = view()
+    subscription = asked(one)
+    held: int | None = None
+    version: str | None = None
+    for deed, n in deeds:
+        if deed == "ask":
+            subscription.ask(version)
+        elif deed == "wrong":
+            subscription.ask("wrong")
+            subscription.after = one.ticket
+        elif deed == "again":
+            subscription.ask_again()
+        elif deed == "load":
+            load(one, n)
+        elif deed == "fail":
+            one.failure = Frame(b'{"event":"stale"}')
+        else:
+            for event, data in events(subscription):
+                held = data if event == "snapshot" else held
+            eligible = one.loaded is not None and one.ticket > subscription.after
+            if eligible:
+                version = one.version
+                assert one.loaded is not None
+                assert str(held).encode() == one.loaded.rows[0].data
+            assert subscription._told == (
+                one.failure is not None or (subscription._told and subscription.owed)
+            )
+
+
+def test_classic_gets_what_comes_after_it():
+    """A classic client is pushed what is notified after its subscribe, and only that."""
+    one = view()
+    load(one, 1)
+    subscription = ClassicSubscription(one, Outbox("classic", 100))
+    assert subscription.take() == []
+    load(one, 1)
+    assert subscription.due
+    assert [frame.payload for frame in subscription.take()] == [b"1"]
+    assert subscription.take() == []
+    assert not subscription.due
+
+
+def test_classic_that_asks():
+    """A classic client that is to have the first state gets it as soon as there is one."""
+    one = view()
+    subscription = ClassicSubscription(one, Outbox("classic", 100))
+    subscription.ask()
+    assert subscription.take() == []
+    load(one, 1, Cause.SUBSCRIBE)
+    assert [frame.payload for frame in subscription.take()] == [b"1"]
+
+
+def test_due_while_a_notify_loads():
+    """A push is due from the notify on, not only from its result."""
+    one = view()
+    subscription = ClassicSubscription(one, Outbox("classic", 100))
+    assert not subscription.due
+    one.trigger(Cause.NOTIFY, 0.0)
+    assert subscription.due
+    one.start(1)
+    assert subscription.due

@@ -1,0 +1,187 @@
+"""The v2 wire: what every frame means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from entity_sync.core import v2
+from entity_sync.core.messages import (
+    Ack,
+    Failure,
+    Invalid,
+    Pass,
+    Ping,
+    Resync,
+    Secret,
+    Subscribe,
+    Unsubscribe,
+    Upward,
+    Wanted,
+)  # fmt: skip
+
+
+def one(message: Any) -> Upward:
+    [found] = v2.decode(message if isinstance(message, str) else msgspec.json.encode(message).decode())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("message", "meaning"),
+    [
+        ({"action": "subscribe", "body": {"entity": "a", "id": "1"}}, Subscribe((Wanted("a", "1"),))),
+        (
+            {
+                "action": "subscribe",
+                "ref": 2,
+                "body": [{"entity": "a", "id": "1", "version": "v", "more": 1}],
+            },
+            Subscribe((Wanted("a", "1", "v"),), ref=2),
+        ),
+        (
+            {"action": "subscribe", "body": [{"entity": "a", "id": "1", "version": None}]},
+            Subscribe((Wanted("a", "1"),)),
+        ),
+        ({"action": "subscribe", "body": []}, Subscribe(())),
+        ({"action": "unsubscribe", "body": {"entity": "a", "id": "1"}}, Unsubscribe((Wanted("a", "1"),))),
+        ({"action": "secret", "ref": "r", "body": "hush"}, Secret("hush", ref="r")),
+        ({"action": "secret", "body": None}, Secret(None)),
+        ({"action": "resync", "body": {"view": 17, "rev": 41}}, Resync(17, 41)),
+        ({"action": "message", "body": {"b": [1], "a": 2}}, Pass(b'{"b":[1],"a":2}')),
+        ({"action": "message"}, Pass(b"null")),
+        ({"action": "ping", "ref": 0}, Ping(ref=0)),
+        ({"action": "ping"}, Ping()),
+    ],
+)
+def test_meaning(message: Any, meaning: Upward):
+    """Each action means what PROTOCOL.md says."""
+    assert one(message) == meaning
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["", "{", "nonsense", "NaN", '{"action":NaN}', '{"a":"\\ud800"}', "5", '"x"', "null", "[1]",
+     "[" * 40 + "]" * 40,
+     "[" * 5_000 + "]" * 5_000],
+)  # fmt: skip
+def test_bad_frame(frame: str):
+    """What is no JSON object, is nested too deep or holds what JSON cannot, is bad_frame."""
+    [message] = v2.decode(frame)
+    assert isinstance(message, Invalid)
+    assert message.code == "bad_frame"
+
+
+def test_binary_is_bad():
+    """A binary frame is bad_frame, whatever it holds."""
+    [message] = v2.decode(b'{"action":"ping"}')
+    assert isinstance(message, Invalid)
+
+
+def test_brackets_in_strings_are_no_depth():
+    """Brackets in a string do not count as nesting; 32 levels are allowed."""
+    assert isinstance(one({"action": "message", "body": '[{"' * 40}), Pass)
+    assert isinstance(one('{"action":"message","body":' + "[" * 31 + "]" * 31 + "}"), Pass)
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "ref"),
+    [
+        ({}, "unsupported", UNSET),
+        ({"ref": 1, "body": 1}, "unsupported", 1),
+        ({"action": "Subscribe", "ref": 1}, "unsupported", 1),
+        ({"action": 5, "ref": "x"}, "bad_frame", "x"),
+        ({"action": None}, "bad_frame", UNSET),
+        ({"action": "ping", "ref": 1.5}, "bad_frame", UNSET),
+        ({"action": "ping", "ref": True}, "bad_frame", UNSET),
+        ({"action": "ping", "ref": None}, "bad_frame", UNSET),
+        ({"action": "subscribe", "ref": 1}, "bad_body", 1),
+        ({"action": "unsubscribe", "ref": 1, "body": "x"}, "bad_body", 1),
+        ({"action": "secret", "ref": 1, "body": 5}, "bad_body", 1),
+        ({"action": "secret", "ref": 1}, "bad_body", 1),
+        ({"action": "resync", "ref": 1, "body": {"view": "17", "rev": 1}}, "bad_body", 1),
+        ({"action": "resync", "ref": 1, "body": {"view": True, "rev": 1}}, "bad_body", 1),
+        ({"action": "resync", "ref": 1, "body": []}, "bad_body", 1),
+    ],
+)
+def test_refused(message: Any, code: str, ref: Any):
+    """A wrong message has a code, and its ref where it had a right one."""
+    found = one(message)
+    assert isinstance(found, Invalid)
+    assert (found.code, found.ref) == (code, ref)
+
+
+@pytest.mark.parametrize(
+    ("element", "code"),
+    [
+        (5, "bad_body"),
+        ({"id": "1"}, "bad_body"),
+        ({"entity": 5, "id": "1"}, "bad_body"),
+        ({"entity": "a"}, "bad_id"),
+        ({"entity": "a", "id": 7}, "bad_id"),
+        ({"entity": "a", "id": "1", "version": 5}, "bad_body"),
+    ],
+)
+def test_bad_element(element: Any, code: str):
+    """A wrong element of a list is refused as it was sent, and the others are kept."""
+    message = one({"action": "subscribe", "body": [element, {"entity": "a", "id": "1"}]})
+    assert isinstance(message, Subscribe)
+    assert message.wanted == (Wanted("a", "1"),)
+    [failure] = message.refused
+    sent = element if isinstance(element, dict) else {}
+    assert (failure.code, failure.entity, failure.id) == (
+        code,
+        sent.get("entity", UNSET),
+        sent.get("id", UNSET),
+    )
+
+
+def test_list_is_several_messages():
+    """An array is its messages in order; an empty one is none; a wrong element is one Invalid."""
+    ping, wrong, pong = v2.decode('[{"action":"ping","ref":1}, 5, {"action":"ping","ref":2}]')
+    assert (ping, pong) == (Ping(ref=1), Ping(ref=2))
+    assert isinstance(wrong, Invalid)
+    assert v2.decode("[]") == []
+
+
+@given(
+    st.text()
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["action", "body", "ref", "entity", "id"]) | st.text(), inner)
+        ),
+    ).map(lambda value: msgspec.json.encode(value).decode(errors="replace"))
+)
+def test_any_text(text: str):
+    """No text raises, whatever JSON it is."""
+    v2.decode(text)
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ([], None),
+        (["entity-sync.v2"], "entity-sync.v2"),
+        (["x", "entity-sync.v2"], "entity-sync.v2"),
+        (["Entity-Sync.v2", "entity-sync.v2.msgpack"], None),
+    ],
+)
+def test_negotiation(offered: list[str], chosen: str | None):
+    """Only the exact name is chosen, wherever it stands."""
+    assert v2.select(offered) == chosen
+
+
+def test_what_is_absent_is_left_out():
+    """An ack without ref and failures is its event alone; a failure echoes what was sent."""
+    assert v2.encode(Ack()) == b'{"event":"ack"}'
+    failure = Failure("bad_id", "no", False, "a", 5)
+    assert msgspec.json.decode(v2.encode(Ack(ref=0, failed=(failure,)))) == {
+        "event": "ack", "ref": 0,
+        "failed": [{"code": "bad_id", "text": "no", "retryable": False, "entity": "a", "id": 5}],
+    }  # fmt: skip

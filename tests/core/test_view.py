@@ -1,0 +1,165 @@
+"""What a result changes, and the frames made of it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from entity_sync.core.canonical import GONE_VERSION
+from entity_sync.core.loadstate import Cause, LoadAction, LoadState
+from entity_sync.core.view import Loaded, LoadedRow, View
+from entity_sync.model import EntityKey
+
+GONE = Loaded((), gone=True)
+
+
+def value(data: bytes, verbatim: bytes | None = None) -> Loaded:
+    return Loaded((LoadedRow(data, verbatim or data),))
+
+
+def view() -> View:
+    return View(EntityKey("items", "7"), (), 42)
+
+
+def load(view: View, result: Loaded, cause: Cause, ticket: int = 1) -> bool:
+    view.trigger(cause, 0.0)
+    view.start(ticket)
+    return view.succeed(result)[0]
+
+
+def test_counts_differences_for_v2_and_notifies_for_classic():
+    """rev counts results that differ; push also those that a notify asked for."""
+    one = view()
+    steps = [
+        (value(b"1"), Cause.SUBSCRIBE, (1, 0)),
+        (value(b"1"), Cause.NOTIFY, (1, 1)),
+        (value(b"1"), Cause.RESYNC, (1, 1)),
+        (value(b"2"), Cause.RESYNC, (2, 2)),
+        (GONE, Cause.NOTIFY, (3, 3)),
+    ]
+    for result, cause, expected in steps:
+        load(one, result, cause)
+        assert (one.rev, one.push) == expected
+
+
+def test_unknown_before_a_resync_is_pushed():
+    """A resync's first result may be what a classic client missed, so it is pushed."""
+    one = view()
+    load(one, value(b"1"), Cause.RESYNC)
+    assert one.push == 1
+
+
+def test_resync_without_news_is_silent():
+    """A result that differs in nothing and that nobody waits for is no news."""
+    one = view()
+    assert load(one, value(b"1"), Cause.SUBSCRIBE)
+    assert not load(one, value(b"1"), Cause.RESYNC)
+    assert load(one, value(b"1"), Cause.SUBSCRIBE)
+
+
+def test_trigger_during_a_load_costs_one_more():
+    """What is triggered while loading is loaded again, with its own causes."""
+    one = view()
+    assert one.trigger(Cause.SUBSCRIBE, 0.0) is LoadAction.ENQUEUE
+    one.start(1)
+    assert one.trigger(Cause.NOTIFY, 0.0) is LoadAction.NOTHING
+    assert one.succeed(value(b"1")) == (True, LoadAction.ENQUEUE)
+    assert (one.state, one.causes, one.push) == (LoadState.QUEUED, Cause.NOTIFY, 0)
+
+
+def test_postponed_keeps_its_causes():
+    """A failed try's causes are those of the next, which is one attempt later."""
+    one = view()
+    one.trigger(Cause.NOTIFY, 0.0)
+    one.start(1)
+    one.postpone()
+    assert (one.attempts, one.causes, one.state) == (1, Cause.NOTIFY, LoadState.QUEUED)
+    one.start(2)
+    one.succeed(value(b"1"))
+    assert (one.attempts, one.push, one.ticket) == (0, 1, 2)
+
+
+def test_giving_up_waits_for_the_next_trigger():
+    """After giving up nothing follows, unless something asked meanwhile."""
+    one = view()
+    one.trigger(Cause.NOTIFY, 0.0)
+    one.start(1)
+    assert one.give_up() is LoadAction.NOTHING
+    assert one.state is LoadState.IDLE
+
+
+def test_frames_are_shared():
+    """The frames of a rev are made once, and again only when the rows differ."""
+    one = view()
+    load(one, value(b"1"), Cause.SUBSCRIBE)
+    frames = (one.snapshot, one.current, *one.classic)
+    load(one, value(b"1"), Cause.NOTIFY)
+    assert all(
+        before is after
+        for before, after in zip(frames, (one.snapshot, one.current, *one.classic), strict=True)
+    )
+    load(one, value(b"2"), Cause.NOTIFY)
+    assert one.snapshot is not frames[0]
+
+
+def test_snapshot_and_current():
+    """A snapshot holds the rows, a current their version only."""
+    one = view()
+    load(one, value(b'{"a":1}'), Cause.SUBSCRIBE)
+    snapshot = msgspec.json.decode(one.snapshot.payload)
+    assert snapshot == {
+        "event": "snapshot", "view": 42, "entity": "items", "id": "7", "rev": 1, "version": one.version,
+        "rows": [{"data": {"a": 1}}], "gone": False,
+    }  # fmt: skip
+    current = msgspec.json.decode(one.current.payload)
+    assert current == {
+        "event": "current",
+        "view": 42,
+        "entity": "items",
+        "id": "7",
+        "rev": 1,
+        "version": one.version,
+    }
+
+
+def test_gone_is_not_empty():
+    """Gone has a version of its own, no rows, and nothing to push on classic."""
+    one = view()
+    load(one, GONE, Cause.NOTIFY)
+    assert msgspec.json.decode(one.snapshot.payload)["gone"] is True
+    assert (one.version, one.classic) == (GONE_VERSION, ())
+    assert Loaded(()).version != GONE_VERSION
+
+
+def test_verbatim_on_classic():
+    """Classic gets the bytes as the application wrote them, even if only they differ."""
+    one = view()
+    load(one, value(b'{"a":1}', b'{ "a" : 1 }'), Cause.NOTIFY)
+    assert [frame.payload for frame in one.classic] == [b'{ "a" : 1 }']
+    load(one, value(b'{"a":1}', b'{"a": 1}'), Cause.NOTIFY)
+    assert [frame.payload for frame in one.classic] == [b'{"a": 1}']
+    assert one.rev == 1
+
+
+def test_size_is_that_of_all_rows():
+    """The size of a result is the bytes of its rows."""
+    assert Loaded((LoadedRow(b"12", b"1 2"), LoadedRow(b"3", b"3"))).size == 3
+
+
+def test_failures_name_what_is_known():
+    """A stale names the key, and the view once there is one; a view that is too large is an error."""
+    one = view()
+    one.trigger(Cause.SUBSCRIBE, 1.0)
+    before = msgspec.json.decode(one.failure_frame("load", "text", 3.5).payload)
+    assert before == {"event": "stale", "reason": "load", "age_ms": 2_500, "entity": "items", "id": "7"}
+    one.start(1)
+    one.succeed(value(b"1"))
+    assert msgspec.json.decode(one.failure_frame("load", "text", 1.0).payload)["view"] == 42
+    large = msgspec.json.decode(one.failure_frame("too_large", "9 bytes", 0.0).payload)
+    assert (large["event"], large["code"], large["entity"]) == ("error", "too_large", "items")
+
+
+def test_no_frame_without_a_state():
+    """Asking for a frame before the first result is a mistake of the caller."""
+    with pytest.raises(RuntimeError, match="no state yet"):
+        _ = view().snapshot
