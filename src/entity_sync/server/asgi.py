@@ -185,7 +185,7 @@ class _Door:
     def write(self, frames: list[Frame]) -> None:
         """`Transport.write`: the outbox keeps marks until these are sent."""
         if not self.is_closing:
-            self._frames = frames
+            self._frames += frames
             self._connection.block()
             self._work.set()
 

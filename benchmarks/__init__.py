@@ -1,0 +1,1 @@
+"""Measurements behind docs/performance.md; each one also checks what arrived: `python -m benchmarks`."""

@@ -1,0 +1,44 @@
+"""The row that is measured: it carries its number and the time of its notify."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["FIRST", "NewRow", "read_row", "row"]
+
+FIRST = 1_000_000  # numbers begin here, so that all rows have one size
+_MEMBERS = re.compile(rb'"at":(\d+),"id":"([^"]*)","n":(\d+)')
+
+
+class NewRow(NamedTuple):
+    """What a reader was shown.
+
+    Attributes:
+        at: `time.perf_counter_ns` of the notify, one clock for all processes of a machine.
+        id: of the item.
+        n: which state it is.
+    """
+
+    at: int
+    id: str
+    n: int
+
+
+def row(id: str, n: int, at: int, size: int) -> dict[str, object]:
+    """A row whose JSON has about ``size`` bytes; its members are in canonical order."""
+    members = {"at": at, "id": id, "n": n, "pad": ""}
+    members["pad"] = "x" * max(0, size - 34 - len(str(at)) - len(id) - len(str(n)))
+    return members
+
+
+def read_row(message: bytes) -> NewRow:
+    """Find the row in a frame or a message of either wire.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    found = _MEMBERS.search(message, 0, 1_000)
+    if found is None:
+        raise RuntimeError(f"no row in {message[:200]!r}")
+    return NewRow(int(found[1]), found[2].decode(), int(found[3]))
