@@ -6,6 +6,8 @@ changes, and what it gets in the end is the newest (conflation).
 
 from __future__ import annotations
 
+from itertools import islice
+
 from entity_sync.core.frame import Frame
 from entity_sync.model import Wire
 
@@ -71,9 +73,14 @@ class Outbox:
             raise Overflow
         self._answers.append(answer)
 
-    def mark(self, mark: Mark) -> None:
-        """Remember that there is news; a second mark of the same changes nothing."""
+    def mark(self, mark: Mark) -> bool:
+        """Remember that there is news; a second mark of the same changes nothing.
+
+        Returns:
+            whether a flush could bring it, and nobody is about to.
+        """
         self._marks[mark] = None
+        return not (self.queued or self.blocked or self.suspended)
 
     def forget(self, mark: Mark) -> None:
         """There is no news any more."""
@@ -81,13 +88,21 @@ class Outbox:
 
     def take(self, budget: int) -> list[Frame]:
         """The answers, then the newest states up to about ``budget`` bytes; marks left over stay."""
+        marks = self._marks
+        if len(marks) == 1 and not self._answers and not self.suspended:
+            return marks.popitem()[0].take()  # what a fan-out of one change does, a thousand times
         frames, self._answers = self._answers, []
         size, self._waiting = self._waiting, 0
-        marks = self._marks
-        while marks and size < budget and not self.suspended:
-            mark = next(iter(marks))
-            del marks[mark]
-            news = mark.take()
-            frames += news
-            size += sum(map(len, news))
+        if self.suspended:
+            return frames
+        done = 0
+        for mark in marks:
+            if size >= budget:
+                break
+            done += 1
+            for frame in mark.take():
+                frames.append(frame)
+                size += len(frame)
+        # All at once: taking the first entry of a dict again and again walks over those taken before.
+        self._marks = dict.fromkeys(islice(marks, done, None))
         return frames

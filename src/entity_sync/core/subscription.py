@@ -50,9 +50,11 @@ class V2Subscription(Mark):
 
     def take(self) -> list[Frame]:
         """`Mark.take`."""
-        view, frames = self.view, []
-        if view.loaded is not None and view.ticket > self.after and (self.owed or self._rev != view.rev):
-            version = view.loaded.version
+        view = self.view
+        frames: list[Frame] = []
+        loaded = view.loaded
+        if (self._rev != view.rev or self.owed) and loaded is not None and view.ticket > self.after:
+            version = loaded.version
             frames.append(view.current if self._version == version else view.snapshot)
             self._rev, self._version, self.owed = view.rev, version, False
         if view.failure is not None and not self._told:

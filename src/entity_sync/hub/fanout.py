@@ -29,7 +29,7 @@ class Fanout:
     """Writes what the outboxes hold, merged per connection and sliced so that nobody waits long."""
 
     def __init__(self) -> None:
-        self._ready: deque[Sink] = deque()
+        self._ready: deque[Outbox] = deque()
         self._sinks: dict[Outbox, Sink] = {}
         self._scheduled = False
 
@@ -55,29 +55,28 @@ class Fanout:
 
     def mark(self, mark: Mark) -> None:
         """There is news for a connection."""
-        outbox = mark.outbox
-        outbox.mark(mark)
-        if not outbox.queued:
-            self.wake(outbox)
+        if mark.outbox.mark(mark):
+            self._enqueue(mark.outbox)
 
     def wake(self, outbox: Outbox) -> None:
         """Flush this outbox soon, if it holds anything and its connection can take it."""
-        sink = self._sinks.get(outbox)
-        if sink is None or outbox.queued or outbox.idle:
-            return
+        if not (outbox.queued or outbox.idle):
+            self._enqueue(outbox)
+
+    def _enqueue(self, outbox: Outbox) -> None:
         outbox.queued = True
-        self._ready.append(sink)
+        self._ready.append(outbox)
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        ready = self._ready
+        ready, sinks = self._ready, self._sinks
         for _ in range(min(_SLICE, len(ready))):
-            sink = ready.popleft()
-            outbox = sink.outbox
+            outbox = ready.popleft()
             outbox.queued = False
-            if outbox.idle or outbox not in self._sinks:
+            sink = sinks.get(outbox)
+            if sink is None or outbox.blocked:
                 continue
             frames = outbox.take(_BUDGET)
             if frames:

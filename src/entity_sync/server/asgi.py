@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 from entity_sync.core import v2
@@ -102,7 +103,7 @@ async def _websocket(sync: Servable, scope: Scope, receive: Receive, send: Send)
     try:
         await _read_all(connection, door, receive, node.application.settings.max_message)
     except asyncio.CancelledError:
-        if not door.is_aborted:
+        if not door.is_over:
             raise
         door.reader.uncancel()
     finally:
@@ -159,7 +160,7 @@ class _Door:
         self.may_read = asyncio.Event()
         self.may_read.set()
         self.is_closing = False
-        self.is_aborted = False
+        self.is_over = False
         self._send = send
         self._frames: list[Frame] = []
         self._closing: Message | None = None
@@ -178,9 +179,18 @@ class _Door:
         connection.open()
 
     async def end(self) -> None:
-        """Stop the writer; what it had not written is of no use any more."""
+        """The reader has stopped: stop the writer too, and say why if it is us who close."""
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
+        if self._closing is not None:
+            with suppress(RuntimeError, OSError):  # the peer is gone, see `_write_all`
+                await self._send(self._closing)
+
+    def stop_reading(self) -> None:
+        """Have the reader's task go on to `end`: not every server sends a close while it is read."""
+        if not self.is_over:
+            self.is_closing = self.is_over = True
+            self.reader.cancel()
 
     def write(self, frames: list[Frame]) -> None:
         """`Transport.write`: the outbox keeps marks until these are sent."""
@@ -197,10 +207,9 @@ class _Door:
             self._work.set()
 
     def abort(self) -> None:
-        """`Transport.abort`: the application returns, and its server ends the connection."""
-        if not self.is_aborted:
-            self.is_closing = self.is_aborted = True
-            self.reader.cancel()
+        """`Transport.abort`: what waits is dropped, the application returns, its server does the rest."""
+        self._closing = None
+        self.stop_reading()
 
     def pause_reading(self) -> None:
         """`Transport.pause_reading`."""
@@ -220,7 +229,7 @@ class _Door:
                     await self._send({"type": "websocket.send", "text": frame.text})
                 if frames:
                     self._connection.unblock()
-            await self._send(self._closing)
+            self.stop_reading()
         except (RuntimeError, OSError) as error:
             # The peer is gone, which servers tell in ways of their own; the reader hears of it too.
             _log.debug("the peer is gone: %s", error)
