@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -44,10 +45,12 @@ def test_order_of_members_is_nothing(value: dict[str, int]):
         ({"a": float("-inf")}, "field 'a' is -inf"),
         ({"big": 2**53}, "field 'big' is an integer beyond"),
         (-(2**53), "the value is an integer beyond"),
+        ({"a": ["é", "\ud800"]}, r"field 'a\[1\]' holds a lone surrogate"),
+        ({"a": {"\udfff": 1}}, "field 'a' holds a lone surrogate"),
     ],
 )
 def test_unsendable_is_named(value: Any, error: str):
-    """NaN, infinities and integers that JavaScript rounds are refused, naming the field."""
+    """NaN, infinities, lone surrogates and integers that JavaScript rounds are refused, naming the field."""
     with pytest.raises(LoadFailed, match=error):
         canonical(value)
 
@@ -75,7 +78,10 @@ def test_independent_of_the_hash_seed(value: str):
     program = f"from entity_sync.loading.values import loaded; print(loaded({value}).version)"
     versions = {
         subprocess.run(
-            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, check=True, capture_output=True
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
         ).stdout
         for seed in ("1", "2", "3")
     }

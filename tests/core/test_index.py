@@ -27,11 +27,11 @@ def test_like_a_dictionary(deeds: list[tuple[bool, str, Audience]]):
             assert index.open(key, audience) is model[key, audience]
         elif (key, audience) in model:
             index.close(model.pop((key, audience)))
-    assert len(index) == len(model)
-    assert set(index) == set(model.values())
-    for id in "abc":
-        key = EntityKey("items", id)
-        assert set(index.of(key)) == {view for (held, _), view in model.items() if held == key}
+        assert len(index) == len(model)
+        assert set(index) == set(model.values())
+        for id in "abc":
+            key = EntityKey("items", id)
+            assert set(index.of(key)) == {view for (held, _), view in model.items() if held == key}
 
 
 def test_numbers_are_unique():

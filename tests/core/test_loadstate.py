@@ -42,3 +42,28 @@ def test_every_trigger_is_followed_by_a_start(events: list[LoadEvent]):
         assert 0 <= running <= 1
         assert owed <= (state in (LoadState.QUEUED, LoadState.DIRTY))
         assert (running == 1) == (state in (LoadState.LOADING, LoadState.DIRTY))
+
+
+@given(st.lists(st.sampled_from(LoadEvent), max_size=40))
+def test_the_last_start_is_after_the_last_trigger(events: list[LoadEvent]):
+    """From wherever events led, starting and ending whatever is asked for ends, with no trigger uncovered."""
+    state, queue = LoadState.IDLE, 0
+    last_trigger = last_start = -1
+    for now, event in enumerate(events):
+        if (state, event) not in TRANSITIONS:
+            continue
+        state, action = step(state, event)
+        queue += action is LoadAction.ENQUEUE or event is LoadEvent.POSTPONED
+        if event is LoadEvent.TRIGGERED:
+            last_trigger = now
+        elif event is LoadEvent.STARTED:
+            queue, last_start = queue - 1, now
+        assert queue == (state is LoadState.QUEUED)
+    now = len(events)
+    for _ in range(2):
+        if state is LoadState.QUEUED:
+            state, last_start = step(state, LoadEvent.STARTED)[0], now
+        if state in (LoadState.LOADING, LoadState.DIRTY):
+            state, _ = step(state, LoadEvent.ENDED)
+    assert state is LoadState.IDLE
+    assert last_start > last_trigger or last_trigger == -1

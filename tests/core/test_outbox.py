@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from entity_sync.core.frame import Frame
 from entity_sync.core.outbox import Mark, Outbox, Overflow
@@ -92,3 +96,82 @@ def test_answers_are_bounded():
     outbox.put(Frame(b"x" * 6))
     with pytest.raises(Overflow):
         outbox.put(Frame(b"x" * 5))
+
+
+class Counter(Mark):
+    """A mark of a state that keeps changing: taking it brings the newest."""
+
+    def __init__(self, outbox: Outbox, name: str) -> None:
+        super().__init__(outbox)
+        self.name = name
+        self.newest = self.taken = 0
+
+    def take(self) -> list[Frame]:
+        if self.taken == self.newest:
+            return []
+        self.taken = self.newest
+        return [Frame(f"{self.name}{self.newest:09}".encode())]
+
+
+_SIZE = 10  # of a counter's frame
+
+STEPS = st.lists(
+    st.tuples(st.just("put"), st.integers(1, 40))
+    | st.tuples(st.sampled_from(["change", "forget"]), st.integers(0, 3))
+    | st.tuples(st.just("suspend"), st.integers(0, 1))
+    | st.tuples(st.just("take"), st.integers(0, 35)),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_like_a_model(steps: list[tuple[str, int]]):
+    """Answers arrive whole and in order, marks in theirs with the newest state, and budgets hold."""
+    outbox = Outbox("v2", 100)
+    counters = [Counter(outbox, name) for name in "abcd"]
+    answers: list[bytes] = []
+    marked: list[Counter] = []
+
+    def put(size: int) -> None:
+        answer = b"x" * size
+        if sum(map(len, answers)) + size > 100:
+            with pytest.raises(Overflow):
+                outbox.put(Frame(answer))
+            taken(outbox, 0)  # the connection is closed now; go on with an empty one
+            answers.clear()
+        else:
+            outbox.put(Frame(answer))
+            answers.append(answer)
+
+    def change(which: int) -> None:
+        counter = counters[which]
+        counter.newest += 1
+        outbox.mark(counter)
+        if counter not in marked:
+            marked.append(counter)
+
+    def forget(which: int) -> None:
+        outbox.forget(counters[which])
+        if counters[which] in marked:
+            marked.remove(counters[which])
+
+    def suspend(on: int) -> None:
+        outbox.suspended = bool(on)
+
+    def take(budget: int) -> None:
+        room = max(0, budget - sum(map(len, answers)))
+        due = [] if outbox.suspended else marked[: -(-room // _SIZE)]
+        news = [f"{counter.name}{counter.newest:09}".encode() for counter in due]
+        assert taken(outbox, budget) == [*answers, *news]
+        answers.clear()
+        del marked[: len(due)]
+
+    do: dict[str, Callable[[int], None]] = {
+        "put": put, "change": change, "forget": forget, "suspend": suspend, "take": take
+    }  # fmt: skip
+    for step, argument in steps:
+        do[step](argument)
+        assert outbox.idle == (not answers and (not marked or outbox.suspended))
+    outbox.suspended = False
+    take(1_000)
+    assert outbox.idle

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET
 
+from entity_sync.core import v2
 from entity_sync.core.effects import (
     Admit,
     Admitted,
@@ -225,3 +229,160 @@ def test_classic_is_silent(message: Upward):
 def test_secrets_do_not_show():
     """Neither the message nor the effect that carries a secret shows it."""
     assert "hush" not in repr([Secret("hush"), Authenticate("hush")])
+
+
+NEW, BUSY, IN, OUT = (
+    SessionState.NEW,
+    SessionState.AUTHENTICATING,
+    SessionState.ADMITTED,
+    SessionState.REFUSED,
+)
+EVENTS: dict[type, Any] = {
+    Secret: Secret("bob", ref=1),
+    Subscribe: subscribe(TWO, ref=1),
+    Unsubscribe: Unsubscribe((Wanted(*ONE),), ref=1),
+    Resync: Resync(7, 8, ref=1),
+    Pass: Pass(b"5", ref=1),
+    Ping: Ping(ref=1),
+    Invalid: Invalid("bad_frame", "text", ref=1),
+    Overdue: Overdue(),
+    Admitted: Admitted("bob"),
+    Refused: Refused("denied", "no"),
+}
+"""One event of every kind, to a session that holds ONE (where it can)."""
+
+ACK = Answer(Ack(ref=1))
+PONG = Answer(Pong(ref=1))
+INVALID = Answer(Error(code="bad_frame", text="text", retryable=False, ref=1))
+DENIED = Answer(Error(code="denied", text="the secret was refused", retryable=False, ref=1))
+
+ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
+    (NEW, Secret): (BUSY, [Authenticate("bob")]),
+    (NEW, Subscribe): (BUSY, [Authenticate(None)]),
+    (NEW, Unsubscribe): (NEW, [Forget(()), ACK]),
+    (NEW, Resync): (NEW, [Repeat(7, 1)]),
+    (NEW, Pass): (BUSY, [Authenticate(None)]),
+    (NEW, Ping): (NEW, [PONG]),
+    (NEW, Invalid): (NEW, [INVALID]),
+    (NEW, Overdue): (NEW, [Close(1008, "no secret and no subscribe in time")]),
+    (BUSY, Secret): (BUSY, []),
+    (BUSY, Subscribe): (BUSY, []),
+    (BUSY, Unsubscribe): (BUSY, []),
+    (BUSY, Resync): (BUSY, []),
+    (BUSY, Pass): (BUSY, []),
+    (BUSY, Ping): (BUSY, []),
+    (BUSY, Invalid): (BUSY, []),
+    (BUSY, Overdue): (BUSY, []),
+    (BUSY, Admitted): (IN, [Answer(Ack(ref=9)), Admit("bob", (ONE,))]),
+    (BUSY, Refused): (
+        OUT,
+        [
+            Answer(Error(code="denied", text="no", retryable=False, ref=9)),
+            Forget((ONE,)),
+            Answer(Denied(entity="items", id="1", code="denied")),
+        ],
+    ),
+    (IN, Secret): (BUSY, [Authenticate("bob")]),
+    (IN, Subscribe): (IN, [ACK, Watch(TWO, None, again=False)]),
+    (IN, Unsubscribe): (IN, [Forget((ONE,)), ACK]),
+    (IN, Resync): (IN, [Repeat(7, 1)]),
+    (IN, Pass): (IN, [Deliver(b"5", 1)]),
+    (IN, Ping): (IN, [PONG]),
+    (IN, Invalid): (IN, [INVALID]),
+    (IN, Overdue): (IN, []),
+    (OUT, Secret): (BUSY, [Authenticate("bob")]),
+    (OUT, Subscribe): (OUT, [ACK, Answer(Denied(entity="items", id="2", code="denied"))]),
+    (OUT, Unsubscribe): (OUT, [Forget((ONE,)), ACK]),
+    (OUT, Resync): (OUT, [DENIED]),
+    (OUT, Pass): (OUT, [DENIED]),
+    (OUT, Ping): (OUT, [PONG]),
+    (OUT, Invalid): (OUT, [INVALID]),
+    (OUT, Overdue): (OUT, []),
+}
+
+
+def in_state(state: SessionState, wire: Wire = "v2") -> Session:
+    """A session that came into this state by messages, holding ONE where that is possible."""
+    one = session(wire)
+    if state is NEW:
+        return one
+    for event in (Secret("ann"), Admitted("ann"), subscribe(ONE), Secret("bob", ref=9)):
+        one.receive(event)
+    if state is IN:
+        one.receive(Admitted("bob"))
+    elif state is OUT:
+        one.receive(Refused())
+    return one
+
+
+def test_every_row_has_its_test():
+    """The rows below are exactly those of the table."""
+    assert ROWS.keys() == _TABLE.keys()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0].value}-{row[1].__name__}")
+def test_row(row: tuple[SessionState, type]):
+    """Each row of the table leads to these effects and this state, on classic to the same without answers."""
+    state, kind = row
+    expected_state, expected = ROWS[row]
+    one = in_state(state)
+    assert one.state is state
+    assert one.receive(EVENTS[kind]) == expected
+    assert one.state is expected_state
+    silent = in_state(state, "classic")
+    assert silent.receive(EVENTS[kind]) == [one for one in expected if not isinstance(one, Answer)]
+    assert silent.state is expected_state
+
+
+KEYS = st.sampled_from([ONE, TWO, EntityKey("items", "3"), EntityKey("items", "bad"), EntityKey("no", "1")])
+MAKERS: list[Callable[[EntityKey, int], Upward]] = [
+    lambda key, ref: subscribe(key, ref=ref),
+    lambda key, ref: Unsubscribe((Wanted(*key),), ref=ref),
+    lambda _key, ref: Secret("x", ref=ref),
+    lambda _key, ref: Pass(b"1", ref=ref),
+    lambda _key, ref: Resync(1, 1, ref=ref),
+    lambda _key, ref: Ping(ref=ref),
+    lambda _key, ref: Invalid("bad_frame", "x", ref=ref),
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(MAKERS), KEYS, st.booleans()), max_size=40))
+def test_any_conversation(script: list[tuple[Callable[[EntityKey, int], Upward], EntityKey, bool]]):
+    """Whatever is said in whatever order, each message is answered once, in order, and classic never."""
+    one, silent = session(), session("classic")
+    effects: list[Effect] = []
+    for ref, (make, key, is_admitted) in enumerate(script):
+        message = make(key, ref)
+        effects += one.receive(message)
+        assert answers(silent.receive(message)) == []
+        if is_admitted and one.state is BUSY:
+            effects += one.receive(Admitted("x"))
+            assert answers(silent.receive(Admitted("x"))) == []
+    while one.state is BUSY:
+        effects += one.receive(Refused())
+        assert answers(silent.receive(Refused())) == []
+    answered = [
+        effect.ref if isinstance(effect, Deliver | Repeat) else effect.message.ref  # type: ignore[union-attr]
+        for effect in effects
+        if isinstance(effect, Deliver | Repeat)
+        or (isinstance(effect, Answer) and not isinstance(effect.message, Denied))
+    ]
+    # Who subscribes without a secret and is refused hears of that first, without a ref.
+    assert [ref for ref in answered if ref is not UNSET] == list(range(len(script)))
+    assert list(one.keys) == list(silent.keys)
+
+
+@given(
+    st.text()
+    | st.from_regex(
+        r'\{"action":"(subscribe|ping|secret|message|x)","ref":-?[0-9]{1,40}[,}].*', fullmatch=True
+    )
+)
+def test_any_frame_has_answers_that_encode(text: str):
+    """Whatever a client sends, every answer to it can be encoded."""
+    one = admitted()
+    for message in v2.decode(text):
+        for answer in answers(one.receive(message)):
+            assert v2.encode(answer)
+        if one.state is BUSY:
+            one.receive(Admitted("x"))

@@ -127,6 +127,52 @@ def test_like_a_client(deeds: list[tuple[str, int]]):
             )
 
 
+ANY_DEEDS = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "ask with another", "ask again", "load", "fail", "take"]), st.integers(0, 2)
+    ),
+    max_size=60,
+)
+
+
+@given(ANY_DEEDS)
+def test_never_backwards(deeds: list[tuple[str, int]]):
+    """Naively: after each take the client holds the newest load's state, or waits for one after its question."""
+    one = view()
+    subscription = asked(one)
+    data: dict[str, int] = {}  # version → what it is the version of
+    held: tuple[int, int] | None = None  # the load whose state the client holds, and that state
+    newest: tuple[int, int] | None = None
+    for deed, n in deeds:
+        if deed == "ask":
+            subscription.ask(None)
+            held = None
+        elif deed == "ask with another":
+            subscription.ask(f"from another node {n}")
+            subscription.after = one.ticket
+            held = None
+        elif deed == "ask again":
+            subscription.ask_again()
+        elif deed == "load":
+            load(one, n)
+            newest = (one.ticket, n)
+            data[str(one.version)] = n
+        elif deed == "fail":
+            one.failure = Frame(b'{"event":"stale"}')
+        else:
+            for frame in subscription.take():
+                message = msgspec.json.decode(frame.payload)
+                if message["event"] in ("snapshot", "current"):
+                    assert one.ticket > subscription.after
+                    assert held is None or one.ticket >= held[0]
+                    held = (one.ticket, data[message["version"]])
+            if newest is not None and newest[0] > subscription.after:
+                assert held is not None
+                assert held[1] == newest[1]
+            else:
+                assert held is None
+
+
 def test_classic_gets_what_comes_after_it():
     """A classic client is pushed what is notified after its subscribe, and only that."""
     one = view()

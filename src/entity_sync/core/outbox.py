@@ -6,6 +6,7 @@ changes, and what it gets in the end is the newest (conflation).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 
 from entity_sync.core.frame import Frame
@@ -43,9 +44,12 @@ class Outbox:
         blocked: the connection cannot take bytes now.
         suspended: states are withheld (who the session is, is being decided); answers are not.
         queued: somebody is about to flush it.
+        marks: what has news, in the order of the first mark.
+        write: sends frames to the client in one write where that is possible; None while nobody
+            serves it.
     """
 
-    __slots__ = ("_answers", "_limit", "_marks", "_waiting", "blocked", "queued", "suspended", "wire")
+    __slots__ = ("_answers", "_limit", "_waiting", "blocked", "marks", "queued", "suspended", "wire", "write")
 
     def __init__(self, wire: Wire, limit: int) -> None:
         self.wire: Wire = wire
@@ -55,12 +59,13 @@ class Outbox:
         self._limit = limit
         self._answers: list[Frame] = []
         self._waiting = 0
-        self._marks: dict[Mark, None] = {}
+        self.marks: dict[Mark, None] = {}
+        self.write: Callable[[list[Frame]], None] | None = None
 
     @property
     def idle(self) -> bool:
         """Whether a flush would bring nothing now."""
-        return self.blocked or not (self._answers or (self._marks and not self.suspended))
+        return self.blocked or not (self._answers or (self.marks and not self.suspended))
 
     def put(self, answer: Frame) -> None:
         """Add an answer behind those that wait.
@@ -79,16 +84,16 @@ class Outbox:
         Returns:
             whether a flush could bring it, and nobody is about to.
         """
-        self._marks[mark] = None
+        self.marks[mark] = None
         return not (self.queued or self.blocked or self.suspended)
 
     def forget(self, mark: Mark) -> None:
         """There is no news any more."""
-        self._marks.pop(mark, None)
+        self.marks.pop(mark, None)
 
     def take(self, budget: int) -> list[Frame]:
         """The answers, then the newest states up to about ``budget`` bytes; marks left over stay."""
-        marks = self._marks
+        marks = self.marks
         if len(marks) == 1 and not self._answers and not self.suspended:
             return marks.popitem()[0].take()  # what a fan-out of one change does, a thousand times
         frames, self._answers = self._answers, []
@@ -104,5 +109,5 @@ class Outbox:
                 frames.append(frame)
                 size += len(frame)
         # All at once: taking the first entry of a dict again and again walks over those taken before.
-        self._marks = dict.fromkeys(islice(marks, done, None))
+        self.marks = dict.fromkeys(islice(marks, done, None))
         return frames

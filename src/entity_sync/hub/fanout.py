@@ -30,7 +30,7 @@ class Fanout:
 
     def __init__(self) -> None:
         self._ready: deque[Outbox] = deque()
-        self._sinks: dict[Outbox, Sink] = {}
+        self._outboxes: dict[Outbox, None] = {}
         self._scheduled = False
 
     @property
@@ -39,19 +39,21 @@ class Fanout:
         return not self._ready
 
     def __len__(self) -> int:
-        return len(self._sinks)
+        return len(self._outboxes)
 
     def outboxes(self) -> list[Outbox]:
         """The open connections' outboxes."""
-        return list(self._sinks)
+        return list(self._outboxes)
 
     def open(self, sink: Sink) -> None:
         """Flush this connection from now on."""
-        self._sinks[sink.outbox] = sink
+        sink.outbox.write = sink.write
+        self._outboxes[sink.outbox] = None
 
     def close(self, sink: Sink) -> None:
         """Never write to this connection again."""
-        self._sinks.pop(sink.outbox, None)
+        sink.outbox.write = None
+        self._outboxes.pop(sink.outbox, None)
 
     def mark(self, mark: Mark) -> None:
         """There is news for a connection."""
@@ -71,17 +73,17 @@ class Fanout:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        ready, sinks = self._ready, self._sinks
+        ready = self._ready
         for _ in range(min(_SLICE, len(ready))):
             outbox = ready.popleft()
             outbox.queued = False
-            sink = sinks.get(outbox)
-            if sink is None or outbox.blocked:
+            if outbox.blocked or outbox.write is None:
                 continue
             frames = outbox.take(_BUDGET)
             if frames:
-                sink.write(frames)
-            self.wake(outbox)
+                outbox.write(frames)
+            if outbox.marks:
+                self.wake(outbox)
         self._scheduled = bool(ready)
         if ready:
             asyncio.get_running_loop().call_soon(self._flush)

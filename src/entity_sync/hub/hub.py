@@ -169,7 +169,7 @@ class Hub:
         return before
 
     def _settled(self, view: View, news: bool) -> None:
-        self._resync.settled(view)
         if news:
             for subscription in view.subscriptions:
                 self.fanout.mark(subscription)
+        self._resync.settled(view)  # last: what it may lead to says that all news is out

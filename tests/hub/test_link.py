@@ -1,0 +1,297 @@
+"""The link to the broker: what is lost, what is kept, and what clients are told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Any
+
+import pytest
+
+from entity_sync import BrokerUnavailable, EntitySync, Settings
+from entity_sync.brokers.base import Delivery, Lost, Message, Restored
+from entity_sync.testing import FakeClock, MemoryClient, connect, settled
+
+
+class ScriptedBroker:
+    """A broker whose faults a test switches, one after the other."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.published: list[bytes] = []
+        self.topics: set[str] = set()
+        self.connects = 0
+        self.inbox: asyncio.Queue[Delivery | Exception] = asyncio.Queue()
+
+    async def connect(self) -> None:
+        self.connects += 1
+        if self.is_away:
+            raise BrokerUnavailable("away, for the test")
+
+    async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+        if self.is_away:
+            raise BrokerUnavailable("away, for the test")
+        self.published += payloads
+
+    async def subscribe(self, topics: Collection[str]) -> None:
+        self.topics.update(topics)
+
+    async def unsubscribe(self, topics: Collection[str]) -> None:
+        self.topics.difference_update(topics)
+
+    async def receive(self) -> AsyncIterator[Delivery]:
+        while True:
+            delivery = await self.inbox.get()
+            if isinstance(delivery, Exception):
+                raise delivery
+            yield delivery
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class Shop:
+    """An application on the scripted broker, with a clock that the test moves."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.broker = ScriptedBroker()
+        self.clock = FakeClock()
+        self.n = 0
+        self.loads: list[str] = []
+        self.sync = EntitySync(self.broker, settings=Settings(**settings), clock=self.clock)
+
+        @self.sync.entity("items")
+        async def item(id: str) -> dict[str, int]:
+            self.loads.append(id)
+            return {"n": self.n}
+
+        @self.sync.entity("users")
+        async def user(id: str) -> dict[str, int]:
+            self.loads.append(f"user {id}")
+            return {"n": self.n}
+
+    async def happens(self, *deliveries: Delivery | Exception) -> None:
+        for delivery in deliveries:
+            self.broker.inbox.put_nowait(delivery)
+        await self.clock.advance(0)
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    shop = Shop()
+    async with shop.sync:
+        yield shop
+
+
+async def subscribe(client: MemoryClient, *ids: str, entity: str = "items") -> None:
+    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
+
+
+def names(client: MemoryClient) -> list[str]:
+    return [message["event"] for message in client.pending()]
+
+
+async def test_gap_is_told_and_healed(shop: Shop):
+    """Lost: stale; Restored: everything watched is loaded again, then fresh, after what differs."""
+    async with connect(shop.sync) as client:
+        await subscribe(client, "1")
+        await settled(shop.sync)
+        client.pending()
+        await shop.happens(Lost())
+        assert names(client) == ["stale"]
+        shop.n = 5  # its notify is lost
+        await shop.happens(Restored())
+        await shop.clock.advance(1.0)
+        assert names(client) == ["snapshot", "fresh"]
+        assert shop.loads == ["1", "1"]
+
+
+async def test_gap_without_differences_says_only_fresh(shop: Shop):
+    """A resync that finds nothing new sends no states, on either wire."""
+    async with connect(shop.sync) as client, connect(shop.sync, wire="classic") as classic:
+        for each in (client, classic):
+            await subscribe(each, "1")
+        await classic.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+        await settled(shop.sync)
+        client.pending()
+        await shop.happens(Lost(), Restored())
+        await shop.clock.advance(1.0)
+        assert set(names(client)) <= {"stale", "fresh"}
+        assert classic.pending() == []
+
+
+async def test_only_the_topics_concerned(shop: Shop):
+    """A gap of some topics loads only their entities again."""
+    async with connect(shop.sync) as client:
+        await subscribe(client, "1")
+        await subscribe(client, "2", entity="users")
+        await settled(shop.sync)
+        shop.loads.clear()
+        await shop.happens(Restored(frozenset({"users"})))
+        await shop.clock.advance(1.0)
+        assert shop.loads == ["user 2"]
+
+
+async def test_resync_is_paced_and_newest_first():
+    """A resync loads resync_rate views a second, the newest views first."""
+    shop = Shop(resync_rate=50)
+    async with shop.sync, connect(shop.sync) as client:
+        ids = [str(n) for n in range(100)]
+        await subscribe(client, *ids)
+        await settled(shop.sync)
+        shop.loads.clear()
+        await shop.happens(Restored())
+        await shop.clock.advance(0.99)
+        assert shop.loads == ids[:-51:-1]
+        await shop.clock.advance(1.01)
+        assert shop.loads == ids[::-1]
+
+
+async def test_a_key_that_cannot_load_does_not_keep_all_stale(shop: Shop):
+    """fresh comes although one key's load fails: that key is told by itself."""
+    is_broken = False
+
+    async def fail(id: str) -> dict[str, int]:
+        if is_broken:
+            raise OSError("on purpose")
+        return {}
+
+    shop = Shop(load_attempts=1)
+    shop.sync.entity("broken")(fail)
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, "1", entity="broken")
+        await settled(shop.sync)
+        client.pending()
+        is_broken = True
+        await shop.happens(Lost(), Restored())
+        await shop.clock.advance(0.05)
+        found = client.pending()
+        assert [one["event"] for one in found if "view" not in one] in (["stale", "fresh"], [])
+        assert [one["id"] for one in found if one["event"] == "stale" and "view" in one] == ["1"]
+
+
+async def test_late_client_is_told_of_the_gap(shop: Shop):
+    """Who subscribes during a gap gets the state, and is told that it may be old; who only looks is not."""
+    await shop.happens(Lost())
+    async with connect(shop.sync) as client, connect(shop.sync) as idle:
+        await subscribe(client, "1")
+        await settled(shop.sync)
+        assert names(client) == ["ack", "stale", "snapshot"]
+        await shop.happens(Restored())
+        await shop.clock.advance(1.0)
+        assert names(client) == ["fresh"]
+        assert names(idle) == []
+
+
+async def test_broker_absent_at_start():
+    """Without a broker the node starts, is not ready and says stale; with one it becomes ready and fresh."""
+    shop = Shop()
+    shop.broker.is_away = True
+    async with shop.sync, connect(shop.sync) as client:
+        assert not shop.sync.node.is_ready
+        await subscribe(client, "1")
+        await settled(shop.sync)
+        assert names(client) == ["ack", "stale", "snapshot"]
+        receipt = await shop.sync.notify("items", "1", "2")
+        assert receipt.status == "deferred"
+        shop.broker.is_away = False
+        await shop.clock.advance(5.0)
+        assert shop.sync.node.is_ready
+        assert [name for name in names(client) if name != "beat"] == ["fresh"]
+        assert [payload.split(b'"')[7] for payload in shop.broker.published] == [b"1", b"2"]
+
+
+async def test_link_that_breaks_is_opened_again(shop: Shop):
+    """An adapter that raises is connected again, with all topics, and everything is loaded again."""
+    async with connect(shop.sync) as client:
+        await subscribe(client, "1")
+        await settled(shop.sync)
+        await shop.happens(BrokerUnavailable("cut, for the test"))
+        await shop.clock.advance(5.0)
+        assert shop.broker.connects == 2
+        assert shop.broker.topics == {"items", "users"}
+        assert shop.loads == ["1", "1"]
+        assert not shop.sync.node.hub.loads._timers
+
+
+async def test_deferred_keys_are_bounded():
+    """While the broker is away a bounded number of keys is kept, each once; then notify raises."""
+    shop = Shop(max_deferred=2)
+    async with shop.sync:
+        shop.broker.is_away = True
+        first = await shop.sync.notify("items", "1")
+        assert (await shop.sync.notify("items", "2")).token != first.token
+        with pytest.raises(BrokerUnavailable, match="2 keys wait"):
+            await shop.sync.notify("items", "3")
+        shop.broker.is_away = False
+        await shop.happens(Lost(), Restored())
+        await settled(shop.sync)
+        assert len(shop.broker.published) == 2
+
+
+async def test_own_echo_loads_nothing(shop: Shop):
+    """A node's own change costs one load, though the broker brings it back."""
+    async with connect(shop.sync) as client:
+        await subscribe(client, "1")
+        await settled(shop.sync)
+        await shop.sync.notify("items", "1")
+        await shop.happens(Message("items", shop.broker.published[0]))
+        await settled(shop.sync)
+        assert shop.loads == ["1", "1"]
+
+
+async def test_classic_node_is_understood(shop: Shop):
+    """A message of a Go node, with two members, causes a load; the body decides, not the topic."""
+    async with connect(shop.sync) as client:
+        await subscribe(client, "1")
+        await settled(shop.sync)
+        await shop.happens(Message("users", b'{"entity":"items","id":"1"}'))
+        await settled(shop.sync)
+        assert shop.loads == ["1", "1"]
+
+
+async def test_forged_messages_cause_no_loads(shop: Shop, caplog: pytest.LogCaptureFixture):
+    """A thousand messages that are no changes are dropped and counted, in a few log lines."""
+    async with connect(shop.sync) as client:
+        await subscribe(client, "1")
+        await settled(shop.sync)
+        await shop.happens(*[Message("items", b"forged")] * 1_000)
+        await settled(shop.sync)
+        assert shop.loads == ["1"]
+        assert shop.sync.node.link.dropped == 1_000
+        assert len(caplog.records) == 10
+
+
+async def test_nodes_of_one_process():
+    """Nodes on the same memory name see each other's changes, in one loop and across threads."""
+    rows = {"1": 1}
+    nodes = [EntitySync("memory://together") for _ in range(3)]
+    for node in nodes:
+
+        @node.entity("items")
+        async def item(id: str) -> dict[str, int]:
+            return {"n": rows[id]}
+
+    changed, stop = threading.Event(), threading.Event()
+
+    async def elsewhere() -> None:
+        async with nodes[2]:
+            rows["1"] = 2
+            await nodes[2].notify("items", "1")
+            changed.set()
+            await asyncio.to_thread(stop.wait, 10)
+
+    async with nodes[0], nodes[1], connect(nodes[0]) as one, connect(nodes[1]) as two:
+        for client in (one, two):
+            await subscribe(client, "1")
+            await client.receive_until("snapshot")
+        thread = threading.Thread(target=asyncio.run, args=(elsewhere(),))
+        thread.start()
+        for client in (one, two):
+            assert (await client.receive_until("snapshot"))["rows"] == [{"data": {"n": 2}}]
+        stop.set()
+        await asyncio.to_thread(thread.join)
+        rows["1"] = 3
+        await nodes[0].notify("items", "1")
+        assert (await two.receive_until("snapshot"))["rows"] == [{"data": {"n": 3}}]
