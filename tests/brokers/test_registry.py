@@ -1,0 +1,48 @@
+"""Broker URLs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from entity_sync import ConfigurationError, EntitySync
+from entity_sync.brokers.memory import MemoryBroker
+from entity_sync.brokers.registry import broker_from
+from entity_sync.errors import UnknownBroker
+
+
+def test_memory():
+    """memory:// is the memory broker, by name or without."""
+    assert isinstance(broker_from("memory://name"), MemoryBroker)
+
+
+@pytest.mark.parametrize("url", ["carrier-pigeon://loft", "nonsense", ""])
+def test_unknown_scheme(url: str):
+    """An unknown scheme is a configuration error that names the known ones, when it is configured."""
+    with pytest.raises(UnknownBroker, match="memory") as error:
+        EntitySync(url)
+    assert isinstance(error.value, ConfigurationError)
+
+
+def test_default_is_the_environment(monkeypatch: pytest.MonkeyPatch):
+    """Without an argument ENTITY_SYNC_BROKER is used."""
+    monkeypatch.setenv("ENTITY_SYNC_BROKER", "carrier-pigeon://loft")
+    with pytest.raises(UnknownBroker, match="carrier-pigeon"):
+        EntitySync()
+
+
+def test_entry_point_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A broker of an installed package is found by its entry point and given the URL."""
+    (tmp_path / "pigeons.py").write_text(
+        "class Pigeons:\n    def __init__(self, url):\n        self.url = url\n"
+    )
+    info = tmp_path / "pigeons-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pigeons\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[entity_sync.brokers]\npigeons = pigeons:Pigeons\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    broker = broker_from("pigeons://loft")
+    assert broker.url == "pigeons://loft"  # type: ignore[attr-defined]
+    sys.modules.pop("pigeons")

@@ -1,0 +1,305 @@
+"""EntitySync: declaring, starting, ending."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from entity_sync import (
+    BadId,
+    ConfigurationError,
+    ConnectionInfo,
+    EntityKey,
+    EntitySync,
+    NotRunning,
+    Settings,
+    UnknownEntity,
+)  # fmt: skip
+from entity_sync.testing import connect, settled
+
+
+async def load(id: str) -> dict[str, str]:
+    """One row."""
+    return {"id": id}
+
+
+def shop(**options: Any) -> EntitySync:
+    sync = EntitySync(**options)
+    sync.entity("items")(load)
+    return sync
+
+
+async def test_nested_uses_share_one_start():
+    """Whoever enters again shares the start; the last one to leave ends it."""
+    sync = shop()
+    async with sync:
+        node = sync.node
+        async with sync.lifespan(), sync:
+            assert sync.node is node
+        assert sync.node is node
+    with pytest.raises(NotRunning, match=r"lifespan=sync\.lifespan"):
+        await sync.notify("items", "1")
+
+
+async def test_started_by_two_at_once():
+    """Two tasks that start it together share one node."""
+    sync = shop()
+    async with asyncio.TaskGroup() as group:
+        entered = [group.create_task(sync.__aenter__()) for _ in range(2)]
+    assert all(task.result() is sync for task in entered)
+    node = sync.node
+    await sync.__aexit__()
+    assert sync.node is node
+    await sync.__aexit__()
+    with pytest.raises(NotRunning):
+        _ = sync.node
+
+
+def test_restarts_on_a_new_loop():
+    """After its end it can be started again, on another loop, as another node."""
+    sync = shop()
+
+    async def once() -> str:
+        async with sync, connect(sync) as client:
+            await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+            await client.receive_until("snapshot")
+            return sync.node.id
+
+    assert asyncio.run(once()) != asyncio.run(once())
+
+
+def test_loop_that_died():
+    """A loop that ended without leaving does not keep it from starting on the next."""
+    sync = shop()
+
+    async def abandon() -> None:
+        await sync.__aenter__()
+
+    async def again() -> None:
+        async with sync:
+            await sync.notify("items", "1")
+
+    asyncio.run(abandon())
+    asyncio.run(again())
+
+
+async def test_two_loops_at_once():
+    """Starting it in a second loop while the first runs is a mistake that is named."""
+    sync = shop()
+    found: list[Exception] = []
+
+    async def enter() -> None:
+        try:
+            async with sync:
+                pass
+        except ConfigurationError as error:
+            found.append(error)
+
+    async with sync:
+        await asyncio.to_thread(lambda: asyncio.run(enter()))
+    assert "another event loop" in str(found[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+async def test_fork():
+    """A forked child is not running, and can start a node of its own."""
+    sync = shop(broker="memory://fork")
+    async with sync:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:  # nothing may leave this branch
+            try:
+                asyncio.set_event_loop(None)
+                result = b"running"
+                try:
+                    _ = sync.node
+                except NotRunning:
+                    result = b"not running"
+                os.write(writer, result)
+            finally:
+                os._exit(0)
+        os.close(writer)
+        found = os.read(reader, 100)
+        os.close(reader)
+        os.waitpid(child, 0)
+        assert found == b"not running"
+        assert sync.node.is_ready
+
+
+async def test_own_lifespan():
+    """The application's resources are there before the first connection and go after the last."""
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def resources(sync: EntitySync) -> AsyncGenerator[None, None]:
+        told.append(f"open {sync.node.is_ready}")
+        yield
+        told.append("closed")
+
+    async with shop(lifespan=resources) as sync:
+        told.append("serving")
+        await sync.notify("items", "1")
+    assert told == ["open True", "serving", "closed"]
+
+
+async def test_failing_lifespan_leaves_nothing_running():
+    """If the resources cannot be had, starting raises, nothing runs, and it can be tried again."""
+    tries = 0
+
+    @asynccontextmanager
+    async def resources(_sync: EntitySync) -> AsyncGenerator[None, None]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError("no database")
+        yield
+
+    sync = shop(lifespan=resources)
+    before = len(asyncio.all_tasks())
+    with pytest.raises(OSError, match="no database"):
+        async with sync:
+            pass
+    assert len(asyncio.all_tasks()) == before
+    async with sync:
+        pass
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_notify_names_mistakes():
+    """An unknown entity, a wrong id and no id raise, and nothing is notified."""
+    sync = EntitySync()
+
+    @sync.entity("items")
+    async def item(id: int) -> None:
+        """Nothing is ever there."""
+
+    async with sync:
+        with pytest.raises(UnknownEntity, match="'nothing' is not registered"):
+            await sync.notify("nothing", 1)
+        for wrong in ("01", "x", 1.5, None):
+            with pytest.raises(BadId):
+                await item.notify(wrong)
+        with pytest.raises(TypeError, match="at least one id"):
+            await sync.notify("items")
+        assert (await item.notify(1, "2")).status == "accepted"
+
+
+async def test_notify_soon_from_a_thread():
+    """Any thread can notify, and may wait for the receipt; mistakes raise at once."""
+    sync = shop()
+    item = sync.entity("others")(load)
+    async with sync, connect(sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "others", "id": "1"}})
+        await settled(sync)
+        loads = sync.node.hub.loads.ticket
+        receipts: list[Any] = []
+        thread = threading.Thread(target=lambda: receipts.append(item.notify_soon("1").result(10)))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        await settled(sync)
+        assert receipts[0].status == "accepted"
+        assert sync.node.hub.loads.ticket == loads + 1
+        with pytest.raises(UnknownEntity):
+            sync.notify_soon("nothing", "1")
+    with pytest.raises(NotRunning):
+        item.notify_soon("1")
+
+
+async def test_handle_calls_the_loader():
+    """The handle is the load function still, with its text."""
+    item = shop().entity("others")(load)
+    assert await item("7") == {"id": "7"}
+    assert item.__doc__ == "One row."
+
+
+def wrong_signature(sync: EntitySync) -> None:
+    async def three(id: str, audience: str, more: str) -> None: ...
+
+    sync.entity("x")(three)
+
+
+def wrong_id(sync: EntitySync) -> None:
+    async def by_float(id: float) -> None: ...
+
+    sync.entity("x")(by_float)
+
+
+def yields(sync: EntitySync) -> None:
+    async def many(id: str) -> AsyncGenerator[int, None]:
+        yield 1
+
+    sync.entity("x")(many)
+
+
+def sync_authenticate(sync: EntitySync) -> None:
+    sync.authenticate(lambda _secret, _connection: "x")
+
+
+def one_parameter_authenticate(sync: EntitySync) -> None:
+    async def who(secret: str) -> str:
+        return secret
+
+    sync.authenticate(who)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "error"),
+    [
+        (lambda sync: sync.entity("no spaces")(load), "an entity name is 1 to 64 of"),
+        (lambda sync: sync.entity("x" * 65)(load), "an entity name is 1 to 64 of"),
+        (lambda sync: [sync.entity("x")(load) for _ in range(2)], "'x' is registered twice"),
+        (lambda sync: sync.entity("x", timeout=0)(load), "timeout must be positive"),
+        (lambda sync: sync.entity("x", per=lambda user: user)(load), r"takes \(id, audience\)"),
+        (wrong_signature, r"a loader takes \(id\) or \(id, audience\)"),
+        (wrong_id, "an id is a str, an int or a UUID"),
+        (yields, "a loader returns one value or None"),
+        (sync_authenticate, "authenticate must be an async function"),
+        (one_parameter_authenticate, "authenticate takes 2 positional arguments"),
+        (lambda _sync: EntitySync(origins=["app.example"]), "an origin is a scheme and a host"),
+        (lambda _sync: Settings(max_loads=0), "max_loads must be positive"),
+        (lambda _sync: Settings(beat_interval=20.0), "stale_after must exceed beat_interval"),
+    ],
+)
+def test_mistakes_are_named(mistake: Callable[[EntitySync], object], error: str):
+    """A configuration mistake raises where it is made, and says what to change."""
+    with pytest.raises(ConfigurationError, match=error):
+        mistake(EntitySync())
+
+
+async def test_private_entity_needs_a_word():
+    """With authenticate, a loader of an id alone must be declared public; it is checked at start."""
+    sync = shop()
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> str:
+        return secret or ""
+
+    with pytest.raises(ConfigurationError, match="public=True"):
+        async with sync:
+            pass
+
+
+async def test_nothing_is_registered_while_running():
+    """Registering while it runs is a mistake that is named."""
+    sync = shop()
+    async with sync:
+        with pytest.raises(ConfigurationError, match="register everything before"):
+            sync.entity("late")(load)
+
+
+def test_every_origin_warns(caplog: pytest.LogCaptureFixture):
+    """Allowing every page of the web is possible, and warned of."""
+    EntitySync(origins=["*"])
+    assert "every page of the web" in caplog.text
+
+
+def test_long_ids_are_cut_in_texts():
+    """A key's text shows where an id ends, escapes what it holds, and is bounded."""
+    assert str(EntityKey("items", "a\nb")) == "items/'a\\nb'"
+    assert len(str(EntityKey("items", "x" * 300))) < 80

@@ -1,0 +1,129 @@
+"""Notifying from processes that serve no sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+
+from entity_sync import (
+    AsyncPublisher,
+    BadId,
+    BrokerUnavailable,
+    ConfigurationError,
+    EntitySync,
+    NotRunning,
+    Publisher,
+)
+from entity_sync.brokers.base import Delivery
+from entity_sync.core import change
+from entity_sync.testing import connect
+
+
+class Away:
+    """A broker that accepts the n-th publish only."""
+
+    def __init__(self, accepts: int) -> None:
+        self.accepts = accepts
+        self.tries = 0
+        self.accepted: list[bytes] = []
+
+    async def connect(self) -> None: ...
+
+    async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+        self.tries += 1
+        if self.tries < self.accepts:
+            raise BrokerUnavailable("away, for the test")
+        self.accepted += payloads
+
+    async def subscribe(self, topics: Collection[str]) -> None: ...
+
+    async def unsubscribe(self, topics: Collection[str]) -> None: ...
+
+    async def receive(self) -> AsyncIterator[Delivery]:
+        return
+        yield
+
+    async def close(self) -> None: ...
+
+
+async def test_reaches_the_clients():
+    """What a blocking publisher notifies in its thread is shown to the clients of a node."""
+    n = 0
+    sync = EntitySync("memory://published")
+
+    @sync.entity("items")
+    async def item(id: int) -> dict[str, int]:
+        return {"n": n}
+
+    def script() -> str:
+        with Publisher("memory://published") as publisher:
+            return publisher.notify("items", 7).status
+
+    async with sync, connect(sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "7"}})
+        await client.receive_until("snapshot")
+        n = 5
+        assert await asyncio.to_thread(script) == "accepted"
+        assert (await client.receive_until("snapshot"))["rows"] == [{"data": {"n": 5}}]
+
+
+async def test_is_patient():
+    """While the broker is away it tries again; each key is published once, numbered from 1."""
+    broker = Away(accepts=3)
+    async with AsyncPublisher(broker) as publisher:
+        await publisher.notify("items", "a", 7, UUID(int=0))
+    found = [change.decode(payload) for payload in broker.accepted]
+    assert [(one.key.id, one.origin.seq) for one in found if one and one.origin] == [
+        ("a", 1),
+        ("7", 2),
+        ("00000000-0000-0000-0000-000000000000", 3),
+    ]
+
+
+async def test_patience_ends():
+    """When the patience is over it raises: nothing of a script outlives it."""
+    async with AsyncPublisher(Away(accepts=1_000), patience=0.01) as publisher:
+        with pytest.raises(BrokerUnavailable):
+            await publisher.notify("items", "a")
+
+
+async def test_mistakes():
+    """A name, an id or a use that cannot be right raises before anything is published."""
+    broker = Away(accepts=1)
+    publisher = AsyncPublisher(broker)
+    with pytest.raises(NotRunning):
+        await publisher.notify("items", "a")
+    async with publisher:
+        with pytest.raises(ConfigurationError):
+            await publisher.notify("no spaces", "a")
+        for wrong in (1.5, None, True, ""):
+            with pytest.raises(BadId):
+                await publisher.notify("items", wrong)
+        with pytest.raises(TypeError):
+            await publisher.notify("items")
+    assert broker.accepted == []
+    with pytest.raises(NotRunning):
+        Publisher("memory://").notify("items", "a")
+
+
+def test_threads_share_a_publisher():
+    """Several threads may use one publisher: every key arrives once, numbered without a hole."""
+    broker = Away(accepts=1)
+    with Publisher(broker) as publisher, ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: publisher.notify("items", n), range(200)))
+    found = [change.decode(payload) for payload in broker.accepted]
+    assert [one.origin.seq for one in found if one and one.origin] == list(range(1, 201))
+    assert sorted(int(one.key.id) for one in found if one) == list(range(200))
+
+
+def test_large_batches():
+    """100,000 keys in one call all arrive, in bounded batches."""
+    broker = Away(accepts=1)
+    with Publisher(broker) as publisher:
+        publisher.notify("items", *range(100_000))
+    assert len(broker.accepted) == 100_000
+    assert broker.tries == 200
