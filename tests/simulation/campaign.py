@@ -44,9 +44,12 @@ def explore_chunk(name: str, first: int, count: int) -> list[tuple[int, list[str
     """Run worlds with consecutive seeds; returns the broken ones."""
     logging.disable(logging.CRITICAL)
     variant = VARIANTS[name]
-    with variant.applied():
-        found = ((seed, explore(seed, variant.habits)) for seed in range(first, first + count))
-        return [(seed, violations) for seed, violations in found if violations]
+    try:
+        with variant.applied():
+            found = ((seed, explore(seed, variant.habits)) for seed in range(first, first + count))
+            return [(seed, violations) for seed, violations in found if violations]
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def campaign(name: str, worlds: int, seed: int, *, jobs: int, stop_at_first: bool = False) -> Outcome:
