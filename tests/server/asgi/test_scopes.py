@@ -1,0 +1,170 @@
+"""The ASGI door on bare scopes: mount points, the lifespan, and what is not started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+
+from entity_sync import ConfigurationError, EntitySync
+from entity_sync.testing import settled
+
+Message = MutableMapping[str, Any]
+
+
+class Peer:
+    """A server's side of one scope."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.received: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def start(self, sync: EntitySync, scope: dict[str, Any]) -> asyncio.Task[None]:
+        return asyncio.create_task(sync(scope, self.received.get, self.send))
+
+
+def shop() -> EntitySync:
+    sync = EntitySync()
+
+    @sync.entity("items")
+    async def item(id: str) -> dict[str, str]:
+        return {"id": id}
+
+    return sync
+
+
+def websocket(path: str, root_path: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "type": "websocket", "path": path, "root_path": root_path, "query_string": b"", "headers": [],
+        "subprotocols": ["entity-sync.v2"], **more,
+    }  # fmt: skip
+
+
+async def answer_to(sync: EntitySync, scope: dict[str, Any]) -> Message:
+    peer = Peer()
+    peer.received.put_nowait({"type": "websocket.connect"})
+    peer.received.put_nowait({"type": "websocket.disconnect", "code": 1001})
+    await peer.start(sync, scope)
+    return peer.sent[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path", "is_accepted"),
+    [
+        ("/", "", True),
+        ("", "", True),
+        ("/live", "/live", True),
+        ("/live/", "/live", True),
+        ("/api/live/", "/api/live", True),
+        ("/", "/live", True),  # a framework that cuts the root off the path
+        ("/live/more", "/live", False),
+        ("/lively", "/live", False),
+        ("/live//", "/live", False),
+        ("/more", "", False),
+    ],
+)
+async def test_exactly_the_mount_point(path: str, root_path: str, is_accepted: bool):
+    """The mount point is accepted with and without its slash, and nothing below or beside it."""
+    sync = shop()
+    async with sync:
+        answer = await answer_to(sync, websocket(path, root_path))
+    assert (answer["type"] == "websocket.accept") is is_accepted
+
+
+async def test_refusals_tell_why_where_the_server_lets_them():
+    """With the response extension a refusal has its status and text; without, the close has the text."""
+    sync = shop()
+    async with sync:
+        extensions = {"websocket.http.response": {}}
+        told = await answer_to(sync, websocket("/more", extensions=extensions))
+        assert (told["type"], told["status"]) == ("websocket.http.response.start", 404)
+        assert (await answer_to(sync, websocket("/more")))["reason"] == "nothing lives at this path"
+
+
+async def test_not_started_is_refused_with_the_reason(caplog: pytest.LogCaptureFixture):
+    """A mounted application that nobody started refuses, and its log says what to change."""
+    assert (await answer_to(shop(), websocket("/")))["type"] == "websocket.close"
+    assert "lifespan=sync.lifespan" in caplog.text
+
+
+async def test_own_lifespan():
+    """Served as an application of its own it starts and stops with its server."""
+    sync, peer = shop(), Peer()
+    running = peer.start(sync, {"type": "lifespan"})
+    peer.received.put_nowait({"type": "lifespan.startup"})
+    while not peer.sent:
+        await asyncio.sleep(0)
+    await settled(sync)
+    peer.received.put_nowait({"type": "lifespan.shutdown"})
+    await running
+    assert [message["type"] for message in peer.sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+
+
+async def test_failed_start_is_told_to_the_server():
+    """A configuration mistake fails the server's start with its text."""
+    sync, peer = shop(), Peer()
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: object) -> str:
+        return ""
+
+    peer.received.put_nowait({"type": "lifespan.startup"})
+    await peer.start(sync, {"type": "lifespan"})
+    [failed] = peer.sent
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "public=True" in failed["message"]
+    with pytest.raises(ConfigurationError):
+        async with sync:
+            pass
+
+
+async def test_writes_stop_when_the_peer_is_gone():
+    """A send that fails because the peer is gone ends the connection quietly."""
+    sync = shop()
+
+    class Gone(Peer):
+        async def send(self, message: Message) -> None:
+            await super().send(message)
+            if message["type"] == "websocket.send":
+                raise RuntimeError("the peer is gone")
+
+    async with sync:
+        peer = Gone()
+        peer.received.put_nowait({"type": "websocket.connect"})
+        running = peer.start(sync, websocket("/"))
+        while len(peer.sent) < 2:
+            await asyncio.sleep(0)
+        peer.received.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        await running
+        assert not sync.node.members
+
+
+async def test_server_that_cancels():
+    """A server that cancels the application ends the connection."""
+    sync, peer = shop(), Peer()
+    async with sync:
+        peer.received.put_nowait({"type": "websocket.connect"})
+        running = peer.start(sync, websocket("/"))
+        while not peer.sent:
+            await asyncio.sleep(0)
+        assert len(sync.node.members) == 1
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert not sync.node.members
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 426), ("POST", 405)])
+async def test_plain_http(method: str, status: int):
+    """Plain HTTP is told that only WebSockets live here."""
+    peer = Peer()
+    await peer.start(shop(), {"type": "http", "method": method, "path": "/"})
+    assert peer.sent[0]["status"] == status
