@@ -230,6 +230,19 @@ async def test_deferred_keys_are_bounded():
         assert len(shop.broker.published) == 2
 
 
+async def test_refused_publish_is_tried_again(shop: Shop):
+    """A key that the broker did not take is kept and sent later, though the link never broke."""
+    shop.broker.is_away = True
+    assert (await shop.sync.notify("items", "1")).status == "deferred"
+    await shop.clock.advance(1.0)
+    assert not shop.sync.node.idle
+    shop.broker.is_away = False
+    assert (await shop.sync.notify("items", "2")).status == "deferred"  # behind the first, not before it
+    await shop.clock.advance(5.0)
+    assert [payload.split(b'"')[7] for payload in shop.broker.published] == [b"1", b"2"]
+    assert shop.sync.node.idle
+
+
 async def test_own_echo_loads_nothing(shop: Shop):
     """A node's own change costs one load, though the broker brings it back."""
     async with connect(shop.sync) as client:

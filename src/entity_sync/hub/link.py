@@ -119,9 +119,10 @@ class Link:
                 return True
             except BrokerUnavailable as error:
                 _log.warning("publish: %s; %d keys are kept until the broker returns", error, len(keys))
-        if len(self._deferred) + len(keys) > self._max_deferred:
+        if len(self._deferred.keys() | keys) > self._max_deferred:
             raise BrokerUnavailable(f"the broker is away and {len(self._deferred)} keys wait for it already")
         self._deferred.update(dict.fromkeys(keys))
+        self._flush_soon()
         return False
 
     async def _hand_over(self, keys: Sequence[EntityKey]) -> None:
@@ -153,8 +154,7 @@ class Link:
         self.is_up = self.is_confirmed = True
         self._attempted.set()
         self._restored(topics)
-        if self._deferred:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+        self._flush_soon()
 
     def _down(self) -> None:
         if self.is_up:
@@ -162,7 +162,12 @@ class Link:
             self._down_since = self._clock.now()
             self._lost()
 
+    def _flush_soon(self) -> None:
+        if self.is_up and self._deferred and (self._flushing is None or self._flushing.done()):
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
     async def _flush(self) -> None:
+        delay = _FIRST_DELAY
         while self.is_up and self._deferred:
             # Taken out first: a key that changes again meanwhile is kept again, for one more message.
             keys = list(self._deferred)[:_BATCH]
@@ -171,6 +176,8 @@ class Link:
             try:
                 await self._hand_over(keys)
             except BrokerUnavailable as error:
-                _log.warning("publish of kept keys: %s", error)
+                # Also where the link itself says nothing is wrong: a kept key must not be forgotten.
                 self._deferred = dict.fromkeys(keys) | self._deferred
-                return
+                _log.warning("publish of kept keys: %s; next try in about %.2g s", error, delay)
+                await self._clock.sleep(delay * self._random.uniform(0.5, 1.0))
+                delay = min(_MAX_DELAY, delay * 2)
