@@ -29,9 +29,8 @@ def test_like_a_dictionary(deeds: list[tuple[bool, str, Audience]]):
             index.close(model.pop((key, audience)))
         assert len(index) == len(model)
         assert set(index) == set(model.values())
-        for id in "abc":
-            key = EntityKey("items", id)
-            assert set(index.of(key)) == {view for (held, _), view in model.items() if held == key}
+        for one in (EntityKey("items", "a"), EntityKey("items", "b"), EntityKey("items", "c")):
+            assert set(index.of(one)) == {view for (held, _), view in model.items() if held == one}
 
 
 def test_numbers_are_unique():

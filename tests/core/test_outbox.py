@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from entity_sync.core.frame import Frame
 from entity_sync.core.outbox import Mark, Outbox, Overflow
@@ -113,65 +111,56 @@ class Counter(Mark):
         return [Frame(f"{self.name}{self.newest:09}".encode())]
 
 
-_SIZE = 10  # of a counter's frame
-
-STEPS = st.lists(
-    st.tuples(st.just("put"), st.integers(1, 40))
-    | st.tuples(st.sampled_from(["change", "forget"]), st.integers(0, 3))
-    | st.tuples(st.just("suspend"), st.integers(0, 1))
-    | st.tuples(st.just("take"), st.integers(0, 35)),
-    max_size=60,
-)
+SIZE = 10  # of a counter's frame
 
 
-@given(STEPS)
-def test_like_a_model(steps: list[tuple[str, int]]):
-    """Answers arrive whole and in order, marks in theirs with the newest state, and budgets hold."""
-    outbox = Outbox("v2", 100)
-    counters = [Counter(outbox, name) for name in "abcd"]
-    answers: list[bytes] = []
-    marked: list[Counter] = []
+class OutboxMachine(RuleBasedStateMachine):
+    """An outbox beside a naive model of it: a list of answers, and a list of what is marked."""
 
-    def put(size: int) -> None:
-        answer = b"x" * size
-        if sum(map(len, answers)) + size > 100:
-            with pytest.raises(Overflow):
-                outbox.put(Frame(answer))
-            taken(outbox, 0)  # the connection is closed now; go on with an empty one
-            answers.clear()
-        else:
-            outbox.put(Frame(answer))
-            answers.append(answer)
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox("v2", 100)
+        self.counters = [Counter(self.outbox, name) for name in "abcd"]
+        self.answers: list[bytes] = []
+        self.marked: list[Counter] = []
 
-    def change(which: int) -> None:
-        counter = counters[which]
+    @rule(size=st.integers(1, 40))
+    def put(self, size: int) -> None:
+        if sum(map(len, self.answers)) + size <= 100:
+            self.answers.append(b"x" * size)
+            self.outbox.put(Frame(self.answers[-1]))
+
+    @rule(which=st.integers(0, 3))
+    def change(self, which: int) -> None:
+        counter = self.counters[which]
         counter.newest += 1
-        outbox.mark(counter)
-        if counter not in marked:
-            marked.append(counter)
+        self.outbox.mark(counter)
+        if counter not in self.marked:
+            self.marked.append(counter)
 
-    def forget(which: int) -> None:
-        outbox.forget(counters[which])
-        if counters[which] in marked:
-            marked.remove(counters[which])
+    @rule(which=st.integers(0, 3))
+    def forget(self, which: int) -> None:
+        self.outbox.forget(self.counters[which])
+        self.marked = [counter for counter in self.marked if counter is not self.counters[which]]
 
-    def suspend(on: int) -> None:
-        outbox.suspended = bool(on)
+    @rule(suspended=st.booleans())
+    def suspend(self, suspended: bool) -> None:
+        self.outbox.suspended = suspended
 
-    def take(budget: int) -> None:
-        room = max(0, budget - sum(map(len, answers)))
-        due = [] if outbox.suspended else marked[: -(-room // _SIZE)]
+    @rule(budget=st.integers(1, 50))
+    def take(self, budget: int) -> None:
+        room = max(0, budget - sum(map(len, self.answers)))
+        due = [] if self.outbox.suspended else self.marked[: -(-room // SIZE)]
         news = [f"{counter.name}{counter.newest:09}".encode() for counter in due]
-        assert taken(outbox, budget) == [*answers, *news]
-        answers.clear()
-        del marked[: len(due)]
+        assert taken(self.outbox, budget) == [*self.answers, *news]
+        self.answers = []
+        self.marked = self.marked[len(due) :]
 
-    do: dict[str, Callable[[int], None]] = {
-        "put": put, "change": change, "forget": forget, "suspend": suspend, "take": take
-    }  # fmt: skip
-    for step, argument in steps:
-        do[step](argument)
-        assert outbox.idle == (not answers and (not marked or outbox.suspended))
-    outbox.suspended = False
-    take(1_000)
-    assert outbox.idle
+    @invariant()
+    def is_idle_when_a_take_would_bring_nothing(self) -> None:
+        assert self.outbox.idle == (not self.answers and (not self.marked or self.outbox.suspended))
+
+
+def test_like_a_model():
+    """Answers arrive whole and in order, marks in theirs with the newest state, and budgets hold."""
+    run_state_machine_as_test(OutboxMachine)

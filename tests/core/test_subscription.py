@@ -137,7 +137,7 @@ ANY_DEEDS = st.lists(
 
 @given(ANY_DEEDS)
 def test_never_backwards(deeds: list[tuple[str, int]]):
-    """Naively: after each take the client holds the newest load's state, or waits for one after its question."""
+    """After each take the client holds the newest load's state, or waits for a load after its question."""
     one = view()
     subscription = asked(one)
     data: dict[str, int] = {}  # version → what it is the version of

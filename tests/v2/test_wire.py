@@ -318,7 +318,7 @@ async def test_silence_at_the_start_is_closed(shop: Shop):
     [
         ({"a": {"b": float("nan")}}, "field 'a.b' is nan"),
         ({"a": 2**60}, "field 'a' is an integer"),
-        ({"a": [1, object()]}, "field 'a.1' is a object"),
+        ({"a": [1, object()]}, "field 'a[1]' is a object"),
         ([1, 2], "not a list"),
         (b"{", "not JSON"),
     ],

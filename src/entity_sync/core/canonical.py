@@ -22,11 +22,14 @@ def canonical(value: object) -> bytes:
     """Encode built-in values (dict, list, str, int, float, bool, None) as canonical JSON.
 
     Raises:
-        LoadFailed: NaN, an infinity, an integer beyond ±(2^53−1) or nesting deeper than 64,
-            naming the field.
+        LoadFailed: NaN, an infinity, a lone surrogate, an integer beyond ±(2^53−1) or nesting
+            deeper than 64, naming the field.
     """
     check(value)
-    return _encoder.encode(value)
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        raise LoadFailed(f"{_field(_surrogate(value))} holds a lone surrogate, which UTF-8 cannot") from None
 
 
 def check(value: object, path: str = "", depth: int = 0) -> None:
@@ -62,6 +65,21 @@ def version_of(rows: Iterable[bytes]) -> str:
         digest.update(len(row).to_bytes(8, "big"))
         digest.update(row)
     return urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
+
+
+def _surrogate(value: object, path: str = "") -> str:
+    """The path of the innermost value that UTF-8 cannot hold."""
+    members: Iterable[tuple[str, object]] = ()
+    if isinstance(value, dict):
+        members = ((f"{path}.{name}", member) for name, member in value.items())
+    elif isinstance(value, list):
+        members = ((f"{path}[{index}]", member) for index, member in enumerate(value))
+    for inner, member in members:
+        try:
+            _encoder.encode(member)
+        except UnicodeEncodeError:
+            return _surrogate(member, inner)
+    return path
 
 
 def _field(path: str) -> str:

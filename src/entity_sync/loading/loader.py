@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import re
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast, get_type_hints
@@ -20,6 +18,7 @@ from entity_sync.model import EVERYONE, Audience, EntityKey
 __all__ = ["Loader", "Per", "check_name", "principal_key"]
 
 Per = Callable[[Any], Audience]
+InThread = Callable[..., Awaitable[Any]]
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -96,8 +95,11 @@ class Loader:
             )
         return audience
 
-    async def load(self, key: EntityKey, audience: Audience, threads: Executor) -> Loaded:
+    async def load(self, key: EntityKey, audience: Audience, in_thread: InThread) -> Loaded:
         """One attempt.
+
+        Args:
+            in_thread: calls a plain function in a thread.
 
         Raises:
             Exception: whatever the application's function raises; LoadFailed for a result that
@@ -111,7 +113,9 @@ class Loader:
             if self.is_async:
                 value = await self.function(*arguments)
             else:
-                value = await asyncio.get_running_loop().run_in_executor(threads, self.function, *arguments)
+                value = await in_thread(self.function, *arguments)
+            if inspect.isawaitable(value):  # a plain wrapper of, or an object that is, a coroutine function
+                value = await value
         except AccessDenied:
             value = None
         return loaded(value)

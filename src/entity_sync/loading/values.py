@@ -56,9 +56,8 @@ def _builtins(value: object) -> Any:
         return msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_hook)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         path, culprit = _locate(value)
-        raise LoadFailed(
-            f"field {path!r} is a {type(culprit).__qualname__}, which has no JSON form"
-        ) from None
+        where = f"field {path.lstrip('.')!r}" if path else "the value"
+        raise LoadFailed(f"{where} is a {type(culprit).__qualname__}, which has no JSON form") from None
 
 
 def _is_supported(value: object) -> bool:
@@ -75,27 +74,38 @@ def _is_pydantic(value: object) -> bool:
 
 def _locate(value: object, path: str = "", depth: int = 0) -> tuple[str, object]:
     """The innermost member that cannot be encoded."""
-    for name, member in _members(value):
+    for step, member in _members(value):
         try:
-            msgspec.to_builtins(member, str_keys=True, enc_hook=_hook)
+            msgspec.to_builtins(member, str_keys=True, order="deterministic", enc_hook=_hook)
         except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-            inner = f"{path}.{name}".lstrip(".")
+            inner = path + step
             return (inner, member) if depth == _MAX_DEPTH else _locate(member, inner, depth + 1)
     return path, value
 
 
-def _members(value: object) -> list[tuple[object, object]]:
+def _members(value: object) -> Iterable[tuple[str, object]]:
     if isinstance(value, dict):
-        return list(value.items())
+        return ((f".{name}", member) for name, member in value.items())
     if isinstance(value, list | tuple | set | frozenset):
-        return list(enumerate(value))
-    names: Iterable[str] = getattr(value, "__struct_fields__", ()) or getattr(
-        value, "__dataclass_fields__", ()
-    )
-    return [(name, getattr(value, name)) for name in names]
+        return ((f"[{index}]", member) for index, member in enumerate(value))
+    declared = ("__struct_fields__", "__dataclass_fields__", "__pydantic_fields__")
+    names = (name for attribute in declared for name in getattr(value, attribute, ()))
+    return ((f".{name}", getattr(value, name)) for name in names)
 
 
-def _hook(value: object) -> object:
+def _hook(value: Any) -> object:
     if _is_pydantic(value):
-        return value.model_dump(mode="json")  # type: ignore[attr-defined]
+        return _ordered(value.model_dump(mode="json"), value.model_dump())
     raise TypeError(f"no JSON form of {type(value).__qualname__}")
+
+
+def _ordered(dumped: Any, plain: Any) -> Any:
+    """What pydantic dumped, but for its sets, whose order it leaves to the hash seed; ``plain`` has them."""
+    if isinstance(dumped, list) and isinstance(plain, set | frozenset):
+        return sorted(dumped, key=canonical)
+    if isinstance(dumped, list) and isinstance(plain, list | tuple) and len(dumped) == len(plain):
+        return [_ordered(member, before) for member, before in zip(dumped, plain, strict=True)]
+    if isinstance(dumped, dict) and isinstance(plain, dict) and len(dumped) == len(plain):
+        members = zip(dumped.items(), plain.values(), strict=True)
+        return {name: _ordered(member, before) for (name, member), before in members}
+    return dumped

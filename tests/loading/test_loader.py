@@ -1,0 +1,262 @@
+"""What may be registered, who shares a load, and what a load is given."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from entity_sync.errors import AccessDenied, BadId, ConfigurationError, UnknownEntity
+from entity_sync.loading.catalog import Catalog
+from entity_sync.loading.ids import ID_TYPES
+from entity_sync.loading.loader import Loader
+from entity_sync.model import EVERYONE, EntityKey
+
+if TYPE_CHECKING:
+    from nowhere import OnlyForTypes  # type: ignore[import-not-found]
+
+
+def loader(function: Callable[..., Any], name: str = "items", **options: Any) -> Loader:
+    return Loader.of(name, function, **{"per": None, "public": False, "timeout": 1.0, **options})
+
+
+async def in_thread(function: Callable[..., Any], *arguments: object) -> Any:
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def by_str(id: str) -> dict[str, Any]:
+    return {"id": id}
+
+
+async def by_int(id: int) -> dict[str, Any]:
+    return {"id": id, "kind": type(id).__name__}
+
+
+async def by_uuid(id: UUID) -> dict[str, Any]:
+    return {"id": id, "kind": type(id).__name__}
+
+
+async def unannotated(id):
+    return {"id": id, "kind": type(id).__name__}
+
+
+async def with_audience(id: str, audience: OnlyForTypes) -> OnlyForTypes:
+    return {"id": id, "for": audience}
+
+
+async def positional_only(id: int, /) -> dict[str, Any]:
+    return {"id": id}
+
+
+class Callable_:  # noqa: N801 - an object, not a function
+    async def __call__(self, id: int) -> dict[str, Any]:
+        return {"id": id, "kind": type(id).__name__}
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "takes_audience"),
+    [
+        (by_str, str, False),
+        (by_int, int, False),
+        (by_uuid, UUID, False),
+        (unannotated, str, False),
+        (with_audience, str, True),
+        (positional_only, int, False),
+        (lambda id: {"id": id}, str, False),
+        (Callable_(), int, False),
+        (SimpleNamespace(load=by_int).load, int, False),
+    ],
+)
+def test_signatures(function: Callable[..., Any], kind: type, takes_audience: bool):
+    """One or two parameters of any callable, the id annotated with nothing, str, int or UUID."""
+    found = loader(function)
+    assert (found.id_type, found.takes_audience) == (ID_TYPES[kind], takes_audience)
+
+
+def no_parameter() -> None: ...
+def three(id: str, audience: str, more: str) -> None: ...
+def many(*ids: str) -> None: ...
+def keywords(**ids: str) -> None: ...
+def keyword_only(*, id: str) -> None: ...
+def a_list(ids: list[str]) -> None: ...
+def a_float(id: float) -> None: ...
+def optional(id: int | None) -> None: ...
+def a_bool(id: bool) -> None: ...
+def unknown_name(id: OnlyForTypes) -> None: ...
+
+
+async def yields(id: str) -> AsyncIterator[int]:
+    yield 1
+
+
+def generates(id: str) -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (no_parameter, r"a loader takes \(id\) or \(id, audience\), not \(\)"),
+        (three, r"a loader takes \(id\) or \(id, audience\), not \(id: 'str', audience: 'str', more"),
+        (many, r"a loader takes \(id\) or \(id, audience\), not \(\*ids"),
+        (keywords, r"a loader takes \(id\) or \(id, audience\), not \(\*\*ids"),
+        (keyword_only, r"a loader takes \(id\) or \(id, audience\), not \(id"),
+        (
+            functools.partial(with_audience, audience="all"),
+            r"a loader takes \(id\) or \(id, audience\), not \(id",
+        ),
+        (a_list, r"annotated list\[str\]; an id is a str, an int or a UUID"),
+        (a_float, r"annotated <class 'float'>; an id is a str, an int or a UUID"),
+        (optional, r"annotated int \| None; an id is a str, an int or a UUID"),
+        (a_bool, r"annotated <class 'bool'>; an id is a str, an int or a UUID"),
+        (unknown_name, r"annotated 'OnlyForTypes'; an id is a str, an int or a UUID"),
+        (yields, r"its loader yields; a loader returns one value or None"),
+        (generates, r"its loader yields; a loader returns one value or None"),
+    ],
+)
+def test_unusable_signatures(function: Callable[..., Any], text: str):
+    """Any other signature is refused at registration, naming the entity and what a loader takes."""
+    with pytest.raises(ConfigurationError, match=f"entity 'items': .*{text}"):
+        loader(function)
+
+
+@pytest.mark.parametrize("name", ["a", "A-b_c.9", "x" * 64])
+def test_names(name: str):
+    """Names of 1 to 64 of A-Z a-z 0-9 _ . - are taken."""
+    assert loader(by_str, name).name == name
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a/b", "é", "a\n", "a:b", "٣"])
+def test_unusable_names(name: str):
+    """A name that not every broker can carry is refused, saying which are allowed."""
+    with pytest.raises(ConfigurationError, match="1 to 64 of A-Z a-z 0-9"):
+        loader(by_str, name)
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0])
+def test_unusable_timeout(timeout: float):
+    """A timeout that nothing can meet is refused."""
+    with pytest.raises(ConfigurationError, match="timeout must be positive"):
+        loader(by_str, timeout=timeout)
+
+
+def test_per_needs_an_audience():
+    """per= without a second parameter would load one viewer's rows for all: refused."""
+    with pytest.raises(ConfigurationError, match=r"has per=, so its loader takes \(id, audience\)"):
+        loader(by_str, per=lambda user: user)
+
+
+def test_audience_of_everyone():
+    """A loader of an id alone has one audience, whoever the principal is."""
+    assert {loader(by_str).audience(principal) for principal in ("ann", None)} == {EVERYONE}
+
+
+def test_audience_of_one_principal():
+    """Without per the audience is the principal's key: itself, or its attribute."""
+    assert loader(with_audience).audience("ann") == "ann"
+    assert loader(with_audience).audience(SimpleNamespace(key="ann")) == "ann"
+
+
+@pytest.mark.parametrize("principal", [None, 5, SimpleNamespace(), SimpleNamespace(key=5)])
+def test_principal_without_a_key(principal: object):
+    """A principal without a string key has no audience: denied, saying what to return."""
+    with pytest.raises(AccessDenied, match="return a str, or an object whose key is one"):
+        loader(with_audience).audience(principal)
+
+
+@pytest.mark.parametrize("audience", ["red", 5, True, None, (), ("red", (5, None))])
+def test_plain_audiences(audience: object):
+    """per may make any plain value, or a tuple of them."""
+    assert loader(with_audience, per=lambda _user: audience).audience("ann") == audience
+
+
+class Tenant(str):
+    """A str that is more than one."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("audience", [[], {}, object(), 1.5, b"x", ("red", []), Tenant("red")])
+def test_audiences_that_are_objects(audience: object):
+    """An object could carry one viewer's rights into another's load, so it is denied, and named."""
+    with pytest.raises(AccessDenied, match=r"per= made a \w+, not a str, int, bool, None or tuple"):
+        loader(with_audience, per=lambda _user: audience).audience("ann")
+
+
+def test_per_that_raises():
+    """A per that raises denies, and its error is the cause."""
+    with pytest.raises(AccessDenied, match="per= raised AttributeError") as caught:
+        loader(with_audience, per=lambda user: user.tenant).audience("ann")
+    assert isinstance(caught.value.__cause__, AttributeError)
+
+
+@pytest.mark.parametrize(
+    ("function", "id", "row"),
+    [
+        (by_str, "7", b'{"id":"7"}'),
+        (by_int, "7", b'{"id":7,"kind":"int"}'),
+        (unannotated, "7", b'{"id":"7","kind":"str"}'),
+        (with_audience, "7", b'{"for":"red","id":"7"}'),
+        (positional_only, "7", b'{"id":7}'),
+        (lambda id: {"id": id}, "7", b'{"id":"7"}'),
+        (Callable_(), "7", b'{"id":7,"kind":"int"}'),
+        (lambda id: by_str(id), "7", b'{"id":"7"}'),  # noqa: PLW0108 - a wrapper of a coroutine function
+    ],
+)
+async def test_arguments(function: Callable[..., Any], id: str, row: bytes):
+    """A loader gets its id parsed and, if it takes one, the audience; it may be plain or async."""
+    found = await loader(function).load(EntityKey("items", id), "red", in_thread)
+    assert found.rows[0].data == row
+
+
+async def test_plain_functions_run_in_a_thread():
+    """A plain function does not run on the event loop's thread."""
+    seen: list[int] = []
+    await loader(lambda _id: seen.append(threading.get_ident())).load(EntityKey("items", "1"), (), in_thread)
+    assert seen != [threading.get_ident()]
+
+
+async def refuse(id: str) -> None:
+    raise AccessDenied
+
+
+def refuse_plainly(id: str) -> None:
+    raise AccessDenied
+
+
+@pytest.mark.parametrize("function", [refuse, refuse_plainly])
+async def test_denied_is_gone(function: Callable[..., Any]):
+    """AccessDenied from a loader is the same as None, so that a client cannot tell them apart."""
+    denied = await loader(function).load(EntityKey("items", "1"), (), in_thread)
+    nothing = await loader(lambda _id: None).load(EntityKey("items", "1"), (), in_thread)
+    assert denied == nothing
+    assert (denied.gone, denied.version) == (True, nothing.version)
+
+
+async def test_classic_text_reaches_a_str_loader():
+    """An id that only the classic wire allows is handed to a str loader as it is."""
+    found = await loader(by_str).load(EntityKey("items", ""), (), in_thread)
+    assert found.rows[0].data == b'{"id":""}'
+
+
+def test_catalog():
+    """Names are registered once, looked up with the canonical id, and unknown ones name the known."""
+    catalog = Catalog()
+    catalog.add(loader(by_int, "items"))
+    catalog.add(loader(by_str, "users"))
+    assert catalog.names == ("items", "users")
+    assert [one.name for one in catalog] == ["items", "users"]
+    assert catalog.key("items", 7) == catalog.resolve("items", "7", "v2") == EntityKey("items", "7")
+    with pytest.raises(ConfigurationError, match="'items' is registered twice"):
+        catalog.add(loader(by_str, "items"))
+    for look_up in (lambda: catalog.key("orders", 1), lambda: catalog.resolve("orders", "1", "v2")):
+        with pytest.raises(UnknownEntity, match=r"'orders' is not registered \(registered: items, users\)"):
+            look_up()
+    with pytest.raises(BadId):
+        catalog.resolve("items", "07", "v2")

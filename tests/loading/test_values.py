@@ -1,0 +1,242 @@
+"""What a loader may return, and what becomes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entity_sync.errors import LoadFailed
+from entity_sync.loading.values import loaded
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    tags: Any = ()
+
+
+class Struct(msgspec.Struct):
+    x: int
+    inner: Any = None
+
+
+class Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+
+    x: int
+    inner: Any = None
+
+
+def data(value: object) -> bytes:
+    [row] = loaded(value).rows
+    return row.data
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"b": 1, "a": None}, b'{"a":null,"b":1}'),
+        ({2: "two", 1: "one"}, b'{"1":"one","2":"two"}'),
+        (Point(1, [Point(2)]), b'{"tags":[{"tags":[],"x":2}],"x":1}'),
+        (Struct(1, Point(2)), b'{"inner":{"tags":[],"x":2},"x":1}'),
+        (Model(x=1, inner={"y": [2]}), b'{"inner":{"y":[2]},"x":1}'),
+        ({"m": [Model(x=1)]}, b'{"m":[{"inner":null,"x":1}]}'),
+        (
+            Point(1, {"m": Model(x=2, inner=Model(x=3))}),
+            b'{"tags":{"m":{"inner":{"inner":null,"x":3},"x":2}},"x":1}',
+        ),
+        (Struct(1, Model(x=2)), b'{"inner":{"inner":null,"x":2},"x":1}'),
+        (
+            {"at": datetime(2024, 1, 2, tzinfo=UTC), "price": Decimal("1.50"), "id": UUID(int=1)},
+            b'{"at":"2024-01-02T00:00:00Z","id":"00000000-0000-0000-0000-000000000001","price":"1.50"}',
+        ),
+        ({"colour": Colour.RED, "raw": b"\x00\xff"}, b'{"colour":"red","raw":"AP8="}'),
+        ({"set": {"c", "a", "b"}}, b'{"set":["a","b","c"]}'),
+        ("text", b'"text"'),
+        (5, b"5"),
+        (1.5, b"1.5"),
+        (True, b"true"),
+        ({}, b"{}"),
+        ({"n": 2**53 - 1, "m": -(2**53) + 1}, b'{"m":-9007199254740991,"n":9007199254740991}'),
+    ],
+)  # fmt: skip
+def test_values(value: object, expected: bytes):
+    """Built-in values, dataclasses, msgspec and pydantic objects, also nested, are canonical JSON."""
+    [row] = loaded(value).rows
+    assert row.data == row.verbatim == expected
+    assert not loaded(value).gone
+
+
+def test_none_is_gone():
+    """None means that the key does not exist, which an empty value does not."""
+    assert loaded(None).gone
+    assert loaded(None).rows == ()
+    assert loaded(None).version != loaded({}).version
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_are_verbatim(kind: Any):
+    """Bytes of JSON reach classic clients exactly as written, and are compared by their content."""
+    text = b' {"b": 1.50,\n "a": "\\u00e9"} '
+    [row] = loaded(kind(text)).rows
+    assert row.verbatim == text
+    assert row.data == '{"a":"é","b":1.5}'.encode()
+    assert loaded(text).version == loaded({"a": "é", "b": 1.5}).version
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"NaN",
+        b"[1,]",
+        b'"\xff"',
+        b'{"a":"\\ud800"}',
+        b"{}{}",
+        b"[" * 100_000 + b"]" * 100_000,
+    ],
+)
+def test_bytes_that_are_no_json(text: bytes):
+    """Bytes that are not JSON fail the load and say so."""
+    with pytest.raises(LoadFailed, match="the bytes returned are not JSON"):
+        loaded(text)
+
+
+NAN = float("nan")
+CYCLE: dict[str, Any] = {}
+CYCLE["me"] = CYCLE
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": {"b": NAN}}, r"field 'a\.b' is nan"),
+        (Point(1, [0, NAN]), r"field 'tags\[1\]' is nan"),
+        (Struct(1, {"deep": [float("inf")]}), r"field 'inner\.deep\[0\]' is inf"),
+        ({"a": {"b": 2**60}}, r"field 'a\.b' is an integer beyond"),
+        (b'{"a":[1152921504606846976]}', r"field 'a\[0\]' is an integer beyond"),
+        ({"a": {"b": object()}}, r"field 'a\.b' is a object, which has no JSON form"),
+        ({"a": [1, {"z": object()}]}, r"field 'a\[1\]\.z' is a object"),
+        (Point(1, [Point(2, object())]), r"field 'tags\[0\]\.tags' is a object"),
+        (Struct(1, Struct(2, object())), r"field 'inner\.inner' is a object"),
+        (Model(x=1, inner=[object()]), r"field 'inner\[0\]' is a object"),
+        ({"m": (Model(x=1, inner=object()),)}, r"field 'm\[0\]\.inner' is a object"),
+        ({"a": {"b": {1, "x"}}}, r"field 'a\.b' is a set"),
+        ({"a": {object(): 1}}, r"field 'a' is a dict"),
+        ({object(): 1}, r"the value is a dict"),
+        ({"a": "\ud800"}, r"field 'a' holds a lone surrogate"),
+        ({"a": 1j}, r"field 'a' is a complex"),
+        (CYCLE, r"field 'me\.me\.me.* is a dict"),
+    ],
+)  # fmt: skip
+def test_unsendable_is_named(value: object, text: str):
+    """What JSON or JavaScript cannot hold fails the load for good, and the field is named with its path."""
+    with pytest.raises(LoadFailed, match=text) as caught:
+        loaded(value)
+    assert not caught.value.retryable
+
+
+class Orm:
+    """A row of an object-relational mapper."""
+
+    def __init__(self) -> None:
+        self.id, self.password_hash = 1, "secret"
+
+
+@pytest.mark.parametrize("value", [Orm(), object(), Point, Model, lambda: 1, 1j])
+def test_objects_are_refused(value: object):
+    """An object that declares no fields is refused, so that nothing leaks; the text says what to do."""
+    with pytest.raises(
+        LoadFailed, match=r"cannot send a .*return a dict, a dataclass, a msgspec or pydantic"
+    ):
+        loaded(value)
+
+
+@pytest.mark.parametrize("value", [[], [{}], (), {1}, frozenset()])
+def test_several_values_are_refused(value: object):
+    """A loader returns one value: a list is refused, saying so."""
+    with pytest.raises(LoadFailed, match=r"one value or None, not a \w+"):
+        loaded(value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4))
+def test_forms_of_one_value(value: dict[str, Any]):
+    """The same content has the same version, whichever form it is returned in."""
+    version = loaded(value).version
+    assert loaded(msgspec.json.encode(value)).version == version
+    assert loaded(msgspec.json.format(msgspec.json.encode(value), indent=2)).version == version
+    assert loaded(dict(reversed(value.items()))).version == version
+
+
+PROGRAM = """
+import dataclasses, json, msgspec, pydantic
+from entity_sync.loading.values import loaded
+WORDS = ["one", "two", "three", "four", "five", "six"]
+
+@dataclasses.dataclass
+class D:
+    words: object
+class S(msgspec.Struct):
+    words: object
+class M(pydantic.BaseModel):
+    words: set[str]
+    inner: object = None
+    by: dict[int, frozenset[str]] = {}
+
+words = set(WORDS)
+for value in (
+    {word: len(word) for word in words},
+    {"words": words, "frozen": frozenset(WORDS)},
+    D([words, D(words)]),
+    S(words),
+    M(words=words),
+    M(words=words, by={1: words}),
+    {"m": [M(words=words, inner=M(words=words))]},
+    D(M(words=words, inner={"deep": [words]})),
+):
+    print(loaded(value).version)
+"""
+
+
+def test_independent_of_the_hash_seed():
+    """Sets, dicts, dataclasses, structs and pydantic models have one version under any PYTHONHASHSEED."""
+    versions = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parent,
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(versions) == 1
+    assert len(set(versions.pop().split())) == 8
