@@ -164,7 +164,7 @@ class _Door:
         self._send = send
         self._frames: list[Frame] = []
         self._closing: Message | None = None
-        self._work = asyncio.Event()
+        self._idle: asyncio.Future[None] | None = None
         self._connection: Connection
         self._writer: asyncio.Task[None]
         self.reader: asyncio.Task[Any]
@@ -197,14 +197,14 @@ class _Door:
         if not self.is_closing:
             self._frames += frames
             self._connection.block()
-            self._work.set()
+            self._wake()
 
     def close(self, code: int, reason: str) -> None:
         """`Transport.close`: after what was handed over."""
         if not self.is_closing:
             self.is_closing = True
             self._closing = {"type": "websocket.close", "code": code, "reason": reason}
-            self._work.set()
+            self._wake()
 
     def abort(self) -> None:
         """`Transport.abort`: what waits is dropped, the application returns, its server does the rest."""
@@ -219,16 +219,23 @@ class _Door:
         """`Transport.resume_reading`."""
         self.may_read.set()
 
+    def _wake(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
     async def _write_all(self) -> None:
+        create_future = asyncio.get_running_loop().create_future
         try:
             while self._closing is None or self._frames:
-                await self._work.wait()
-                self._work.clear()
+                if not self._frames:
+                    # A future and no Event: the writer waits once for every message of a fan-out.
+                    self._idle = create_future()
+                    await self._idle
+                    continue
                 frames, self._frames = self._frames, []
                 for frame in frames:
                     await self._send({"type": "websocket.send", "text": frame.text})
-                if frames:
-                    self._connection.unblock()
+                self._connection.unblock()
             self.stop_reading()
         except (RuntimeError, OSError) as error:
             # The peer is gone, which servers tell in ways of their own; the reader hears of it too.

@@ -80,7 +80,7 @@ async def test_refusals_tell_why_where_the_server_lets_them():
     """With the response extension a refusal has its status and text; without, the close has the text."""
     sync = shop()
     async with sync:
-        extensions = {"websocket.http.response": {}}
+        extensions: dict[str, Any] = {"websocket.http.response": {}}
         told = await answer_to(sync, websocket("/more", extensions=extensions))
         assert (told["type"], told["status"]) == ("websocket.http.response.start", 404)
         assert (await answer_to(sync, websocket("/more")))["reason"] == "nothing lives at this path"
