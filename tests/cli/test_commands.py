@@ -136,7 +136,7 @@ async def test_watch_shows_a_row(listener: tuple[EntitySync, Listener]):
     [line] = await lines(process, 1)
     assert json.loads(line)["event"] == "snapshot"
     assert json.loads(line)["data"] == [{"secret": "ann"}]
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     output, errors = await process.communicate()
     assert json.loads(output)["event"] == "goodbye"
     assert (process.returncode, errors) == (0, b"")

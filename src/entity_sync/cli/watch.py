@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Coroutine
 from typing import Any
 
@@ -30,9 +31,15 @@ def watch_classic(url: str, entity: str, id: str, secret: str | None, output: Ou
 
 
 def _until_interrupted(following: Coroutine[Any, Any, None], output: Output) -> None:
+    async def follow() -> None:
+        # SIGTERM too, since a shell has its background jobs ignore SIGINT.
+        task = asyncio.ensure_future(following)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await task
+
     try:
-        asyncio.run(following)
-    except KeyboardInterrupt:
+        asyncio.run(follow())
+    except (KeyboardInterrupt, asyncio.CancelledError):
         output.event("goodbye")
 
 
