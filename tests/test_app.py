@@ -21,7 +21,7 @@ from entity_sync import (
     Settings,
     UnknownEntity,
 )  # fmt: skip
-from entity_sync.testing import connect, settled
+from entity_sync.testing import MemoryClient, connect, settled
 
 
 async def load(id: str) -> dict[str, str]:
@@ -303,3 +303,79 @@ def test_long_ids_are_cut_in_texts():
     """A key's text shows where an id ends, escapes what it holds, and is bounded."""
     assert str(EntityKey("items", "a\nb")) == "items/'a\\nb'"
     assert len(str(EntityKey("items", "x" * 300))) < 80
+
+
+async def test_entered_again_while_it_ends():
+    """Whoever enters while the last one leaves gets a start of their own, that works and can be left."""
+    told: list[str] = []
+    may_close = asyncio.Event()
+
+    @asynccontextmanager
+    async def resources(_sync: EntitySync) -> AsyncGenerator[None, None]:
+        told.append("open")
+        yield
+        await may_close.wait()
+        told.append("closed")
+
+    sync = shop(lifespan=resources)
+    await sync.__aenter__()
+    first = sync.node
+    MemoryClient.of(sync)  # its goodbye takes a while
+    leaving = asyncio.create_task(sync.__aexit__())
+    await asyncio.sleep(0)
+    entering = asyncio.create_task(sync.__aenter__())
+    await asyncio.sleep(0)
+    may_close.set()
+    await asyncio.gather(leaving, entering)
+    assert sync.node is not first
+    assert (await sync.notify("items", "1")).status == "accepted"
+    await sync.__aexit__()
+    assert told == ["open", "closed", "open", "closed"]
+
+
+async def test_resources_that_fail_to_close():
+    """An error while the resources close is raised, and nothing runs afterwards."""
+
+    @asynccontextmanager
+    async def resources(_sync: EntitySync) -> AsyncGenerator[None, None]:
+        yield
+        raise OSError("cannot close")
+
+    sync = shop(lifespan=resources)
+    before = asyncio.all_tasks()
+    with pytest.raises(OSError, match="cannot close"):
+        async with sync:
+            pass
+    assert asyncio.all_tasks() == before
+    with pytest.raises(NotRunning):
+        _ = sync.node
+
+
+def test_notify_after_the_loop_died():
+    """When its loop ended without leaving, notify_soon says that it is not running."""
+    sync = shop()
+    asyncio.run(sync.__aenter__())
+    with pytest.raises(NotRunning):
+        sync.notify_soon("items", "1")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+async def test_forked_child_starts_its_own():
+    """A forked child can start a node of its own and notify, on a loop of its own."""
+    sync = shop(broker="memory://fork-and-start")
+    async with sync:
+        child = os.fork()
+        if child == 0:  # nothing may leave this branch
+            code = 1
+            try:
+                asyncio._set_running_loop(None)
+
+                async def main() -> str:
+                    async with sync:
+                        return (await sync.notify("items", "1")).status
+
+                code = 0 if asyncio.run(main()) == "accepted" else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (await sync.notify("items", "1")).status == "accepted"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
@@ -127,3 +130,70 @@ def test_large_batches():
         publisher.notify("items", *range(100_000))
     assert len(broker.accepted) == 100_000
     assert broker.tries == 200
+
+
+class Waiting(Away):
+    """A broker whose publish takes for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(accepts=1)
+        self.is_waiting = threading.Event()
+
+    async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+        self.is_waiting.set()
+        await asyncio.get_running_loop().create_future()
+
+
+def test_closing_ends_what_waits():
+    """A thread whose notify is under way when another closes the publisher is told, and does not hang."""
+    broker = Waiting()
+    with ThreadPoolExecutor(1) as threads:
+        with Publisher(broker) as publisher:
+            waiting = threads.submit(publisher.notify, "items", 1)
+            broker.is_waiting.wait(10)
+        with pytest.raises(NotRunning, match="closed"):
+            waiting.result(10)
+    with pytest.raises(NotRunning):
+        publisher.notify("items", 1)
+
+
+def test_opened_again():
+    """A closed publisher can be opened again, as another life."""
+    broker = Away(accepts=1)
+    publisher = Publisher(broker)
+    for n in range(2):
+        with publisher:
+            publisher.notify("items", n)
+    first, second = (change.decode(payload) for payload in broker.accepted)
+    assert first is not None
+    assert second is not None
+    assert first.origin is not None
+    assert second.origin is not None
+    assert (first.origin.seq, second.origin.seq) == (1, 1)
+    assert first.origin.epoch != second.origin.epoch
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_child():
+    """In a forked child, where its thread is not, an open publisher raises instead of waiting for ever."""
+    with Publisher(Away(accepts=1)) as publisher:
+        child = os.fork()
+        if child == 0:  # nothing may leave this branch
+            code = 1
+            try:
+                publisher.notify("items", 1)
+            except NotRunning:
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert publisher.notify("items", 1).status == "accepted"
+
+
+def test_is_closed_when_the_body_raises():
+    """An error inside the with statement leaves no thread behind."""
+    before = threading.active_count()
+    with suppress(ZeroDivisionError), Publisher(Away(accepts=1)):
+        assert threading.active_count() == before + 1
+        _ = 1 / 0
+    assert threading.active_count() == before

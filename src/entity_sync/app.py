@@ -186,16 +186,17 @@ class EntitySync:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        self._users -= 1
-        if self._users == 0:
-            node, stack = self._node, self._stack
-            assert node is not None
-            try:
-                await node.drain()
-            finally:
-                self._forget()
-                await node.close()
-                await stack.aclose()
+        async with self._starting:  # who enters meanwhile waits for the end, and starts anew
+            self._users -= 1
+            if self._users == 0:
+                node, stack = self._node, self._stack
+                assert node is not None
+                try:
+                    await node.drain()
+                finally:
+                    self._node = self._loop = None
+                    await node.close()
+                    await stack.aclose()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The ASGI application: WebSockets at exactly its mount point, and its own lifespan."""
@@ -247,7 +248,7 @@ class EntitySync:
                 )
 
     def _running(self) -> Node:
-        if self._node is None or not self._node.is_ours:
+        if self._node is None or not self._node.is_ours or self._loop is None or self._loop.is_closed():
             raise NotRunning(
                 "Entity Sync is not running in this process: pass lifespan=sync.lifespan to your application "
                 "(a mounted application gets no lifespan of its own), or use 'async with sync'"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -113,12 +114,13 @@ class Publisher:
         self._inner = AsyncPublisher(broker, patience=patience)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._pid = 0
 
     def __enter__(self) -> Self:
         loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=loop.run_forever, name="entity-sync-publisher", daemon=True)
         self._thread.start()
-        self._loop = loop
+        self._loop, self._pid = loop, os.getpid()
         self._run(self._inner.__aenter__())
         return self
 
@@ -128,10 +130,12 @@ class Publisher:
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
+        self._loop = self._thread = None
+        if self._pid != os.getpid():
+            return  # inherited by a fork, where its thread is not
         try:
-            self._run(self._inner.__aexit__())
+            asyncio.run_coroutine_threadsafe(self._close(), loop).result()
         finally:
-            self._loop = self._thread = None
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
@@ -140,11 +144,24 @@ class Publisher:
         """`AsyncPublisher.notify`, returning when the broker accepted."""
         return self._run(self._inner.notify(entity, *ids))
 
+    async def _close(self) -> None:
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await self._inner.__aexit__()
+
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        if self._loop is None:
+        loop = self._loop
+        if loop is None or self._pid != os.getpid():
             coroutine.close()
-            raise NotRunning("this publisher is not open: use it in a with statement")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+            raise NotRunning(
+                "this publisher is not open in this process: use it in a with statement, after any fork"
+            )
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+        except CancelledError:
+            raise NotRunning("this publisher was closed before the broker accepted") from None
 
 
 def _spell(entity: str, id: object) -> str:

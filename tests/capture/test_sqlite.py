@@ -9,13 +9,14 @@ import sys
 from collections.abc import AsyncIterator, Collection
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from entity_sync import ConfigurationError, EntitySync
 from entity_sync.capture.sqlite import SQLiteCapture
 from entity_sync.clock import SystemClock
-from entity_sync.testing import connect
+from entity_sync.testing import FakeClock, connect
 
 
 def write(database: Path, statement: str) -> None:
@@ -118,6 +119,116 @@ async def test_database_that_appears_later(tmp_path: Path, caplog: pytest.LogCap
     assert sleeps == 3
     assert len(caplog.records) == 1
     await found.aclose()  # type: ignore[attr-defined]
+
+
+class Looks:
+    """A capture that a test lets look: what it found so far, and a log of nothing else."""
+
+    def __init__(self, database: Path) -> None:
+        self.clock = FakeClock()
+        self.found: list[Collection[str] | None] = []
+        self._capture = SQLiteCapture(database, interval=1.0, entities=["items"])
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch())
+        await self.clock.advance(0)
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        async for entities in self._capture.watch(self.clock):
+            self.found.append(entities)
+
+    async def look(self, times: int = 1) -> int:
+        """Let time pass; returns how many changes were found meanwhile."""
+        before = len(self.found)
+        await self.clock.advance(1.0 * times)
+        return len(self.found) - before
+
+
+async def test_nothing_without_a_commit(database: Path):
+    """Time, reads and what is not committed are no change; many commits between two looks are one."""
+    async with Looks(database) as looks:
+        assert await looks.look(10) == 0
+        with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+            writer.execute("SELECT * FROM items").fetchall()
+            writer.execute("BEGIN IMMEDIATE")
+            writer.execute("UPDATE items SET n = 2")
+            assert await looks.look(3) == 0
+            writer.execute("ROLLBACK")
+            assert await looks.look(3) == 0
+            for n in range(5):
+                writer.execute("UPDATE items SET n = ?", (n,))
+            assert await looks.look(3) == 1
+            writer.execute("UPDATE items SET n = 9")
+            assert await looks.look() == 1
+
+
+async def test_locked_database(database: Path, caplog: pytest.LogCaptureFixture):
+    """While a writer has the file for itself nothing is found or logged; then its commit is one change."""
+    async with Looks(database) as looks:
+        with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+            writer.execute("BEGIN EXCLUSIVE")
+            writer.execute("UPDATE items SET n = 2")
+            assert await looks.look(60) == 0
+            writer.execute("COMMIT")
+            assert await looks.look() == 1
+            assert await looks.look(5) == 0
+    assert caplog.records == []
+
+
+async def test_locked_at_start(database: Path, caplog: pytest.LogCaptureFixture):
+    """A database that is locked when the watch begins is watched once it is free, beginning with a change."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        async with Looks(database) as looks:
+            assert await looks.look(5) == 0
+            writer.execute("COMMIT")
+            assert await looks.look() == 1
+            writer.execute("UPDATE items SET n = 3")
+            assert await looks.look() == 1
+    assert caplog.records == []
+
+
+async def test_broken_file(database: Path, caplog: pytest.LogCaptureFixture):
+    """A file that is no database is one log line and no change, until a database takes its place."""
+    good = database.read_bytes()
+    database.write_bytes(b"not a database, and long enough to show it " * 100)
+    async with Looks(database) as looks:
+        assert await looks.look(60) == 0
+        assert [record.getMessage().partition(": ")[0] for record in caplog.records] == [
+            f"cannot watch {database}"
+        ]
+        other = database.with_name("other")
+        other.write_bytes(good)
+        other.replace(database)
+        assert await looks.look(2) == 1
+
+
+async def test_vanished_file(database: Path, caplog: pytest.LogCaptureFixture):
+    """A file that vanishes is one log line; when it is back, that is a change."""
+    kept = database.with_name("kept")
+    async with Looks(database) as looks:
+        database.rename(kept)
+        assert await looks.look(60) == 0
+        assert len(caplog.records) == 1
+        kept.rename(database)
+        assert await looks.look(2) == 1
+        assert await looks.look(5) == 0
+
+
+@pytest.mark.needs("sqlite3")
+async def test_commit_of_the_command_line(database: Path):
+    """A commit by the sqlite3 program is noticed."""
+    async with Looks(database) as looks:
+        await asyncio.to_thread(
+            subprocess.run, ["sqlite3", str(database), "UPDATE items SET n = 7"], check=True, timeout=30
+        )
+        assert await looks.look() == 1
+        assert looks.found == [["items"]]
 
 
 @pytest.mark.parametrize(("database", "interval"), [(":memory:", 0.1), ("", 0.1), ("x.sqlite3", 0.0)])

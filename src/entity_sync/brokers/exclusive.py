@@ -27,8 +27,8 @@ class Exclusive:
     the lock when the process ends, however it ends. On Windows nothing is checked.
     """
 
-    _held: ClassVar[dict[str, tuple[int, int, int]]] = {}
-    """Path → file descriptor, number of claims, and the process that opened it."""
+    _held: ClassVar[dict[str, tuple[int, int]]] = {}
+    """Path → file descriptor and number of claims, all of this process."""
     _lock: ClassVar[Lock] = Lock()
 
     def __init__(self, name: str) -> None:
@@ -37,6 +37,7 @@ class Exclusive:
             name: what is claimed, as a person would name it.
         """
         self._name = name
+        self._claimed = ""
 
     def acquire(self) -> None:
         """Claim the name.
@@ -46,25 +47,21 @@ class Exclusive:
         """
         if sys.platform == "win32":
             return
-        path = self._path()
+        path = self._claimed = self._path()  # kept: the parent may die and the directory change meanwhile
         with self._lock:
-            descriptor, claims, owner = self._held.get(path, (-1, 0, 0))
-            if owner != os.getpid():
-                descriptor, claims = self._open(path), 0
-            self._held[path] = (descriptor, claims + 1, os.getpid())
+            descriptor, claims = self._held.get(path) or (self._open(path), 0)
+            self._held[path] = (descriptor, claims + 1)
 
     def release(self) -> None:
         """Give one claim back."""
         if sys.platform == "win32":
             return
-        path = self._path()
+        path = self._claimed
         with self._lock:
-            descriptor, claims, owner = self._held.get(path, (-1, 0, 0))
-            if owner != os.getpid():
-                return
+            descriptor, claims = self._held.get(path, (-1, 0))
             if claims > 1:
-                self._held[path] = (descriptor, claims - 1, owner)
-            else:
+                self._held[path] = (descriptor, claims - 1)
+            elif claims == 1:
                 del self._held[path]
                 Path(path).unlink(missing_ok=True)  # before the lock is freed, so never another's
                 os.close(descriptor)
@@ -96,3 +93,15 @@ class Exclusive:
         parts = (os.getppid(), sys.argv, os.environ.get("PYTEST_XDIST_WORKER"), str(Path.cwd()), self._name)
         digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
         return str(Path(tempfile.gettempdir(), f"entity-sync-{os.getuid()}-{digest}.lock"))
+
+
+def _begin_child() -> None:
+    """A forked child holds nothing: what it inherits would outlive its parent's claim in it."""
+    Exclusive._lock = Lock()
+    for descriptor, _ in Exclusive._held.values():
+        os.close(descriptor)
+    Exclusive._held.clear()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_begin_child)

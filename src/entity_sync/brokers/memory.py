@@ -8,7 +8,10 @@ process of the same application is refused (see `exclusive`) instead of being si
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
 from threading import Lock
 from urllib.parse import urlsplit
 
@@ -91,8 +94,9 @@ class MemoryBroker:
             return
         if loop is asyncio.get_running_loop():
             _fill(inbox, messages)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(_fill, inbox, messages)
+        else:
+            with suppress(RuntimeError):  # its loop is closed
+                loop.call_soon_threadsafe(_fill, inbox, messages)
 
 
 def _fill(inbox: asyncio.Queue[Delivery | None], messages: Sequence[Message]) -> None:
@@ -105,3 +109,14 @@ def _fill(inbox: asyncio.Queue[Delivery | None], messages: Sequence[Message]) ->
         inbox.get_nowait()
     inbox.put_nowait(Lost())
     inbox.put_nowait(Restored())
+
+
+def _begin_child() -> None:
+    """A forked child does not reach the members it inherited: their loops do not run in it."""
+    global _lock  # noqa: PLW0603 - a thread that the child does not have may hold the old one
+    _lock = Lock()
+    _members.clear()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_begin_child)

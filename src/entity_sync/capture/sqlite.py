@@ -59,15 +59,15 @@ class SQLiteCapture:
         while True:
             try:
                 with closing(self._open()) as connection:
+                    inode, seen = self._inode(), _data_version(connection)
                     was_reported = False
                     if not is_first:
                         yield self._entities
                     is_first = False
-                    inode, seen = self._inode(), _data_version(connection)
                     while self._inode() == inode:
                         await clock.sleep(self._interval)
                         version = _data_version(connection)
-                        if version != seen:
+                        if version not in (None, seen):
                             seen = version
                             yield self._entities
             except (sqlite3.Error, OSError) as error:
@@ -86,6 +86,12 @@ class SQLiteCapture:
         return self._path.stat().st_ino
 
 
-def _data_version(connection: sqlite3.Connection) -> int:
-    row: tuple[int] = connection.execute("PRAGMA data_version").fetchone()
+def _data_version(connection: sqlite3.Connection) -> int | None:
+    """None while a writer has the file for itself: nothing new can be read then either."""
+    try:
+        row: tuple[int] = connection.execute("PRAGMA data_version").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return None
     return row[0]

@@ -41,10 +41,13 @@ async def admit(
     except AccessDenied:
         return Refused()
     except asyncio.CancelledError:
-        if not expired:
-            raise
-        task.uncancel()
-        _log.warning("authenticate gave no answer within %g s", settings.authenticate_timeout)
+        if expired:
+            task.uncancel()
+        if task.cancelling():
+            raise  # the client left, or the node closes
+        _log.warning(
+            "authenticate gave no answer within %g s, or was cancelled", settings.authenticate_timeout
+        )
         return Refused("busy", "who this is could not be established in time", retryable=True)
     except Exception as error:  # noqa: BLE001 - the application may raise anything
         # Its text may hold the secret: only whoever asks for debugging output gets it.

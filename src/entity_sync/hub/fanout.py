@@ -74,16 +74,18 @@ class Fanout:
 
     def _flush(self) -> None:
         ready = self._ready
-        for _ in range(min(_SLICE, len(ready))):
-            outbox = ready.popleft()
-            outbox.queued = False
-            if outbox.blocked or outbox.write is None:
-                continue
-            frames = outbox.take(_BUDGET)
-            if frames:
-                outbox.write(frames)
-            if outbox.marks:
-                self.wake(outbox)
-        self._scheduled = bool(ready)
-        if ready:
-            asyncio.get_running_loop().call_soon(self._flush)
+        try:
+            for _ in range(min(_SLICE, len(ready))):
+                outbox = ready.popleft()
+                outbox.queued = False
+                if outbox.blocked or outbox.write is None:
+                    continue
+                frames = outbox.take(_BUDGET)
+                if frames:
+                    outbox.write(frames)
+                if outbox.marks:
+                    self.wake(outbox)
+        finally:  # one door's exception goes to the loop's handler, and the others get their turn
+            self._scheduled = bool(ready)
+            if ready:
+                asyncio.get_running_loop().call_soon(self._flush)

@@ -63,6 +63,7 @@ class Link:
         self._changed, self._lost, self._restored = changed, lost, restored
         self._deferred: dict[EntityKey, None] = {}
         self._flushing: asyncio.Task[None] | None = None
+        self._missing: frozenset[str] = frozenset()
         self._attempted = asyncio.Event()
         self._down_since = clock.now()
 
@@ -95,14 +96,19 @@ class Link:
                     raise BrokerUnavailable("the link ended")
                 except BrokerUnavailable as error:
                     _log.warning("broker link: %s; next try in about %.2g s", error, delay)
+                except Exception:
+                    if not self.is_confirmed:
+                        raise  # it never worked: whoever starts the node is told
+                    _log.exception("broker link: the adapter failed; next try in about %.2g s", delay)
                 self._down()
                 self._attempted.set()
+                await self._close()
                 await self._clock.sleep(delay * self._random.uniform(0.5, 1.0))
                 delay = min(_MAX_DELAY, delay * 2)
         finally:
             if self._flushing is not None:
                 self._flushing.cancel()
-            await self._broker.close()
+            await self._close()
 
     async def publish(self, keys: Sequence[EntityKey]) -> bool:
         """Tell the other nodes that these keys changed.
@@ -134,6 +140,7 @@ class Link:
         if isinstance(delivery, Message):
             self._receive(delivery)
         elif isinstance(delivery, Lost):
+            self._missing |= self._topics if delivery.topics is None else delivery.topics & self._topics
             self._down()
         else:
             self._up(delivery.topics)
@@ -151,7 +158,9 @@ class Link:
         # Our own echo: the views were triggered at notify, so loading now would be a second load.
 
     def _up(self, topics: Collection[str] | None) -> None:
-        self.is_up = self.is_confirmed = True
+        self._missing = frozenset() if topics is None else self._missing.difference(topics)
+        if not self._missing:
+            self.is_up = self.is_confirmed = True
         self._attempted.set()
         self._restored(topics)
         self._flush_soon()
@@ -161,6 +170,12 @@ class Link:
             self.is_up = False
             self._down_since = self._clock.now()
             self._lost()
+
+    async def _close(self) -> None:
+        try:
+            await self._broker.close()
+        except Exception:  # noqa: BLE001 - an adapter's driver may raise anything
+            _log.exception("broker link: closing it failed")
 
     def _flush_soon(self) -> None:
         if self.is_up and self._deferred and (self._flushing is None or self._flushing.done()):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from random import Random
+from typing import Any
 
 from entity_sync.clock import Clock, Timer
-from entity_sync.core.loadstate import Cause, LoadAction, LoadState
+from entity_sync.core.loadstate import Cause, LoadAction
 from entity_sync.core.view import Loaded, View
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.catalog import Catalog
@@ -48,12 +51,14 @@ class Loads:
         self._settings = settings
         self._random = random
         self._settled = settled
-        self._waiting: dict[str, deque[View]] = {}
+        self._waiting: dict[str, OrderedDict[View, None]] = {}
         self._running: dict[str, int] = {}
         self._total = 0
         self._tasks: dict[View, asyncio.Task[None]] = {}
         self._timers: dict[View, Timer] = {}
-        self._threads = ThreadPoolExecutor(settings.max_loads, "entity-sync-load")
+        self._abandoned: dict[str, int] = {}
+        most = settings.max_loads + settings.max_entity_loads * len(catalog.names)
+        self._threads = ThreadPoolExecutor(most, "entity-sync-load")
 
     @property
     def idle(self) -> bool:
@@ -72,10 +77,8 @@ class Loads:
             timer.cancel()
         if task is not None:
             task.cancel()
-        elif (
-            view.state is LoadState.QUEUED and (queue := self._waiting.get(view.key.entity)) and view in queue
-        ):
-            queue.remove(view)
+        elif (queue := self._waiting.get(view.key.entity)) is not None:
+            queue.pop(view, None)
 
     async def close(self) -> None:
         """Stop everything and return when it has stopped; plain functions in threads end by themselves."""
@@ -89,7 +92,7 @@ class Loads:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _enqueue(self, view: View) -> None:
-        self._waiting.setdefault(view.key.entity, deque()).append(view)
+        self._waiting.setdefault(view.key.entity, OrderedDict())[view] = None
         self._fill()
 
     def _fill(self) -> None:
@@ -99,7 +102,8 @@ class Loads:
             progress = False
             for entity in [name for name, queue in self._waiting.items() if queue]:
                 if self._running.get(entity, 0) < self._settings.max_entity_loads:
-                    self._start(self._waiting[entity].popleft())
+                    queue = self._waiting[entity] = self._waiting.pop(entity)  # to the end of the row
+                    self._start(queue.popitem(last=False)[0])
                     progress = True
                 if self._total >= self._settings.max_loads:
                     return
@@ -143,15 +147,16 @@ class Loads:
 
         timer = self._clock.call_later(loader.timeout, expire)
         try:
-            result = await loader.load(view.key, view.audience, self._threads)
-        except LoadFailed:
+            result = await loader.load(view.key, view.audience, partial(self._in_thread, loader.name))
+        except (LoadFailed, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
-        except asyncio.CancelledError:
-            if not expired:
-                raise
-            task.uncancel()
-            raise LoadFailed(f"no result within {loader.timeout:g} s", retryable=True) from None
-        except Exception as error:
+        except BaseException as error:
+            if expired:
+                task.uncancel()
+            if task.cancelling():  # nobody watches any more, or the node closes
+                raise asyncio.CancelledError from error
+            if expired and isinstance(error, asyncio.CancelledError):
+                raise LoadFailed(f"no result within {loader.timeout:g} s", retryable=True) from None
             raise LoadFailed(f"{type(error).__name__}: {error}", retryable=True) from error
         finally:
             timer.cancel()
@@ -159,6 +164,26 @@ class Loads:
             text = f"{result.size} bytes of rows, more than {self._settings.max_view_bytes}"
             raise LoadFailed(text, code="too_large")
         return result
+
+    async def _in_thread(self, entity: str, function: Callable[..., Any], *arguments: object) -> Any:
+        """Run a plain function; those that outlive their attempts can take only so many threads."""
+        if self._abandoned.get(entity, 0) >= self._settings.max_entity_loads:
+            raise LoadFailed("every thread it may have is held by a load that never returned", retryable=True)
+        future = self._threads.submit(_call, function, *arguments)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            if not future.cancel() and not future.done():
+                self._abandoned[entity] = self._abandoned.get(entity, 0) + 1
+                loop = asyncio.get_running_loop()
+                future.add_done_callback(lambda _future: self._returned(entity, loop))
+
+    def _returned(self, entity: str, loop: asyncio.AbstractEventLoop) -> None:
+        def forget() -> None:
+            self._abandoned[entity] -= 1
+
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(forget)
 
     def _succeeded(self, view: View, result: Loaded) -> None:
         if view.failure is not None:
@@ -192,3 +217,10 @@ class Loads:
     def _retry(self, view: View) -> None:
         del self._timers[view]
         self._enqueue(view)
+
+
+def _call(function: Callable[..., Any], *arguments: object) -> Any:
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        raise RuntimeError("the loader raised StopIteration") from error  # no future can hold that one

@@ -1,0 +1,231 @@
+"""What the link makes of adapters, good and bad, of which it knows only the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+
+import pytest
+
+from entity_sync import BrokerUnavailable, EntitySync, Settings
+from entity_sync.brokers.base import Broker, Delivery, Lost, Message, Restored
+from entity_sync.errors import ConfigurationError
+from entity_sync.testing import FakeClock, MemoryClient, connect, settled
+
+
+class StrictBroker:
+    """An adapter that notes its calls and delivers what the test puts into its inbox."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.refusals: list[BaseException] = []
+        self.inbox: asyncio.Queue[Delivery | BaseException] = asyncio.Queue()
+        self.publishing: list[BaseException] = []
+        self.published: list[tuple[str, int]] = []
+
+    async def connect(self) -> None:
+        self.calls.append("connect")
+        if self.refusals:
+            raise self.refusals.pop(0)
+
+    async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+        if self.publishing:
+            raise self.publishing.pop(0)
+        self.published.append((topic, len(payloads)))
+
+    async def subscribe(self, topics: Collection[str]) -> None:
+        self.calls.append(f"subscribe {' '.join(sorted(topics))}")
+
+    async def unsubscribe(self, topics: Collection[str]) -> None:
+        self.calls.append("unsubscribe")
+
+    async def receive(self) -> AsyncIterator[Delivery]:
+        while True:
+            delivery = await self.inbox.get()
+            if isinstance(delivery, BaseException):
+                raise delivery
+            yield delivery
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+
+class Shop:
+    """Items and users on that adapter, at a time that the test moves."""
+
+    def __init__(self) -> None:
+        self.broker = StrictBroker()
+        self.clock = FakeClock()
+        self.sync = EntitySync(
+            self.broker, clock=self.clock, settings=Settings(beat_interval=1e6, stale_after=2e6)
+        )
+        self.loads: list[str] = []
+        for name in ("items", "users"):
+            self.sync.entity(name)(self.load)
+
+    async def load(self, id: str) -> dict[str, str]:
+        self.loads.append(id)
+        return {"id": id}
+
+    async def happens(self, *deliveries: Delivery | BaseException) -> None:
+        for delivery in deliveries:
+            self.broker.inbox.put_nowait(delivery)
+        await self.clock.advance(0)
+
+
+async def watch(client: MemoryClient, sync: EntitySync) -> None:
+    body = [{"entity": "items", "id": "i"}, {"entity": "users", "id": "u"}]
+    await client.send({"action": "subscribe", "body": body})
+    await settled(sync)
+    client.pending()
+
+
+def events(client: MemoryClient) -> list[str]:
+    return [message["event"] for message in client.pending()]
+
+
+def test_the_double_is_a_broker():
+    """The scripted adapter has everything the protocol names."""
+    assert isinstance(StrictBroker(), Broker)
+
+
+async def test_fresh_when_every_lost_topic_is_back():
+    """Of two topics lost one after the other, the return of one is not yet fresh, that of both is."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await watch(client, shop.sync)
+        await shop.happens(Lost(frozenset({"items"})), Lost(frozenset({"users"})))
+        assert events(client) == ["stale"]
+        shop.loads.clear()
+        await shop.happens(Restored(frozenset({"items"})))
+        await shop.clock.advance(1.0)
+        assert events(client) == []
+        assert shop.loads == ["i"]
+        assert not shop.sync.node.link.is_up
+        await shop.happens(Restored(frozenset({"users"})))
+        await shop.clock.advance(1.0)
+        assert events(client) == ["fresh"]
+        assert shop.loads == ["i", "u"]
+
+
+async def test_return_of_one_topic_after_all_were_lost():
+    """When everything was lost, one topic's return is not fresh; a return of everything is."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await watch(client, shop.sync)
+        await shop.happens(Lost(), Restored(frozenset({"items"})))
+        await shop.clock.advance(1.0)
+        assert events(client) == ["stale"]
+        await shop.happens(Restored())
+        await shop.clock.advance(1.0)
+        assert events(client) == ["fresh"]
+
+
+async def test_gap_of_foreign_topics():
+    """A gap that names topics we do not have ends with the return of those we have."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await watch(client, shop.sync)
+        await shop.happens(Lost(frozenset({"items", "foreign"})), Restored(frozenset({"items"})))
+        await shop.clock.advance(1.0)
+        assert shop.sync.node.link.is_up
+        assert events(client)[-1:] == ["fresh"]
+
+
+async def test_lost_again_during_the_resync():
+    """A second gap during the resync of the first: fresh only after the resync of the second."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await watch(client, shop.sync)
+        shop.loads.clear()
+        await shop.happens(Lost(), Restored(), Lost())
+        await shop.clock.advance(1.0)
+        assert events(client) == ["stale"]
+        await shop.happens(Restored())
+        await shop.clock.advance(1.0)
+        assert events(client) == ["fresh"]
+        assert sorted(shop.loads) == ["i", "i", "u", "u"]
+
+
+@pytest.mark.parametrize("error", [BrokerUnavailable("cut"), OSError("a driver's own"), ZeroDivisionError()])
+async def test_link_that_ends_in_any_way(error: Exception):
+    """However receiving ends: stale, closed before it is connected again, all topics, resync, fresh."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await watch(client, shop.sync)
+        shop.broker.calls.clear()
+        shop.loads.clear()
+        await shop.happens(error)
+        assert events(client) == ["stale"]
+        assert shop.broker.calls == ["close"]
+        await shop.clock.advance(1.0)
+        assert shop.broker.calls == ["close", "connect", "subscribe items users"]
+        assert events(client) == ["fresh"]
+        assert sorted(shop.loads) == ["i", "u"]
+    assert shop.broker.calls[-1] == "close"
+
+
+async def test_tries_are_spaced():
+    """An absent broker is tried with growing pauses of at most five seconds, closed after each failure."""
+    shop = Shop()
+    shop.broker.refusals = [BrokerUnavailable("away") for _ in range(1_000)]
+    async with shop.sync:
+        await shop.clock.advance(60.0)
+        tries = shop.broker.calls.count("connect")
+        assert 60 / 5 <= tries <= 40
+        assert shop.broker.calls[:4] == ["connect", "close"] * 2
+        assert not shop.sync.node.is_ready
+        shop.broker.refusals.clear()
+        await shop.clock.advance(5.0)
+        assert shop.sync.node.is_ready
+
+
+@pytest.mark.parametrize("error", [ConfigurationError("never"), TypeError("a broken adapter")])
+async def test_adapter_that_cannot_work(error: Exception):
+    """What can never work stops the start with its reason, and leaves nothing running."""
+    shop = Shop()
+    shop.broker.refusals = [error]
+    before = asyncio.all_tasks()
+    with pytest.raises(type(error), match=str(error)):
+        await shop.sync.__aenter__()
+    assert asyncio.all_tasks() == before
+    assert shop.broker.calls == ["connect", "close"]
+    async with shop.sync:
+        assert shop.sync.node.is_ready
+
+
+async def test_publish_that_fails_once():
+    """A key whose publish failed is kept and published again, though the link never said it was lost."""
+    shop = Shop()
+    async with shop.sync:
+        shop.broker.publishing = [BrokerUnavailable("full"), BrokerUnavailable("full")]
+        assert (await shop.sync.notify("items", "1", "2")).status == "deferred"
+        assert (await shop.sync.notify("users", "3")).status == "deferred"
+        await shop.clock.advance(1.0)
+        assert shop.broker.published == [("items", 2), ("users", 1)]
+        assert (await shop.sync.notify("items", "4")).status == "accepted"
+
+
+async def test_kept_key_needs_no_second_place():
+    """A key that is kept already can be notified again when no place is left."""
+    shop = Shop()
+    shop.sync = EntitySync(shop.broker, clock=shop.clock, settings=Settings(max_deferred=1))
+    shop.sync.entity("items")(shop.load)
+    shop.broker.refusals = [BrokerUnavailable("away")]
+    async with shop.sync:
+        for _ in range(3):
+            assert (await shop.sync.notify("items", "1", "1")).status == "deferred"
+        with pytest.raises(BrokerUnavailable, match="1 keys wait"):
+            await shop.sync.notify("items", "2")
+        await shop.clock.advance(1.0)
+        assert shop.broker.published == [("items", 1)]
+
+
+async def test_messages_before_and_after_a_gap():
+    """Messages are served also while some topic is lost."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await watch(client, shop.sync)
+        shop.loads.clear()
+        await shop.happens(Lost(frozenset({"users"})), Message("items", b'{"entity":"items","id":"i"}'))
+        assert shop.loads == ["i"]

@@ -1,0 +1,323 @@
+"""An application's or an adapter's misbehaviour stays where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from entity_sync import AccessDenied, EntitySync, Settings
+from entity_sync.core.frame import Frame
+from entity_sync.testing import FakeClock, MemoryClient, connect, settled
+from tests.simulation.loop import run
+
+
+async def subscribe(client: MemoryClient, entity: str, *ids: str) -> None:
+    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
+
+
+def told(client: MemoryClient) -> list[tuple[str, str | None]]:
+    """Every pending event but acks and beats, with the id it names."""
+    return [
+        (message["event"], message.get("id"))
+        for message in client.pending()
+        if message["event"] not in ("ack", "beat")
+    ]
+
+
+class Panic(BaseException):
+    """What some extension modules raise: no Exception."""
+
+
+def test_queues_of_two_entities_do_not_starve_a_third():
+    """However long the queues of busy entities are, another entity's key gets one of the next places."""
+
+    async def main() -> None:
+        sync = EntitySync(settings=Settings(max_loads=4, max_entity_loads=2))
+        order: list[str] = []
+
+        def loader(name: str) -> Callable[[str], Awaitable[dict[str, str]]]:
+            async def load(id: str) -> dict[str, str]:
+                order.append(name)
+                await asyncio.sleep(1.0)
+                return {}
+
+            return load
+
+        for name in ("busy", "busier", "quiet"):
+            sync.entity(name)(loader(name))
+
+        async with sync, connect(sync) as client:
+            await subscribe(client, "busy", *map(str, range(50)))
+            await subscribe(client, "busier", *map(str, range(50)))
+            await subscribe(client, "quiet", "x")
+            await asyncio.sleep(5.0)
+            assert "quiet" in order
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyError, StopIteration, Panic])
+async def test_loader_that_raises_anything(error: type[BaseException]):
+    """Whatever a loader raises, also what looks like a cancellation, is a failure that is retried."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock, settings=Settings(load_attempts=2, max_retry_delay=0.5))
+    is_broken = True
+
+    @sync.entity("items")
+    async def item(id: str) -> dict[str, str]:
+        if is_broken:
+            raise error
+        return {}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "items", "1")
+        await clock.advance(1.0)
+        assert told(client) == [("stale", "1")]
+        is_broken = False
+        await clock.advance(1.0)
+        assert [event for event, _ in told(client)] == ["snapshot", "fresh"]
+
+
+async def test_loader_that_awaits_what_was_cancelled():
+    """A loader that awaits what somebody cancelled fails and is retried: its view does not hang for ever."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock, settings=Settings(load_attempts=1))
+    shared: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+
+    @sync.entity("items")
+    async def item(id: str) -> dict[str, int]:
+        return await shared
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "items", "1")
+        await clock.advance(0)
+        shared.cancel()
+        await clock.advance(0)
+        assert told(client) == [("stale", "1")]
+        shared = asyncio.get_running_loop().create_future()
+        shared.set_result({"n": 1})
+        await clock.advance(1.0)
+        assert [event for event, _ in told(client)] == ["snapshot", "fresh"]
+
+
+async def test_authenticate_that_awaits_what_was_cancelled():
+    """An authenticate that awaits a cancelled task is an answer to try again, not silence."""
+    sync = EntitySync()
+    shared: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    shared.cancel()
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: Any) -> str:
+        return await shared
+
+    async with sync, connect(sync) as client:
+        await client.send({"action": "secret", "ref": 1, "body": "x"})
+        await settled(sync)
+        [error] = client.pending()
+        assert (error["code"], error["retryable"], error["ref"]) == ("busy", True, 1)
+
+
+async def test_expiry_and_departure_at_once():
+    """A view dropped in the very moment its load expires is not retried: nobody looks, nothing loads."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock)
+    loads = 0
+
+    @sync.entity("items", timeout=1.0)
+    async def item(id: str) -> None:
+        nonlocal loads
+        loads += 1
+        await asyncio.get_running_loop().create_future()
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "items", "1")
+        await clock.advance(0)
+        # Both in one turn: first the loader's time is over, then its last watcher leaves.
+        clock.call_later(1.0, lambda: None)
+        for due in sorted(clock._due, key=lambda entry: entry[:2]):
+            if due[0] == 1.0 and due[2].callback is not None:
+                due[2].callback()
+                due[2].callback = None
+        client.leave()
+        await clock.advance(60.0)
+        assert loads == 1
+        assert not sync.node.hub.loads._timers
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+async def test_plain_function_that_hangs_holds_its_own_places_only(release: threading.Event):
+    """A plain loader that never returns keeps its places: its retries do not take every thread there is."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock, settings=Settings(max_loads=4, max_entity_loads=2, load_attempts=1))
+    calls: list[str] = []
+
+    @sync.entity("hanging", timeout=1.0)
+    def hang(id: str) -> None:
+        calls.append(id)
+        release.wait(30)
+
+    @sync.entity("good")
+    def good(id: str) -> dict[str, str]:
+        return {"id": id}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "hanging", *map(str, range(10)))
+        await clock.advance(120.0)
+        assert len(calls) <= 4
+        assert told(client)[0][0] == "stale"
+        await subscribe(client, "good", "x")
+        async with asyncio.timeout(5):
+            assert (await client.receive_until("snapshot"))["id"] == "x"
+        release.set()
+        while len(calls) < 10:
+            await asyncio.sleep(0.001)
+            await clock.advance(1.0)
+
+
+async def test_transport_that_raises_stops_nobody_else(caplog: pytest.LogCaptureFixture):
+    """An exception while one connection is written to does not keep the others from their news."""
+    sync = EntitySync()
+    n = 0
+
+    @sync.entity("items")
+    async def item(id: str) -> dict[str, int]:
+        return {"n": n}
+
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+    async with sync, connect(sync) as broken, connect(sync) as good:
+        for client in (broken, good):
+            await subscribe(client, "items", "1")
+            await client.receive_until("snapshot")
+
+        def explode(frames: list[Frame]) -> None:
+            raise RuntimeError("on purpose")
+
+        broken._connection.outbox.write = explode
+        for n in (1, 2):
+            await sync.notify("items", "1")
+            async with asyncio.timeout(5):
+                assert (await good.receive_until("snapshot"))["rows"] == [{"data": {"n": n}}]
+
+
+@pytest.mark.parametrize("wrong", ["no audience", "raises"])
+async def test_denied_audience(wrong: str):
+    """Where there is no audience for a principal the key is denied, without a load, and others are served."""
+    sync = EntitySync()
+    loads: list[str] = []
+
+    def tenant(principal: str) -> str:
+        if principal == "bad" and wrong == "raises":
+            raise LookupError
+        if principal == "bad":
+            raise AccessDenied
+        return principal
+
+    @sync.entity("reports", per=tenant)
+    async def report(id: str, tenant: str) -> dict[str, str]:
+        loads.append(tenant)
+        return {"tenant": tenant}
+
+    async with sync, connect(sync, secret="bad") as bad, connect(sync, secret="red") as red:
+        for client in (bad, red):
+            await subscribe(client, "reports", "1")
+        await settled(sync)
+        assert told(bad) == [("denied", "1")]
+        assert told(red) == [("snapshot", "1")]
+        assert loads == ["red"]
+
+
+async def test_slow_client_that_asks_too_much_is_closed():
+    """Unread answers are bounded: beyond max_outgoing the client is closed, and costs nothing more."""
+    sync = EntitySync(settings=Settings(max_outgoing=10_000))
+    async with sync, connect(sync) as slow, connect(sync) as other:
+        slow.stall()
+        for n in range(1_000):
+            await slow.send({"action": "ping", "ref": n})
+            if slow.close_code is not None:
+                break
+        assert (slow.close_code, slow.close_reason) == (1008, "slow")
+        assert n < 1_000
+        assert len(sync.node.members) == 1
+        await other.send({"action": "ping", "ref": 1})
+        assert await other.receive_until("pong") == {"event": "pong", "ref": 1}
+
+
+async def test_slow_client_gets_the_newest_state():
+    """A client that reads again gets the newest state once, however many it missed."""
+    sync = EntitySync()
+    n = 0
+
+    @sync.entity("items")
+    async def item(id: str) -> dict[str, int]:
+        return {"n": n}
+
+    async with sync, connect(sync) as slow, connect(sync) as quick:
+        for client in (slow, quick):
+            await subscribe(client, "items", "1")
+            await client.receive_until("snapshot")
+        slow.stall()
+        for n in range(1, 101):  # noqa: B007 - the loader shows it
+            await sync.notify("items", "1")
+            await settled(sync)
+        assert len(quick.pending()) == 100
+        assert len(slow._connection.outbox.marks) == 1
+        slow.resume()
+        await settled(sync)
+        assert [message["rows"][0]["data"]["n"] for message in slow.pending()] == [100]
+
+
+async def test_too_slow_for_too_long():
+    """A connection that stays unwritable for slow_timeout is closed as slow."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock, settings=Settings(slow_timeout=30.0))
+    async with sync, connect(sync) as slow:
+        slow.stall()
+        await clock.advance(29.0)
+        assert slow.close_code is None
+        await clock.advance(1.0)
+        assert [slow.close_code, slow.close_reason] == [1008, "slow"]
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "field"),
+    [
+        ({"x": "y" * 600}, "too_large", None),
+        ({"a": {"b": float("nan")}}, None, "field 'a.b'"),
+        ({"a": {"b": "\ud800"}}, None, "field 'a.b'"),
+    ],
+)
+async def test_result_that_cannot_be_sent(
+    value: Any, code: str | None, field: str | None, caplog: pytest.LogCaptureFixture
+):
+    """A result that can never be sent is told once, not retried, and named in one log line; then it heals."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock, settings=Settings(max_view_bytes=500))
+    results = [value, {"n": 1}]
+
+    @sync.entity("items")
+    async def item(id: str) -> Any:
+        return results.pop(0)
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "items", "1")
+        await clock.advance(60.0)
+        [failure] = [message for message in client.pending() if message["event"] not in ("ack", "beat")]
+        assert (failure["event"], failure.get("code")) == (("error", code) if code else ("stale", None))
+        assert (failure["entity"], failure["id"]) == ("items", "1")
+        [line] = [record.getMessage() for record in caplog.records if record.name == "entity_sync.loads"]
+        assert "items/'1'" in line
+        assert field is None or field in line
+        await sync.notify("items", "1")
+        await clock.advance(0)
+        assert [event for event, _ in told(client)] == ["snapshot", "fresh"]
