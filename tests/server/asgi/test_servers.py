@@ -187,7 +187,12 @@ async def test_plain_http_is_told(served: Served):
     assert b"only WebSockets live here" in answer
 
 
-@pytest.mark.parametrize("name", SERVERS)
+# From Python 3.12 on hypercorn 0.18 waits for its open WebSockets to leave by themselves, whatever the
+# application: it closes its listener, whose wait_closed there waits for every connection.
+STOPPABLE = [name for name in SERVERS if name != "hypercorn" or sys.version_info < (3, 12)]
+
+
+@pytest.mark.parametrize("name", STOPPABLE)
 async def test_stopping_closes_the_clients(name: str):
     """SIGTERM ends every connection, and the server ends in time."""
     with serving(name) as served:
