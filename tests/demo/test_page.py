@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.support.system_programs import find
 
 pytestmark = pytest.mark.needs("chromium", "sqlite3")
 
@@ -51,7 +54,7 @@ def page_url(database: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find("chromium"), args=FLAGS)
         yield browser
         browser.close()
 
@@ -62,6 +65,10 @@ def complaints() -> Iterator[list[str]]:
     found: list[str] = []
     yield found
     assert found == []
+
+
+def port_of(url: str) -> int:
+    return int(url.split(":")[2].strip("/"))
 
 
 def sqlite3(database: Path, statement: str) -> None:
@@ -109,7 +116,7 @@ def test_update_by_sqlite3(browser: Browser, page_url: str, database: Path, comp
     for page in tabs:
         expect(page.get_by_test_id("order-3")).to_contain_text("no longer exists")
         expect(page.get_by_test_id("order-3-increase")).to_be_disabled()
-    sqlite3(database, "INSERT INTO orders VALUES (3, 'Gita', 'Plum cake', 5, 'ordered', '')")
+    sqlite3(database, "INSERT INTO orders (id, customer, item, quantity) VALUES (3, 'Gita', 'Plum cake', 5)")
     for page in tabs:
         expect(page.get_by_test_id("order-3")).to_contain_text("Plum cake")
         expect(page.get_by_test_id("order-3-quantity")).to_have_text("5")
@@ -130,17 +137,123 @@ def test_typing_is_not_overwritten(browser: Browser, page_url: str, database: Pa
     page = tab(browser, page_url, complaints)
     page.get_by_test_id("order-1-note").press_sequentially("half")
     sqlite3(database, "UPDATE orders SET note = 'from the till' WHERE id = 1")
-    expect(page.get_by_test_id("order-1")).to_contain_text("Elsewhere it became “from the till”")
+    expect(page.get_by_test_id("order-1")).to_contain_text("elsewhere it became “from the till”")
     expect(page.get_by_test_id("order-1-note")).to_have_value("half")
+    page.get_by_test_id("order-1-note").press("Escape")
+    expect(page.get_by_test_id("order-1-note")).to_have_value("from the till")
+
+
+def test_note_that_was_not_saved_is_kept(browser: Browser, database: Path, complaints: list[str]):
+    """A note typed while the server is away is not saved, says so, stays, and is saved by Enter later."""
+    with served(database) as (url, _):
+        page = tab(browser, url, complaints)
+    expect(page.get_by_test_id("connection")).not_to_have_text("live")
+    note = page.get_by_test_id("order-1-note")
+    note.fill("with seeds")
+    note.press("Enter")
+    expect(page.get_by_test_id("order-1")).to_contain_text("not saved")
+    with served(database, port=port_of(url)) as (url, _):
+        expect(page.get_by_test_id("connection")).to_have_text("live", timeout=20_000)
+        expect(note).to_have_value("with seeds")
+        note.press("Enter")
+        expect(tab(browser, url, complaints).get_by_test_id("order-1-note")).to_have_value("with seeds")
+
+
+def test_every_click_counts(browser: Browser, page_url: str, complaints: list[str]):
+    """Clicks that are faster than the wire are all counted."""
+    page = tab(browser, page_url, complaints)
+    page.get_by_test_id("order-3-increase").evaluate(
+        "button => { for (let i = 0; i < 5; i++) button.click() }"
+    )
+    expect(page.get_by_test_id("order-3-quantity")).to_have_text("8")
+
+
+def test_text_is_text(browser: Browser, page_url: str, database: Path, complaints: list[str]):
+    """Markup in a row is shown as it stands, on its card and in the log."""
+    page = tab(browser, page_url, complaints)
+    markup = "<img src=/healthz onerror=alert(1)>"
+    sqlite3(database, f"UPDATE orders SET item = '{markup}' WHERE id = 3")
+    expect(page.get_by_test_id("order-3").get_by_role("heading")).to_have_text(markup)
+    expect(page.get_by_test_id("wire-log").locator("li").first).to_contain_text(markup)
+    expect(page.locator("main img")).to_have_count(0)
+
+
+def test_log_is_paused_cleared_and_bounded(browser: Browser, page_url: str, complaints: list[str]):
+    """The log stops and empties on demand, counts on, and keeps 200 frames."""
+    page = tab(browser, page_url, complaints)
+    frames = page.get_by_test_id("wire-log").locator("li")
+    more = page.get_by_test_id("order-3-increase")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Clear").click()
+    more.click()
+    expect(page.get_by_test_id("order-3-quantity")).to_have_text("4")
+    expect(frames).to_have_count(0)
+    expect(page.locator("#counts")).to_contain_text("2 up")
+    page.get_by_role("button", name="Pause").click()
+    more.evaluate("button => { for (let i = 0; i < 120; i++) button.click() }")
+    expect(page.get_by_test_id("order-3-quantity")).to_have_text("124")
+    expect(frames).to_have_count(200)
+
+
+def test_network_goes_and_comes(browser: Browser, page_url: str, database: Path, complaints: list[str]):
+    """Without a network the page says that it is offline; with it, it is true again."""
+    page = tab(browser, page_url, complaints)
+    page.context.set_offline(True)
+    expect(page.get_by_test_id("connection")).to_have_text("offline")
+    sqlite3(database, "UPDATE orders SET quantity = 66 WHERE id = 3")
+    page.context.set_offline(False)
+    expect(page.get_by_test_id("connection")).to_have_text("live", timeout=20_000)
+    expect(page.get_by_test_id("order-3-quantity")).to_have_text("66")
+
+
+def test_loads_fail(browser: Browser, page_url: str, database: Path, complaints: list[str]):
+    """While orders cannot be read the page keeps what it has and says that it may be old."""
+    page = tab(browser, page_url, complaints)
+    sqlite3(database, "ALTER TABLE orders RENAME TO hidden")
+    expect(page.get_by_test_id("connection")).to_have_text("stale", timeout=20_000)
+    expect(page.get_by_test_id("order-3-quantity")).to_have_text("3")
+    sqlite3(database, "ALTER TABLE hidden RENAME TO orders; UPDATE orders SET quantity = 44 WHERE id = 3")
+    expect(page.get_by_test_id("order-3-quantity")).to_have_text("44", timeout=20_000)
+    expect(page.get_by_test_id("connection")).to_have_text("live", timeout=20_000)
+
+
+def test_server_falls_silent(browser: Browser, database: Path, complaints: list[str]):
+    """A server that says nothing for `stale_ms` makes the page stale, and its next word live again."""
+    with served(database) as (url, process):
+        page = tab(browser, url, complaints)
+        page.clock.install()
+        page.reload()
+        expect(page.get_by_test_id("order-3-quantity")).to_have_text("3")
+        process.send_signal(signal.SIGSTOP)
+        try:
+            page.clock.fast_forward(16_000)
+            expect(page.get_by_test_id("connection")).to_have_text("stale")
+        finally:
+            process.send_signal(signal.SIGCONT)
+        expect(page.get_by_test_id("connection")).to_have_text("live", timeout=20_000)
+
+
+def test_nothing_moves(browser: Browser, page_url: str, database: Path, complaints: list[str]):
+    """What changes inside a card, or removes its order, moves no other card."""
+    page = tab(browser, page_url, complaints)
+    places = (
+        "[...document.querySelectorAll('.card')].map(card => JSON.stringify(card.getBoundingClientRect()))"
+    )
+    before = page.evaluate(places)
+    sqlite3(database, "UPDATE orders SET status = 'sold', item = 'A very long name of a very large cake'")
+    expect(page.get_by_test_id("order-6")).to_contain_text("very long")
+    sqlite3(database, "DELETE FROM orders WHERE id = 3")
+    expect(page.get_by_test_id("order-3")).to_contain_text("no longer exists")
+    assert page.evaluate(places) == before
 
 
 def test_server_restarts(browser: Browser, database: Path, complaints: list[str]):
     """While the server is away the page says so; on the next one it is true again by itself."""
     with served(database) as (url, _):
         page = tab(browser, url, complaints)
-    expect(page.get_by_test_id("connection")).not_to_have_text("live")
+    expect(page.get_by_test_id("connection")).to_have_text(re.compile(r"reconnecting in \d+ s"))
     sqlite3(database, "UPDATE orders SET quantity = 55 WHERE id = 3")
-    with served(database, port=int(url.split(":")[2].strip("/"))):
+    with served(database, port=port_of(url)):
         expect(page.get_by_test_id("connection")).to_have_text("live", timeout=20_000)
         expect(page.get_by_test_id("order-3-quantity")).to_have_text("55")
 
@@ -155,6 +268,7 @@ def test_screenshot(browser: Browser, page_url: str, tmp_path: Path, complaints:
     expect(page.get_by_test_id("wire-log").locator("li").first).to_be_visible()
     folder = IMAGES if os.environ.get("ENTITY_SYNC_SCREENSHOTS") else tmp_path
     path = folder / f"demo-{scheme}.png"
+    page.mouse.move(0, 0)
     page.screenshot(path=path, animations="disabled")
     assert path.stat().st_size > 20_000
 

@@ -2,20 +2,22 @@
 
 const ORDERS = ["1", "2", "3", "4", "5", "6"];
 const LOG_LENGTH = 200;
+const LONGEST_WAIT = 30_000;
 const byId = (id) => document.getElementById(id);
 
-// What is held: key → { version, view, data, gone, known, stale }
+// What is held, by key: { entity, id, render, version, view, data, gone, known, stale }
 
 const copies = new Map();
 const keyOf = ({ entity, id }) => `${entity}\n${id}`;
-for (const id of ORDERS) copies.set(keyOf({ entity: "orders", id }), { entity: "orders", id, listener: card(id) });
-copies.set(keyOf({ entity: "about", id: "demo" }), { entity: "about", id: "demo", listener: about() });
+for (const id of ORDERS) copies.set(keyOf({ entity: "orders", id }), { entity: "orders", id, render: card(id) });
+copies.set(keyOf({ entity: "about", id: "demo" }), { entity: "about", id: "demo", render: about });
 
 // The connection
 
 let socket = null;
-let staleAfter = 15_000;
+let silence = 15_000;
 let watchdog = 0;
+let countdown = 0;
 let retryAfter = 0;
 let attempts = 0;
 let brokerStale = false;
@@ -23,43 +25,63 @@ let refs = 0;
 const answers = new Map();
 
 function open() {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const opened = new WebSocket(`${scheme}://${location.host}/ws/entity-sync/`, "entity-sync.v2");
+  socket = opened;
   show("connecting");
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/entity-sync/`, "entity-sync.v2");
-  socket.onopen = () => {
-    attempts = 0;
-    brokerStale = false;
-    const body = [...copies.values()].map(({ entity, id, version }) => (version ? { entity, id, version } : { entity, id }));
+  watch();
+  opened.onopen = () => {
+    const body = [...copies.values()].map(({ entity, id, version }) => ({ entity, id, version })); // JSON omits undefined
     send({ action: "subscribe", ref: ++refs, body });
   };
-  socket.onmessage = ({ data }) => {
+  opened.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     log("down", message, data);
-    alive();
-    for (const one of Array.isArray(message) ? message : [message]) on[one.event]?.(one);
+    for (const one of [message].flat()) if (Object.hasOwn(on, one.event)) on[one.event](one);
+    watch();
+    const isStale = brokerStale || [...copies.values()].some((copy) => copy.stale);
+    show(isStale ? "stale" : "live");
   };
-  socket.onclose = lost;
+  opened.onclose = lost;
+}
+
+// No frame for this long: what is shown may be old. For twice as long: nobody is there.
+function watch() {
+  clearTimeout(watchdog);
+  watchdog = setTimeout(() => {
+    show("stale");
+    watchdog = setTimeout(lost, silence);
+  }, silence);
 }
 
 function lost() {
   clearTimeout(watchdog);
-  for (const answer of answers.values()) answer({ ok: false, text: "the connection ended; the edit may have arrived or not" });
-  answers.clear();
-  for (const copy of copies.values()) copy.view = undefined;
-  const wait = retryAfter + Math.random() * Math.min(30_000, 500 * 2 ** attempts++);
+  socket.onopen = socket.onmessage = socket.onclose = null; // a dead link can take minutes to close
+  socket.close();
+  socket = null;
+  brokerStale = false;
+  for (const copy of copies.values()) copy.view = copy.stale = undefined; // the next server says it again
+  for (const ref of [...answers.keys()]) answer(ref, { ok: false, text: "the connection broke: perhaps not saved" });
+  const wait = retryAfter + Math.random() * Math.min(LONGEST_WAIT, 500 * 2 ** attempts++);
   retryAfter = 0;
-  countDown(navigator.onLine ? Date.now() + wait : Infinity);
+  retry(Date.now() + wait);
 }
 
-let countdown = 0;
-function countDown(until) {
+function retry(at) {
   clearTimeout(countdown);
-  const left = until - Date.now();
+  const left = at - Date.now();
   if (left <= 0) return open();
-  show(until === Infinity ? "offline" : "reconnecting", until === Infinity ? "" : ` in ${Math.ceil(left / 1000)} s`);
-  if (until !== Infinity) countdown = setTimeout(countDown, Math.min(left, 250), until);
+  if (navigator.onLine) show("reconnecting", ` in ${Math.ceil(left / 1000)} s`);
+  else show("offline"); // and still try: a server on this machine is there without a network
+  countdown = setTimeout(retry, Math.min(left, 250), at);
 }
-addEventListener("online", () => socket.readyState === WebSocket.CLOSED && countDown(0));
-addEventListener("offline", () => socket.close());
+addEventListener("online", () => socket ?? retry(0));
+addEventListener("offline", () => {
+  if (socket?.readyState !== WebSocket.OPEN) return;
+  send({ action: "ping" });
+  clearTimeout(watchdog);
+  watchdog = setTimeout(lost, 2000);
+});
 
 function send(message) {
   const text = JSON.stringify(message);
@@ -67,115 +89,128 @@ function send(message) {
   socket.send(text);
 }
 
-function alive() {
-  clearTimeout(watchdog);
-  watchdog = setTimeout(() => show("stale"), staleAfter);
-  const stale = brokerStale || [...copies.values()].some((copy) => copy.stale);
-  show(stale ? "stale" : "live");
-}
-
 function request(body) {
   return new Promise((resolve) => {
-    if (socket.readyState !== WebSocket.OPEN) return resolve({ ok: false, text: "not connected" });
+    if (socket?.readyState !== WebSocket.OPEN) return resolve({ ok: false, text: "not connected: not saved" });
     answers.set(++refs, resolve);
     send({ action: "message", ref: refs, body });
   });
 }
-
-// What the server says; an event that is not listed here is ignored
-
-function update(message, state) {
-  const copy = copies.get(keyOf(message));
-  if (!copy) return;
-  Object.assign(copy, state);
-  copy.listener(copy);
-}
-
-function concerned({ view, entity, id }) {
-  return [...copies.values()].filter((copy) => (view !== undefined && copy.view === view) || (copy.entity === entity && copy.id === id));
-}
-
-const on = {
-  welcome: ({ stale_ms }) => (staleAfter = stale_ms),
-  goodbye: ({ retry_after_ms }) => (retryAfter = retry_after_ms),
-  snapshot: (message) => {
-    const { view, version, gone, rows } = message;
-    update(message, { view, version, gone, data: rows[0]?.data, known: true });
-  },
-  current: (message) => {
-    const { view, rev, version } = message;
-    const copy = copies.get(keyOf(message));
-    if (copy?.version === version) update(message, { view });
-    else send({ action: "resync", body: { view, rev } });
-  },
-  delta: ({ view, rev }) => send({ action: "resync", body: { view, rev } }),
-  denied: (message) => update(message, { version: undefined, data: undefined, gone: true, known: true }),
-  stale: (message) => {
-    if (!message.entity && message.view === undefined) brokerStale = true;
-    for (const copy of concerned(message)) update(copy, { stale: true });
-    alive();
-  },
-  fresh: (message) => {
-    if (message.view === undefined) brokerStale = false;
-    for (const copy of concerned(message)) update(copy, { stale: false });
-    alive();
-  },
-  message: ({ ref, body }) => answer(ref, body),
-  error: ({ ref, text }) => answer(ref, { ok: false, text }),
-};
 
 function answer(ref, body) {
   answers.get(ref)?.(body);
   answers.delete(ref);
 }
 
+// What the server says; an event that is not listed here is ignored
+
+function update(key, state) {
+  const copy = copies.get(keyOf(key));
+  if (copy) copy.render(Object.assign(copy, state));
+}
+
+function mark({ view, entity, id }, stale) {
+  if (view === undefined && entity === undefined) brokerStale = stale;
+  for (const copy of copies.values())
+    if ((view !== undefined && copy.view === view) || (copy.entity === entity && copy.id === id)) update(copy, { stale });
+}
+
+const on = {
+  welcome: ({ stale_ms }) => (silence = stale_ms),
+  goodbye: ({ retry_after_ms }) => (retryAfter = retry_after_ms),
+  ack: ({ failed = [] }) => {
+    attempts = 0;
+    for (const { entity, id, text } of failed) update({ entity, id }, { problem: text });
+  },
+  snapshot: ({ entity, id, view, version, gone, rows }) => update({ entity, id }, { view, version, gone, data: rows[0]?.data, known: true, problem: "" }),
+  current: ({ entity, id, view, rev, version }) => {
+    update({ entity, id }, { view, problem: "" });
+    if (copies.get(keyOf({ entity, id }))?.version !== version) send({ action: "resync", body: { view, rev } });
+  },
+  delta: ({ view, rev }) => send({ action: "resync", body: { view, rev } }),
+  denied: ({ entity, id }) => update({ entity, id }, { version: undefined, data: undefined, gone: false, known: true, problem: "not for you" }),
+  stale: (message) => mark(message, true),
+  fresh: (message) => mark(message, false),
+  message: ({ ref, body }) => answer(ref, body),
+  error: ({ ref, entity, id, text }) => {
+    answer(ref, { ok: false, text });
+    if (entity !== undefined) update({ entity, id }, { problem: text });
+  },
+};
+
 // The cards
 
 function card(id) {
   const element = byId("card").content.firstElementChild.cloneNode(true);
-  const find = (selector) => element.querySelector(selector);
-  const [quantity, note, hint, statuses] = ["output", "input", ".hint", ".statuses"].map(find);
+  const [customer, title, quantity, statuses, note, hint, time] = [".customer", "h3", "output", ".statuses", "input", ".hint", "time"].map((selector) => element.querySelector(selector));
+  const [less, more] = element.querySelectorAll(".quantity button");
   element.dataset.testid = `order-${id}`;
   quantity.dataset.testid = `order-${id}-quantity`;
-  find(".more").dataset.testid = `order-${id}-increase`;
+  more.dataset.testid = `order-${id}-increase`;
   note.dataset.testid = `order-${id}-note`;
-  find(".number").textContent = `#${id}`;
+  quantity.parentElement.setAttribute("aria-label", `Quantity of order ${id}`);
+  statuses.setAttribute("aria-label", `Status of order ${id}`);
+  customer.textContent = `#${id}`;
   byId("orders").append(element);
-  let shown = {};
 
-  async function edit(field, value) {
-    element.classList.add("pending");
-    const { ok, text } = await request({ edit: { field, id: Number(id), value } });
-    element.classList.remove("pending");
+  let shown = {};
+  let isTyping = false; // a note that is not saved yet is never overwritten
+  let stepped = { at: 0, value: 0 }; // the next click counts from the last one, not from what has come back
+
+  async function edit(field, value, target) {
+    hint.textContent = "";
+    target.classList.add("pending");
+    const { ok, text } = await request({ edit: { id: Number(id), field, value } });
+    target.classList.remove("pending");
     hint.textContent = ok ? "" : text;
-    if (!ok) note.value = shown.note ?? "";
+    return ok;
   }
-  find(".less").onclick = () => edit("quantity", shown.quantity - 1);
-  find(".more").onclick = () => edit("quantity", shown.quantity + 1);
-  note.onchange = () => note.value !== shown.note && edit("note", note.value);
-  note.onblur = () => {
+
+  async function step(by) {
+    stepped = { at: Date.now(), value: (Date.now() - stepped.at < 1000 ? stepped.value : shown.quantity) + by };
+    if (!(await edit("quantity", stepped.value, quantity))) stepped.at = 0;
+  }
+  less.onclick = () => step(-1);
+  more.onclick = () => step(1);
+
+  function discard() {
+    isTyping = false;
     hint.textContent = "";
     note.value = shown.note ?? "";
+  }
+  async function save() {
+    const value = note.value;
+    if (!isTyping || note.classList.contains("pending")) return;
+    if (value === shown.note) discard();
+    else if ((await edit("note", value, note)) && note.value === value) isTyping = false;
+  }
+  note.oninput = () => (isTyping = true);
+  note.onblur = save;
+  note.onkeydown = ({ key }) => {
+    if (key === "Enter") save();
+    if (key === "Escape") discard();
+  };
+  statuses.onclick = ({ target }) => {
+    if (target.matches(".chip")) edit("status", target.textContent, statuses);
   };
 
-  function flash(target) {
-    target.classList.remove("changed");
-    void target.offsetWidth; // restarts the animation
-    target.classList.add("changed");
-  }
-
-  return ({ data, gone, known, stale }) => {
+  return ({ data, gone, known, stale, problem }) => {
     const before = shown;
     shown = data ?? {};
     element.classList.toggle("gone", Boolean(gone));
     element.classList.toggle("old", Boolean(stale));
     for (const control of element.querySelectorAll("button, input")) control.disabled = !data;
-    find("h3").textContent = data ? data.item : known ? "This order no longer exists" : "…";
-    find(".customer").textContent = data ? `for ${data.customer}` : "";
+    customer.textContent = `#${id}${data ? ` · ${data.customer}` : ""}`;
+    title.textContent = data ? data.item : known ? "This order no longer exists" : "…";
     quantity.textContent = data ? data.quantity : "–";
     for (const chip of statuses.children) chip.setAttribute("aria-pressed", String(chip.textContent === shown.status));
-    if (document.activeElement !== note) note.value = shown.note ?? "";
-    else if (note.value !== shown.note && before.note !== shown.note) hint.textContent = `Elsewhere it became “${shown.note ?? ""}”`;
+    time.dateTime = shown.updated_at ?? "";
+    time.textContent = data ? `changed ${clock(new Date(data.updated_at))}` : "";
+    if (!isTyping) note.value = shown.note ?? "";
+    if (before.updated_at !== shown.updated_at && !isTyping) hint.textContent = "";
+    if (gone) hint.textContent = "an INSERT brings it back";
+    else if (data && before.note !== data.note && note.value !== data.note) hint.textContent = `elsewhere it became “${data.note}”`;
+    if (problem) hint.textContent = problem;
     if (!before.id || !data) return;
     if (before.quantity !== data.quantity) flash(quantity);
     if (before.status !== data.status) flash(statuses);
@@ -183,35 +218,45 @@ function card(id) {
   };
 }
 
-function about() {
-  return ({ data }) => {
-    byId("command").textContent = `sqlite3 ${data.database} "UPDATE orders SET quantity = quantity + 1 WHERE id = 3"`;
-    for (const id of ORDERS) {
-      const element = document.querySelector(`[data-testid="order-${id}"]`);
-      const chips = data.statuses.map((status) => Object.assign(document.createElement("button"), { type: "button", textContent: status }));
-      for (const chip of chips) {
-        chip.className = `chip ${chip.textContent}`;
-        chip.onclick = () => request({ edit: { field: "status", id: Number(id), value: chip.textContent } });
-      }
-      element.querySelector(".statuses").replaceChildren(...chips);
-      const copy = copies.get(keyOf({ entity: "orders", id }));
-      copy.listener(copy);
-    }
-  };
+function flash(target) {
+  target.classList.remove("changed");
+  void target.offsetWidth; // restarts the animation
+  target.classList.add("changed");
 }
 
-byId("copy").onclick = async () => {
-  await navigator.clipboard.writeText(byId("command").textContent);
-  byId("copy").textContent = "Copied";
+const clock = (date) => (Number.isNaN(date.getTime()) ? "" : date.toTimeString().slice(0, 8));
+
+function about({ data }) {
+  if (!data) return;
+  const path = /^[\w./-]+$/.test(data.database) ? data.database : `'${data.database.replaceAll("'", "'\\''")}'`;
+  byId("command").textContent = `sqlite3 ${path} "UPDATE orders SET quantity = quantity + 1 WHERE id = 3"`;
+  for (const statuses of document.querySelectorAll(".statuses"))
+    statuses.replaceChildren(...data.statuses.map((status) => {
+      const chip = document.createElement("button");
+      return Object.assign(chip, { type: "button", className: `chip ${status}`, textContent: status });
+    }));
+  for (const id of ORDERS) update({ entity: "orders", id }, {});
+}
+
+byId("copy").onclick = async ({ currentTarget }) => {
+  try {
+    await navigator.clipboard.writeText(byId("command").textContent);
+    currentTarget.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(byId("command")); // no clipboard without HTTPS
+    currentTarget.textContent = "Selected";
+  }
   setTimeout(() => (byId("copy").textContent = "Copy"), 1500);
 };
 
-// The connection's pill and the log of frames
+// The connection's state, and the log of frames
 
 function show(state, more = "") {
   const pill = byId("connection");
   if (pill.textContent !== state + more) pill.textContent = state + more;
+  if (pill.dataset.state === state) return;
   pill.dataset.state = state;
+  byId("spoken").textContent = state; // once, not at every second of the countdown
   document.body.classList.toggle("old", state !== "live");
 }
 
@@ -224,33 +269,30 @@ function log(direction, message, text) {
   counts.bytes += size;
   byId("counts").textContent = `${counts.up} up · ${counts.down} down · ${counts.bytes.toLocaleString("en")} bytes`;
   if (isPaused) return;
-  const entry = document.createElement("li");
-  entry.className = direction;
-  const name = direction === "up" ? message.action : (message.event ?? "batch");
-  const parts = {
-    time: new Date().toTimeString().slice(0, 8),
-    arrow: direction === "up" ? "›" : "‹",
-    name,
-    size: `${size} B`,
-    body: pretty(message),
-  };
-  for (const [kind, content] of Object.entries(parts)) {
-    const part = Object.assign(document.createElement("span"), { className: kind, textContent: content });
-    if (kind === "name") part.classList.add(`event-${name}`);
-    entry.append(part);
-  }
+  const name = [message].flat().map((one) => one.action ?? one.event).join(" ");
+  const entry = span("li", direction, "");
+  const body = span("span", "body", "");
+  body.append(...tokens(message));
+  const arrow = direction === "up" ? "›" : "‹";
+  entry.append(span("span", "arrow", arrow), span("span", `name event-${name}`, name), span("span", "size", `${size} B`), span("span", "time", clock(new Date())), body);
   byId("log").prepend(entry);
   while (byId("log").children.length > LOG_LENGTH) byId("log").lastChild.remove();
 }
 
-function pretty(message) {
-  return JSON.stringify(message, null, 1).replace(/\n\s*/g, " ").replace(/\{ /g, "{").replace(/ \}/g, "}").replace(/\[ /g, "[").replace(/ \]/g, "]");
+const span = (tag, className, textContent) => Object.assign(document.createElement(tag), { className, textContent });
+
+// JSON with a space after commas and colons, its words coloured
+function tokens(message) {
+  const words = JSON.stringify(message).match(/"(?:[^"\\]|\\.)*":?|[{}[\]]+|,|[^"{}[\],]+/g);
+  return words.map((word) => {
+    if (/^[{}[\],]/.test(word)) return word === "," ? ", " : word;
+    return word.endsWith('":') ? span("span", "key", `${word} `) : span("span", word[0] === '"' ? "string" : "value", word);
+  });
 }
 
 byId("pause").onclick = ({ currentTarget }) => {
   isPaused = !isPaused;
   currentTarget.setAttribute("aria-pressed", String(isPaused));
-  currentTarget.textContent = isPaused ? "Resume" : "Pause";
 };
 byId("clear").onclick = () => byId("log").replaceChildren();
 

@@ -9,28 +9,37 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from entity_sync.errors import ConfigurationError
+
 __all__ = ["STATUSES", "Shop"]
 
 STATUSES = ("ordered", "baking", "ready", "sold")
+_COLUMNS = ["id", "customer", "item", "status", "quantity", "note", "updated_at"]
 _T = TypeVar("_T")
 
+# The trigger dates a change from the sqlite3 program too.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS orders (
+CREATE TABLE orders (
     id INTEGER PRIMARY KEY,
     customer TEXT NOT NULL,
     item TEXT NOT NULL,
-    quantity INTEGER NOT NULL CHECK (quantity BETWEEN 0 AND 999),
     status TEXT NOT NULL DEFAULT 'ordered',
-    note TEXT NOT NULL DEFAULT ''
-)
+    quantity INTEGER NOT NULL CHECK (quantity BETWEEN 0 AND 999),
+    note TEXT NOT NULL DEFAULT '',
+    updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+);
+CREATE TRIGGER orders_updated AFTER UPDATE OF customer, item, status, quantity, note ON orders
+BEGIN
+    UPDATE orders SET updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = NEW.id;
+END;
 """
 _ROWS = (
-    (1, "Amara", "Rye sourdough", 2, "ready", ""),
-    (2, "Bruno", "Cinnamon knots", 12, "baking", "for the morning train"),
-    (3, "Chiara", "Olive focaccia", 3, "ordered", "no rosemary, please"),
-    (4, "Dev", "Poppy seed rolls", 24, "baking", ""),
-    (5, "Elif", "Lemon tart", 1, "sold", "with a candle"),
-    (6, "Farid", "Oat biscuits", 30, "ordered", ""),
+    (1, "Amara", "Rye sourdough", "ready", 2, ""),
+    (2, "Bruno", "Cinnamon knots", "baking", 12, "for the morning train"),
+    (3, "Chiara", "Olive focaccia", "ordered", 3, "no rosemary, please"),
+    (4, "Dev", "Poppy seed rolls", "baking", 24, ""),
+    (5, "Elif", "Lemon tart", "sold", 1, "with a candle"),
+    (6, "Farid", "Oat biscuits", "ordered", 30, ""),
 )
 
 
@@ -41,16 +50,21 @@ class Shop:
         """
         Args:
             path: the database file; made and filled if it has no orders.
+
+        Raises:
+            ConfigurationError: the file is no database, or its orders are not this bakery's.
         """
-        self.path = path
-        with closing(self._connect()) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(_SCHEMA)
-            if connection.execute("SELECT count(*) FROM orders").fetchone() == (0,):
-                connection.executemany("INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?)", _ROWS)
+        self.path = path.absolute()
+        try:
+            with closing(self._connect()) as connection:
+                _prepare(connection)
+        except sqlite3.Error as error:
+            raise ConfigurationError(f"cannot use the database {path}: {error}") from error
 
     async def order(self, id: int) -> dict[str, Any] | None:
         """One order as it stands now."""
+        if not _is_rowid(id):
+            return None
 
         def read(connection: sqlite3.Connection) -> dict[str, Any] | None:
             connection.row_factory = sqlite3.Row
@@ -81,7 +95,7 @@ class Shop:
         def write(connection: sqlite3.Connection) -> int:
             return connection.execute(statement, (value, id)).rowcount
 
-        if await self._with(write) == 0:
+        if not _is_rowid(id) or await self._with(write) == 0:
             raise ValueError("this order no longer exists")
 
     async def _with(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -92,4 +106,22 @@ class Shop:
         return await asyncio.to_thread(run)
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=5.0, isolation_level=None)
+        connection = sqlite3.connect(self.path, timeout=5.0, isolation_level=None)  # the busy timeout
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(orders)")]
+    if columns and columns != _COLUMNS:
+        raise ConfigurationError("this database has orders of another application: choose another file")
+    connection.execute("PRAGMA journal_mode = WAL")
+    if not columns:
+        connection.executescript(_SCHEMA)
+    if connection.execute("SELECT count(*) FROM orders").fetchone() == (0,):
+        insert = "INSERT INTO orders (id, customer, item, status, quantity, note) VALUES (?, ?, ?, ?, ?, ?)"
+        connection.executemany(insert, _ROWS)
+
+
+def _is_rowid(id: int) -> bool:
+    return -(2**63) <= id < 2**63  # SQLite has no other integers
