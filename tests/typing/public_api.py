@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, assert_type
@@ -43,7 +43,7 @@ class User:
 
 
 @asynccontextmanager
-async def resources(sync: EntitySync) -> AsyncIterator[None]:
+async def resources(sync: EntitySync) -> AsyncGenerator[None, None]:
     yield
 
 
@@ -162,7 +162,7 @@ class TestMine(BrokerContract):
 
 def mistakes(sync: EntitySync) -> None:
     EntitySync(broker=5)  # type: ignore[arg-type]
-    Settings(5)  # type: ignore[misc]
+    Settings(5)  # type: ignore[call-arg]
     Settings(max_loads="many")  # type: ignore[arg-type]
     Settings().max_loads = 5  # type: ignore[misc]
     sync.entity("items", public="yes")  # type: ignore[arg-type]

@@ -1,0 +1,210 @@
+"""What begins is ended: tasks, loads, resyncs and connections."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from entity_sync import EntitySync, Settings
+from entity_sync.clock import Clock
+from entity_sync.testing import FakeClock, MemoryClient, connect, settled
+
+
+async def subscribe(client: MemoryClient, *ids: str) -> None:
+    await client.send({"action": "subscribe", "body": [{"entity": "items", "id": id} for id in ids]})
+
+
+@pytest.fixture
+def release():
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.mark.parametrize("kind", ["async", "plain", "failing"])
+async def test_closing_during_loads(kind: str, release: threading.Event):
+    """A node that ends with loads running, waiting and to be retried leaves no task behind."""
+    sync = EntitySync(settings=Settings(max_loads=2, max_entity_loads=2))
+
+    async def load_async(id: str) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def load_plain(id: str) -> None:
+        release.wait(30)
+
+    async def load_failing(id: str) -> None:
+        raise OSError("on purpose")
+
+    sync.entity("items")({"async": load_async, "plain": load_plain, "failing": load_failing}[kind])
+    before = asyncio.all_tasks()
+    async with sync, connect(sync) as client:
+        await subscribe(client, *map(str, range(20)))
+        await client.receive_until("ack")
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+async def test_leaving_while_queued():
+    """Keys that still wait for a place when their client leaves are never loaded."""
+    sync = EntitySync(settings=Settings(max_loads=1, max_entity_loads=1))
+    may_load = asyncio.Event()
+    loads: list[str] = []
+
+    @sync.entity("items")
+    async def item(id: str) -> None:
+        loads.append(id)
+        await may_load.wait()
+
+    async with sync, connect(sync) as client, connect(sync) as other:
+        await subscribe(other, "first")
+        await asyncio.sleep(0)
+        await subscribe(client, "1", "2", "3")
+        client.leave()
+        may_load.set()
+        await settled(sync)
+        assert loads == ["first"]
+        assert sync.node.hub.loads.idle
+
+
+async def test_leaving_while_it_waits_for_its_retry():
+    """A key whose retry is due later is not loaded again when nobody watches it any more."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock)
+    loads: list[str] = []
+
+    @sync.entity("items")
+    async def item(id: str) -> None:
+        loads.append(id)
+        raise OSError("on purpose")
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "1")
+        await clock.advance(0)
+        assert loads == ["1"]
+        client.leave()
+        await clock.advance(60.0)
+        assert loads == ["1"]
+
+
+class Script:
+    """A capture that a test tells what to find."""
+
+    def __init__(self) -> None:
+        self.found: asyncio.Queue[list[str] | None] = asyncio.Queue()
+
+    async def watch(self, clock: Clock) -> AsyncIterator[list[str] | None]:
+        while True:
+            yield await self.found.get()
+
+
+async def test_resync_of_what_is_left():
+    """A resync goes on when views of it are dropped, waiting or loading, and ends with the last one."""
+    clock, capture = FakeClock(), Script()
+    sync = EntitySync(clock=clock, captures=[capture], settings=Settings(resync_rate=50.0))
+    loads: list[str] = []
+    may_load = asyncio.Event()
+    may_load.set()
+
+    @sync.entity("items")
+    async def item(id: str) -> None:
+        loads.append(id)
+        await may_load.wait()
+
+    async with sync, connect(sync) as first, connect(sync) as second:
+        await subscribe(first, "waiting", "kept")
+        await subscribe(second, "loading")
+        await settled(sync)
+        loads.clear()
+        may_load.clear()
+        capture.found.put_nowait(["items"])
+        await clock.advance(0)
+        assert loads == ["loading"]
+        second.leave()
+        await first.send({"action": "unsubscribe", "body": {"entity": "items", "id": "waiting"}})
+        may_load.set()
+        await clock.advance(1.0)
+        assert loads == ["loading", "kept"]
+        assert sync.node.hub.idle
+
+
+async def test_capture_finds_only_what_differs():
+    """What a capture finds is loaded again, of the entities it names, and sent only where it differs."""
+    capture = Script()
+    sync = EntitySync(captures=[capture])
+    rows = {"1": 1, "2": 2}
+    loads: list[str] = []
+
+    async def load(id: str) -> dict[str, int]:
+        loads.append(id)
+        return {"n": rows[id]}
+
+    sync.entity("items")(load)
+    sync.entity("others")(load)
+    async with sync, connect(sync) as client:
+        await subscribe(client, "1", "2")
+        await client.send({"action": "subscribe", "body": {"entity": "others", "id": "1"}})
+        await settled(sync)
+        client.pending()
+        loads.clear()
+        rows["2"] = 22
+        capture.found.put_nowait(["items"])
+        assert (await client.receive())["rows"] == [{"data": {"n": 22}}]
+        await settled(sync)
+        assert client.pending() == []
+        assert loads == ["2", "1"]
+        capture.found.put_nowait(None)
+        while len(loads) < 5:
+            await asyncio.sleep(0)
+        await settled(sync)
+        assert client.pending() == []
+
+
+async def test_capture_that_breaks_is_logged(caplog: pytest.LogCaptureFixture):
+    """A capture that raises is logged at once, and the node goes on."""
+
+    class Broken:
+        async def watch(self, clock: Clock) -> AsyncIterator[None]:
+            raise OSError("no such file")
+            yield
+
+    sync = EntitySync(captures=[Broken()])
+    async with sync:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert "no such file" in caplog.text
+        assert sync.node.is_ready
+
+
+async def test_beats_tell_the_age_of_the_link():
+    """A beat comes every beat_interval on an idle v2 connection, never on classic or to who cannot read."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock, settings=Settings(beat_interval=5.0))
+    async with sync, connect(sync) as client, connect(sync) as slow, connect(sync, wire="classic") as classic:
+        slow.stall()
+        await clock.advance(16.0)
+        assert client.pending() == [{"event": "beat", "link_ms": 0}] * 3
+        slow.resume()
+        await settled(sync)
+        assert slow.pending() == []
+        assert classic.pending() == []
+
+
+async def test_drain_waits_a_bounded_time():
+    """A connection that does not close keeps an orderly stop waiting for drain_timeout and no longer."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock, settings=Settings(drain_timeout=7.0))
+    await sync.__aenter__()
+    client = MemoryClient.of(sync)
+    stubborn = MemoryClient.of(sync)
+    stubborn.close = lambda code, reason: None  # type: ignore[method-assign]
+    ending = asyncio.create_task(sync.__aexit__())
+    await clock.advance(6.9)
+    assert client.close_code == 1012
+    assert not ending.done()
+    await clock.advance(0.2)
+    await ending
+    stubborn.leave()

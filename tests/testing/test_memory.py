@@ -1,0 +1,175 @@
+"""The client in memory and `settled`, as users' tests use them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from entity_sync import ClientMessage, ConnectionInfo, EntitySync, NotRunning
+from entity_sync.errors import ConnectionLost
+from entity_sync.testing import MemoryClient, connect, settled
+
+SUBSCRIBE = {"action": "subscribe", "body": {"entity": "items", "id": "1"}}
+
+
+class Shop:
+    def __init__(self) -> None:
+        self.n = 0
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self.seen: list[ConnectionInfo] = []
+        self.sync = EntitySync()
+
+        @self.sync.entity("items", public=True)
+        async def item(id: str) -> dict[str, int]:
+            await self.may_load.wait()
+            return {"n": self.n}
+
+        @self.sync.authenticate
+        async def who(secret: str | None, connection: ConnectionInfo) -> str:
+            self.seen.append(connection)
+            return secret or "nobody"
+
+        @self.sync.on_message
+        async def echo(message: ClientMessage) -> list[Any]:
+            return [message.principal, message.json()]
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    shop = Shop()
+    async with shop.sync:
+        yield shop
+
+
+async def test_v2(shop: Shop):
+    """A v2 client has had its welcome; what it sends is answered; `pending` takes what is there."""
+    async with connect(shop.sync) as client:
+        assert client.received[0].startswith('{"event":"welcome"')
+        assert client.pending() == []
+        await client.send(SUBSCRIBE)
+        await settled(shop.sync)
+        assert [message["event"] for message in client.pending()] == ["ack", "snapshot"]
+        assert client.pending() == []
+
+
+async def test_secret_and_handshake(shop: Shop):
+    """The secret is known when the client is there; authenticate sees the handshake that the test says."""
+    info = ConnectionInfo("v2", cookies={"session": "s"}, peer="test")
+    async with connect(shop.sync, secret="ann", info=info) as client:
+        await client.send({"action": "message", "body": 5})
+        assert await client.receive_until("message") == {"event": "message", "body": ["ann", 5]}
+    assert shop.seen == [info]
+
+
+async def test_classic(shop: Shop):
+    """A classic client gets bare rows and no welcome, with or without a secret."""
+    async with connect(shop.sync, wire="classic", secret="ann") as client:
+        await client.send(SUBSCRIBE)
+        await settled(shop.sync)
+        shop.n = 5
+        await shop.sync.notify("items", "1")
+        assert await client.receive() == {"n": 5}
+        await client.send(b'{"hello": 1}')
+        assert await client.receive() == ["ann", {"hello": 1}]
+
+
+async def test_frames_as_they_are(shop: Shop):
+    """Text and bytes are sent as text and binary frames."""
+    async with connect(shop.sync) as client:
+        await client.send("not JSON")
+        await client.send(b"{}")
+        await client.send('{"action":"ping"}')
+        await settled(shop.sync)
+        found = client.pending()
+        assert [message.get("code", message["event"]) for message in found] == [
+            "bad_frame",
+            "bad_frame",
+            "pong",
+        ]
+
+
+async def test_stall_and_resume(shop: Shop):
+    """A stalled client receives nothing until it resumes, then what counts."""
+    async with connect(shop.sync) as client:
+        await client.send(SUBSCRIBE)
+        await client.receive_until("snapshot")
+        client.stall()
+        for n in range(1, 4):
+            shop.n = n
+            await shop.sync.notify("items", "1")
+            await settled(shop.sync)
+        assert client.pending() == []
+        client.resume()
+        assert (await client.receive())["rows"] == [{"data": {"n": 3}}]
+
+
+async def test_end_of_the_server():
+    """When the server closes, what it sent is received first, then ConnectionLost with code and reason."""
+    shop = Shop()
+    async with shop.sync:
+        client = MemoryClient.of(shop.sync)
+        receiving = asyncio.create_task(client.receive_until("nothing of this name"))
+    with pytest.raises(ConnectionLost, match="1012 drain") as caught:
+        await receiving
+    assert (caught.value.code, caught.value.reason) == (1012, "drain")
+    assert client.received[-1].startswith('{"event":"goodbye","code":"drain"')
+    await client.send(SUBSCRIBE)
+    assert client.pending() == []
+
+
+async def test_leaving(shop: Shop):
+    """A client that leaves is gone at once: nothing is watched for it, and a waiting receive ends."""
+    client = MemoryClient.of(shop.sync)
+    await client.send({"action": "secret", "body": "x"})
+    await client.send(SUBSCRIBE)
+    await settled(shop.sync)
+    client.pending()
+    assert len(shop.sync.node.hub.views) == 1
+    receiving = asyncio.create_task(client.receive())
+    await asyncio.sleep(0)
+    client.leave()
+    client.leave()
+    with pytest.raises(ConnectionLost):
+        await receiving
+    assert len(shop.sync.node.hub.views) == 0
+    assert len(shop.sync.node.members) == 0
+
+
+async def test_settled_waits_for_loads(shop: Shop):
+    """`settled` returns when the last load's state has arrived, not before."""
+    async with connect(shop.sync) as client:
+        shop.may_load.clear()
+        await client.send(SUBSCRIBE)
+        waiting = asyncio.create_task(settled(shop.sync))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        shop.may_load.set()
+        await waiting
+        assert [message["event"] for message in client.pending()] == ["ack", "snapshot"]
+
+
+async def test_settled_counts_no_client_that_does_not_read(shop: Shop):
+    """A stalled client does not keep `settled` waiting."""
+    async with connect(shop.sync) as client:
+        await client.send(SUBSCRIBE)
+        await client.receive_until("snapshot")
+        client.stall()
+        shop.n = 5
+        await shop.sync.notify("items", "1")
+        async with asyncio.timeout(5):
+            await settled(shop.sync)
+
+
+async def test_needs_a_start():
+    """Without a start, connecting and settling say what to do."""
+    sync = EntitySync()
+    with pytest.raises(NotRunning, match="async with sync"):
+        await settled(sync)
+    with pytest.raises(NotRunning, match="async with sync"):
+        async with connect(sync):
+            pass
