@@ -1,43 +1,47 @@
-"""python -m benchmarks NAME: run one measurement."""
+"""`python -m benchmarks NAME`: run one benchmark and print what it found."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
-from benchmarks import burst, fanout, memory, stall
+from benchmarks import burst, fanout, loads, memory, stall
+from benchmarks.report import Report
 
-BENCHMARKS = {"stall": stall, "fanout": fanout, "burst": burst, "memory": memory}
+_BENCHMARKS = {"stall": stall, "fanout": fanout, "burst": burst, "loads": loads, "memory": memory}
 
-EPILOG = """examples:
-  python -m benchmarks stall                 one of ten readers stops; do the others feel it?
-  python -m benchmarks fanout --sessions 1000
-  python -m benchmarks burst --json
-"""
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure Entity Sync on this machine, and check what arrived: exit 1 if it was wrong.",
+        epilog="examples:\n" + "\n".join(f"  {one.EXAMPLE}" for one in _BENCHMARKS.values()),
+        formatter_class=raw,
+    )
+    names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
+    for name, module in _BENCHMARKS.items():
+        text = (module.DESCRIPTION or "").strip()
+        each = names.add_parser(
+            name,
+            help=text.partition(":")[0],
+            description=text,
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=raw,
+        )
+        each.add_argument("--seed", type=int, default=1, help="of everything random (default 1)")
+        each.add_argument("--json", action="store_true", help="print one JSON document")
+        module.add_options(each)
+    return parser
 
 
 def main() -> int:
-    """Run the benchmark that the command line names; 1 if what it saw was wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="name", required=True)
-    for name, benchmark in BENCHMARKS.items():
-        command = commands.add_parser(name, help=(benchmark.__doc__ or "").partition("\n")[0])
-        command.add_argument("--json", action="store_true", help="write the figures as one JSON object")
-        command.add_argument("--seed", type=int, default=1, help="seed of whatever is drawn (default 1)")
-        benchmark.options(command)
-    chosen = parser.parse_args()
-    figures, problems = BENCHMARKS[chosen.name].run(chosen)
-    if chosen.json:
-        print(json.dumps({"benchmark": chosen.name, "problems": problems, **figures}))
-    else:
-        for name, value in figures.items():
-            print(f"{name:48} {value:,.3f}" if isinstance(value, float) else f"{name:48} {value}")
-        for problem in problems:
-            print(f"WRONG: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    """Run what the command line names."""
+    options = _parser().parse_args()
+    report = Report(options.name, is_json=options.json, seed=options.seed)
+    _BENCHMARKS[options.name].run(options, report)
+    report.print()
+    return int(report.failed)
 
 
 if __name__ == "__main__":

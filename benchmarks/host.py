@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import importlib
 import multiprocessing
 import os
 import resource
-from collections.abc import Callable
+import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-__all__ = ["Host", "Usage", "pin", "resident", "usage"]
+from benchmarks.plan import Plan
+
+__all__ = ["Duties", "Host", "Usage", "busy", "obey", "pin", "resident", "usage"]
 
 _PATIENCE = 60.0  # seconds a server may take for an answer
 
@@ -43,12 +47,24 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024
 
 
+def busy() -> float:
+    """Seconds for which this machine's cores were not idle, or were taken away, since it started.
+
+    Less what a benchmark's own processes used, it tells how much others disturbed it; 0 where
+    the system does not say.
+    """
+    with suppress(OSError):
+        fields = Path("/proc/stat").read_bytes().split(b"\n", 1)[0].split()[1:9]
+        idle = int(fields[3]) + int(fields[4])
+        return (sum(map(int, fields)) - idle) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def pin(core: int) -> None:
-    """Keep this process on one core, where there are several."""
+    """Keep this process on one core, where the system can do that and has several."""
     if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0) if core == 0 else range(os.cpu_count() or 1))
         with suppress(OSError):
-            os.sched_setaffinity(0, {cores[core % len(cores)]})
+            os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
 
 
 class Host:
@@ -58,15 +74,15 @@ class Host:
         port: where it listens.
     """
 
-    def __init__(self, serve: Callable[[Connection, Any], None], plan: object) -> None:
+    def __init__(self, plan: Plan) -> None:
         """
         Args:
-            serve: runs in the child with the other end of the pipe and ``plan``; the first thing
-                it sends is its port, and a None received ends it.
+            plan: its ``serve`` runs in the child; the first thing that sends is its port, and a
+                None received ends it.
         """
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, plan), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, plan), daemon=True)
         self._process.start()
         theirs.close()
         self.port: int = self.answer()
@@ -108,6 +124,13 @@ class Host:
         return found
 
 
+def _serve(pipe: Connection, plan: Plan) -> None:
+    if plan.source is not None:
+        sys.path.insert(0, plan.source)
+    module, _, function = plan.serve.partition(":")
+    getattr(importlib.import_module(module), function)(pipe, plan)
+
+
 class Duties:
     """The child's side: what every server can be asked; each kind adds its own."""
 
@@ -119,3 +142,14 @@ class Duties:
         """`Host.usage` after the garbage has been collected."""
         gc.collect()
         return usage()
+
+
+async def obey(pipe: Connection, duties: Duties) -> None:
+    """Do what the parent orders, one after the other, until it orders None."""
+    orders: asyncio.Queue[tuple[str, tuple[Any, ...]] | None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(pipe.recv()))
+    while (order := await orders.get()) is not None:
+        what, arguments = order
+        pipe.send(await getattr(duties, what)(*arguments))
+    loop.remove_reader(pipe.fileno())

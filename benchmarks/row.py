@@ -26,9 +26,9 @@ class NewRow(NamedTuple):
 
 
 def row(id: str, n: int, at: int, size: int) -> dict[str, object]:
-    """A row whose JSON has about ``size`` bytes; its members are in canonical order."""
+    """A row whose JSON has ``size`` bytes; its members are in canonical order."""
     members = {"at": at, "id": id, "n": n, "pad": ""}
-    members["pad"] = "x" * max(0, size - 34 - len(str(at)) - len(id) - len(str(n)))
+    members["pad"] = "x" * max(0, size - 29 - len(str(at)) - len(id) - len(str(n)))
     return members
 
 
