@@ -197,3 +197,40 @@ def test_is_closed_when_the_body_raises():
         assert threading.active_count() == before + 1
         _ = 1 / 0
     assert threading.active_count() == before
+
+
+class Careful(Away):
+    """A broker that takes its time, and whose link is to be closed before it is opened again."""
+
+    def __init__(self, accepts: int) -> None:
+        super().__init__(accepts)
+        self.calls: list[str] = []
+
+    async def connect(self) -> None:
+        self.calls.append("connect")
+
+    async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+        await asyncio.sleep(0.001 if self.tries % 2 else 0)
+        await super().publish(topic, payloads)
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+
+async def test_order_of_calls():
+    """A link that refused is closed before it is opened again, and closed in the end."""
+    broker = Careful(accepts=2)
+    async with AsyncPublisher(broker) as publisher:
+        await publisher.notify("items", 1)
+        await publisher.notify("items", 2)
+    assert broker.calls == ["connect", "close", "connect", "close"]
+
+
+async def test_one_after_the_other():
+    """Notifies of several tasks reach the broker in the order of their numbers."""
+    broker = Careful(accepts=1)
+    async with AsyncPublisher(broker) as publisher, asyncio.TaskGroup() as group:
+        for n in range(20):
+            group.create_task(publisher.notify("items", n))
+    found = [change.decode(payload) for payload in broker.accepted]
+    assert [one.origin.seq for one in found if one and one.origin] == list(range(1, 21))

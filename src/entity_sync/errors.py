@@ -1,4 +1,4 @@
-"""Every exception of Entity Sync.
+"""The exceptions of Entity Sync; the client adds `entity_sync.client.Refusal`.
 
 EntitySyncError
 ├── ConfigurationError        a mistake in the application's own set-up

@@ -176,3 +176,24 @@ def test_lock_that_cannot_be_had_is_no_crash(monkeypatch: pytest.MonkeyPatch, tm
         monkeypatch.setattr(claim, "_path", lambda: str(lock))
         with pytest.raises(ConfigurationError, match="the thing joins the nodes of one process"):
             claim.acquire()
+
+
+def test_file_that_is_removed_between_opening_and_locking(monkeypatch: pytest.MonkeyPatch):
+    """A lock of a file that its holder removed meanwhile is worth nothing, so the new file is locked."""
+    claim = Exclusive("raced")
+    path = Path(claim._path())
+    lock_file = claim._lock_file
+    tries: list[int] = []
+
+    def lock_and_lose(name: str) -> int:
+        descriptor = lock_file(name)
+        tries.append(descriptor)
+        if len(tries) == 1:
+            path.unlink()
+        return descriptor
+
+    monkeypatch.setattr(claim, "_lock_file", lock_and_lose)
+    claim.acquire()
+    assert len(tries) == 2
+    assert path.exists()
+    claim.release()

@@ -9,23 +9,39 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from entity_sync import EntitySync
+from entity_sync import AccessDenied, ConnectionInfo, EntitySync
 from entity_sync.cli import main
 from entity_sync.server.standalone import Listener, listen
 
 APPLICATION = """
-from entity_sync import EntitySync
+from entity_sync import AccessDenied, ConnectionInfo, EntitySync
 sync = EntitySync("memory://{name}")
 text = "not an application"
 
 @sync.entity("items")
 async def item(id: int):
     return {{"id": id}}
+"""
+
+FILING = """
+from pathlib import Path
+from urllib.parse import urlsplit
+
+class FilingBroker:
+    def __init__(self, url):
+        self.file = Path(urlsplit(url).path, "published")
+    async def connect(self): pass
+    async def publish(self, topic, payloads):
+        with self.file.open("ab") as file:
+            file.writelines(payload + b"\\n" for payload in payloads)
+    async def close(self): pass
 """
 
 
@@ -59,7 +75,14 @@ def test_help(command: tuple[str, ...]):
     """Every command explains itself, with examples."""
     result = run(*command, "--help")
     assert result.exit_code == 0
-    assert not command or "Example" in result.output
+    assert "Example" in result.output
+
+
+def test_exit_codes_are_explained():
+    """The help tells what the exit codes mean."""
+    assert (
+        "Exit codes: 0 done (Ctrl-C included), 1 it failed, 2 the command was wrong" in run("--help").output
+    )
 
 
 def test_version():
@@ -117,6 +140,45 @@ async def listener() -> AsyncIterator[tuple[EntitySync, Listener]]:
         yield sync, listener
 
 
+def test_serve_logs_json(application: Path):
+    """`--log-format json` makes each line of the log an object."""
+    with start("serve", "shop:sync", "--port", "0", "--log-format", "json", cwd=application) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    log = [json.loads(line) for line in errors.splitlines()]
+    assert process.returncode == 0
+    assert log
+    assert all(line.keys() >= {"time", "level", "logger", "message"} for line in log)
+
+
+def test_json_log_holds_the_exception():
+    """A line of the JSON log holds the traceback of what is logged with one, and stays one line."""
+    program = (
+        "import logging; from entity_sync.cli.logs import log_to_stderr; log_to_stderr('json')\n"
+        "try: 1 / 0\nexcept ZeroDivisionError: logging.exception('a\\nb')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    [line] = done.stderr.splitlines()
+    assert json.loads(line)["message"] == "a\nb"
+    assert "ZeroDivisionError" in json.loads(line)["exception"]
+
+
+def test_demo_says_what_to_try(tmp_path: Path):
+    """`demo` names its page, its database and the exact command that changes it from outside."""
+    database = tmp_path / "bakery.sqlite3"
+    with start("demo", "--port", "0", "--database", str(database)) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(4)]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "http://127.0.0.1:" in said[0]
+    assert f'sqlite3 {database} "UPDATE orders SET ' in said[2]
+    assert database.exists()
+
+
 async def lines(process: asyncio.subprocess.Process, count: int) -> list[str]:
     assert process.stdout is not None
     async with asyncio.timeout(20):
@@ -140,6 +202,75 @@ async def test_watch_shows_a_row(listener: tuple[EntitySync, Listener]):
     output, errors = await process.communicate()
     assert json.loads(output)["event"] == "goodbye"
     assert (process.returncode, errors) == (0, b"")
+
+
+@pytest.fixture
+def counter() -> EntitySync:
+    sync = EntitySync()
+    loads = count(1)
+
+    @sync.entity("counts")
+    async def counts(id: int) -> dict[str, int | str]:
+        return {"n": next(loads), "name": "tea"}
+
+    return sync
+
+
+async def test_watch_tells_what_changed(counter: EntitySync):
+    """After the first state the text names the fields that changed, and JSON the rows as well."""
+    async with listen(counter) as place:
+        text = await watch(place.url, "counts", "1")
+        [first] = await lines(text, 1)
+        assert '{"n":1,"name":"tea"}' in first
+        program = await watch(place.url, "counts", "1", "--json")
+        before = json.loads((await lines(program, 1))[0])["data"][0]["n"]
+        await counter.notify("counts", 1)
+        [line] = await lines(program, 1)
+        after = json.loads(line)
+        assert after["event"] == "change"
+        assert after["changed"] == [{"n": before + 1}]
+        assert after["data"] == [{"n": before + 1, "name": "tea"}]
+        shown = ""
+        while f'[{{"n":{before + 1}}}]' not in shown:
+            [shown] = await lines(text, 1)
+        assert "change" in shown
+        for process in (text, program):
+            process.kill()
+            await process.communicate()
+
+
+async def test_watch_comes_back(counter: EntitySync):
+    """`watch` says that what it showed is stale when the server is gone, and goes on with the next one."""
+    async with listen(counter) as place:
+        process = await watch(place.url, "counts", "1", "--json")
+        await lines(process, 1)
+    [line] = await lines(process, 1)
+    assert (json.loads(line)["event"], json.loads(line)["why"]) == ("stale", "connection")
+    async with listen(counter, port=place.port):
+        event: dict[str, Any] = {}
+        while event.get("event") != "snapshot":
+            event = json.loads((await lines(process, 1))[0])
+        assert event["data"][0]["n"] > 1
+        process.kill()
+        await process.communicate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize(("environment", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+async def test_colours_in_a_terminal(
+    listener: tuple[EntitySync, Listener], environment: dict[str, str], is_coloured: bool
+):
+    """A terminal gets colours, unless NO_COLOR is set."""
+    ours, theirs = os.openpty()
+    command = (sys.executable, "-m", "entity_sync", "watch", listener[1].url, "own", "7")
+    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = await asyncio.create_subprocess_exec(*command, stdout=theirs, env=inherited | environment)
+    os.close(theirs)  # so that reading ends with the process
+    shown = await asyncio.to_thread(os.read, ours, 1_000)
+    process.kill()
+    await process.wait()
+    os.close(ours)
+    assert (b"\x1b[" in shown) is is_coloured
 
 
 async def test_watch_is_plain_in_a_pipe(listener: tuple[EntitySync, Listener]):
@@ -173,6 +304,67 @@ async def test_watch_names_the_refusal(listener: tuple[EntitySync, Listener]):
     output, errors = await process.communicate()
     assert (process.returncode, output) == (1, b"")
     assert b"unknown_entity" in errors
+
+
+async def test_watch_names_a_refused_secret():
+    """A secret that is refused is told with what to do about it, and not repeated."""
+    sync = EntitySync()
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> str:
+        raise AccessDenied
+
+    async with listen(sync) as place:
+        process = await watch(place.url, "own", "7", ENTITY_SYNC_SECRET="hunter2")
+        output, errors = await process.communicate()
+    assert (process.returncode, output) == (1, b"")
+    assert b"Set ENTITY_SYNC_SECRET" in errors
+    assert b"hunter2" not in errors
+
+
+@pytest.mark.parametrize("wire", [(), ("--classic",)])
+def test_watch_without_a_server(wire: tuple[str, ...]):
+    """Where no server is, the error says so, with the URL and what to look at, and the exit code is 1."""
+    result = run("watch", "ws://127.0.0.1:1/ws/", "orders", "7", *wire)
+    assert result.exit_code == 1
+    assert "cannot connect to ws://127.0.0.1:1/ws/" in result.output
+    assert "Is the server running" in result.output
+
+
+def test_watch_of_a_page():
+    """A URL that is no WebSocket's is a wrong command, and the right one is proposed."""
+    result = run("watch", "https://shop.example/ws/", "orders", "7")
+    assert result.exit_code == 2
+    assert "Did you mean wss://shop.example/ws/" in result.output
+
+
+def test_secret_is_asked_for_hidden():
+    """`--ask-secret` reads the secret without showing it."""
+    arguments = ("watch", "ws://127.0.0.1:1/", "orders", "7", "--ask-secret")
+    result = CliRunner().invoke(main, arguments, input="hunter2\n")
+    assert "Secret:" in result.output
+    assert "hunter2" not in result.output
+
+
+def test_notify_reaches_a_broker(tmp_path: Path):
+    """`notify` hands a message for each id to the broker that the URL names, and prints the receipt."""
+    (tmp_path / "filing.py").write_text(FILING)
+    information = tmp_path / "filing-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: filing\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[entity_sync.brokers]\nfiling = filing:FilingBroker\n")
+    found = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "entity_sync", "notify", "--broker", f"filing://{tmp_path}", "orders"]
+    done = subprocess.run(
+        [*command, "7", "8"],
+        env={**os.environ, "PYTHONPATH": found},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert done.stdout.startswith("accepted: orders/'7' orders/'8' (token ")
+    published = [json.loads(line) for line in (tmp_path / "published").read_text().splitlines()]
+    assert [(message["entity"], message["id"]) for message in published] == [("orders", "7"), ("orders", "8")]
 
 
 def test_notify_refuses_memory():

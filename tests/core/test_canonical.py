@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core.canonical import GONE_VERSION, canonical, version_of
@@ -26,12 +26,14 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_round_trip(value: Any):
     """Canonical JSON decodes to the value it was made of."""
     assert msgspec.json.decode(canonical(value)) == value
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.integers(0, 9), min_size=2))
 def test_order_of_members_is_nothing(value: dict[str, int]):
     """The order in which members were added does not show."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core.announce import Announcer
@@ -13,6 +13,7 @@ from entity_sync.model import Change, EntityKey, Origin
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT, st.none() | st.tuples(TEXT, TEXT, st.integers(0, 2**50)).map(lambda parts: Origin(*parts)))
 def test_round_trip(entity: str, id: str, origin: Origin | None):
     """What is encoded is decoded to the same Change."""
@@ -42,6 +43,7 @@ def test_foreign_bytes_are_no_change(payload: bytes):
     assert decode(payload) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(payload: bytes):
     """No bytes raise."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core import classic
@@ -46,6 +46,7 @@ def test_ignored(frame: str | bytes):
     assert isinstance(classic.decode(frame), Invalid)
 
 
+@settings(deadline=None)
 @given(st.binary() | st.text(st.characters(codec=None)))
 def test_anything(frame: str | bytes):
     """No text and no bytes raise."""

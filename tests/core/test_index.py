@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core.index import Index
@@ -12,6 +12,7 @@ from entity_sync.core.view import View
 from entity_sync.model import Audience, EntityKey
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.sampled_from([(), "x", "y"])), max_size=30)
 )

@@ -6,7 +6,7 @@ import re
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core.loadstate import TRANSITIONS, LoadAction, LoadEvent, LoadState, step
@@ -25,6 +25,7 @@ def test_unlisted(pair: tuple[LoadState, LoadEvent]):
         step(*pair)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(LoadEvent), max_size=40))
 def test_every_trigger_is_followed_by_a_start(events: list[LoadEvent]):
     """Whatever happens, a trigger is covered by a start after it, and no two loads run at once."""
@@ -44,6 +45,7 @@ def test_every_trigger_is_followed_by_a_start(events: list[LoadEvent]):
         assert (running == 1) == (state in (LoadState.LOADING, LoadState.DIRTY))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(LoadEvent), max_size=40))
 def test_the_last_start_is_after_the_last_trigger(events: list[LoadEvent]):
     """From wherever events led, starting and ending whatever is asked for ends, with no trigger uncovered."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -346,6 +346,7 @@ MAKERS: list[Callable[[EntityKey, int], Upward]] = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(MAKERS), KEYS, st.booleans()), max_size=40))
 def test_any_conversation(script: list[tuple[Callable[[EntityKey, int], Upward], EntityKey, bool]]):
     """Whatever is said in whatever order, each message is answered once, in order, and classic never."""
@@ -372,6 +373,7 @@ def test_any_conversation(script: list[tuple[Callable[[EntityKey, int], Upward],
     assert list(one.keys) == list(silent.keys)
 
 
+@settings(deadline=None)
 @given(
     st.text()
     | st.from_regex(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core.frame import Frame
@@ -90,6 +90,7 @@ def test_fresh_comes_after_the_state_it_waits_for():
     assert events(subscription) == []
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["ask", "wrong", "again", "load", "fail", "take"]), st.integers(0, 2)),
@@ -135,6 +136,7 @@ ANY_DEEDS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(ANY_DEEDS)
 def test_never_backwards(deeds: list[tuple[str, int]]):
     """After each take the client holds the newest load's state, or waits for a load after its question."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -148,6 +148,7 @@ def test_list_is_several_messages():
     assert v2.decode("[]") == []
 
 
+@settings(deadline=None)
 @given(
     st.text()
     | st.recursive(

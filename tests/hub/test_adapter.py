@@ -229,3 +229,46 @@ async def test_messages_before_and_after_a_gap():
         shop.loads.clear()
         await shop.happens(Lost(frozenset({"users"})), Message("items", b'{"entity":"items","id":"i"}'))
         assert shop.loads == ["i"]
+
+
+async def test_kept_keys_go_out_in_batches():
+    """Keys that were kept are handed over at most 500 at once, all of them, in order."""
+    shop = Shop()
+    shop.broker.refusals = [BrokerUnavailable("away")]
+    async with shop.sync:
+        assert (await shop.sync.notify("items", *map(str, range(1_200)))).status == "deferred"
+        await shop.clock.advance(1.0)
+        assert shop.broker.published == [("items", 500), ("items", 500), ("items", 200)]
+
+
+async def test_pauses_start_over():
+    """After a link that worked, the first try comes soon again, however long the pauses had become."""
+    shop = Shop()
+    shop.broker.refusals = [BrokerUnavailable("away") for _ in range(10)]
+    async with shop.sync:
+        await shop.clock.advance(60.0)
+        assert shop.sync.node.link.is_up
+        shop.broker.calls.clear()
+        await shop.happens(BrokerUnavailable("cut"))
+        await shop.clock.advance(0.1)
+        assert "connect" in shop.broker.calls
+
+
+async def test_resync_that_loses_its_last_view():
+    """A gap ends although everything that was to be loaded again is dropped meanwhile."""
+    shop = Shop()
+    may_load = asyncio.Event()
+
+    async def load(id: str) -> None:
+        await may_load.wait()
+
+    shop.sync.entity("slow")(load)
+    async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as other:
+        await client.send({"action": "subscribe", "body": {"entity": "slow", "id": "1"}})
+        await shop.happens(Lost(), Restored())
+        await client.send({"action": "unsubscribe", "body": {"entity": "slow", "id": "1"}})
+        await shop.clock.advance(0.1)
+        assert events(client)[-1] == "fresh"
+        await other.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+        await settled(shop.sync)
+        assert events(other) == ["ack", "snapshot"]

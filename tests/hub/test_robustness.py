@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from entity_sync import AccessDenied, EntitySync, Settings
 from entity_sync.core.frame import Frame
@@ -321,3 +324,44 @@ async def test_result_that_cannot_be_sent(
         await sync.notify("items", "1")
         await clock.advance(0)
         assert [event for event, _ in told(client)] == ["snapshot", "fresh"]
+
+
+ARRIVALS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 99), st.sampled_from([0.0, 0.4, 1.0])),
+    max_size=60,
+)
+
+
+@settings(deadline=None)
+@given(ARRIVALS, st.integers(1, 5), st.integers(1, 5))
+def test_caps_hold(arrivals: list[tuple[str, int, float]], max_loads: int, max_entity_loads: int):
+    """However keys arrive, no more loads run than the process and the entity may have, and all get theirs."""
+
+    async def main() -> None:
+        sync = EntitySync(settings=Settings(max_loads=max_loads, max_entity_loads=max_entity_loads))
+        running: Counter[str] = Counter()
+        loaded: set[tuple[str, str]] = set()
+
+        def loader(name: str) -> Callable[[str], Awaitable[None]]:
+            async def load(id: str) -> None:
+                running[name] += 1
+                assert running[name] <= max_entity_loads
+                assert running.total() <= max_loads
+                await asyncio.sleep(1.0)
+                running[name] -= 1
+                loaded.add((name, id))
+
+            return load
+
+        for name in "abc":
+            sync.entity(name)(loader(name))
+        async with sync, connect(sync) as client:
+            for entity, id, pause in arrivals:
+                await subscribe(client, entity, str(id))
+                await asyncio.sleep(pause)
+            await asyncio.sleep(len(arrivals) + 1.0)
+            assert loaded == {(entity, str(id)) for entity, id, _ in arrivals}
+            assert "stale" not in [event for event, _ in told(client)]
+
+    _, failures = run(main())
+    assert failures == []

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.errors import BadId
@@ -125,18 +125,21 @@ def test_value_of_another_type(kind: Any, value: object, reason: str):
         kind.canonical_of("items", value)
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**38), 10**38))
 def test_integers_round_trip(value: int):
     """An int that is spelled is parsed to itself."""
     assert INT.parse(INT.canonical_of("items", value)) == value
 
 
+@settings(deadline=None)
 @given(st.uuids())
 def test_uuids_round_trip(value: UUID):
     """A UUID that is spelled is parsed to itself."""
     assert UID.parse(UID.canonical_of("items", value)) == value
 
 
+@settings(deadline=None)
 @given(st.sampled_from([STR, INT, UID]), st.text(st.characters(codec=None), max_size=60))
 def test_no_two_texts_are_one_value(kind: Any, text: str):
     """Whatever is accepted is the only spelling of its value; whatever is not is a BadId."""

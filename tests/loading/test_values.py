@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.errors import LoadFailed
@@ -187,6 +187,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON, max_size=4))
 def test_forms_of_one_value(value: dict[str, Any]):
     """The same content has the same version, whichever form it is returned in."""

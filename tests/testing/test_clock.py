@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.clock import SystemClock
@@ -57,6 +57,7 @@ async def test_sleep_of_nothing_and_cancelled_sleep():
     assert sleeping.cancelled()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.01, 10), st.booleans()), max_size=20))
 def test_calls_in_order(timers: list[tuple[float, bool]]):
     """Calls happen in the order of their times, equal ones as they were made, cancelled ones never."""

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-from importlib.metadata import version
+import webbrowser
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import get_args
 
 import click
 
+from entity_sync.cli.logs import LogFormat, log_to_stderr
 from entity_sync.cli.output import Output
 from entity_sync.cli.target import load_target
-from entity_sync.cli.watch import watch_classic, watch_v2
+from entity_sync.cli.watch import watch as watch_row
 from entity_sync.errors import ConfigurationError, EntitySyncError
+from entity_sync.model import EntityKey
 from entity_sync.publisher import Publisher
 from entity_sync.server import standalone
 from entity_sync.server.standalone import Listener
 
 __all__ = ["main"]
 
-_EXIT = "\b\nExit codes: 0 done, 1 it failed, 2 the command was wrong."
+_EPILOG = """\b
+Examples:
+  entity-sync demo
+  entity-sync serve shop:sync --port 8080
+  entity-sync watch ws://localhost:8080/ws/entity-sync/ orders 7
+
+Exit codes: 0 done (Ctrl-C included), 1 it failed, 2 the command was wrong."""
+
+
+def _version() -> str:
+    try:
+        return version("entity-sync")
+    except PackageNotFoundError:  # run from its source tree
+        return "unknown (not installed)"
 
 
 class _Group(click.Group):
@@ -33,27 +48,37 @@ class _Group(click.Group):
             raise click.ClickException(str(error)) from None
 
 
-@click.group(cls=_Group, epilog=_EXIT, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("entity-sync"), prog_name="entity-sync")
+@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="entity-sync")
 def main() -> None:
     """Keep every shown piece of your data true."""
 
 
 @main.command(
     epilog="\b\nExamples:\n  entity-sync serve shop:sync\n"
-    "  entity-sync serve shop.live:sync --host 0.0.0.0 --port 80 --path /live/"
+    "  entity-sync serve shop.live:sync --host 0.0.0.0 --port 80 --path /live/ --log-format json"
 )
 @click.argument("target", metavar="MODULE:NAME")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on; 0 for any that is free.")
 @click.option("--path", default="/ws/entity-sync/", show_default=True, help="Path of the WebSocket, exactly.")
 @click.option("--uvloop/--no-uvloop", default=None, help="Run on uvloop, or not; default: where installed.")
-def serve(target: str, host: str, port: int, path: str, uvloop: bool | None) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(get_args(LogFormat)),
+    default="text",
+    show_default=True,
+    help="Of the log.",
+)
+def serve(
+    target: str, host: str, port: int, path: str, *, uvloop: bool | None, log_format: LogFormat
+) -> None:
     """Serve the EntitySync called NAME in MODULE, with /healthz and /readyz beside it.
 
-    SIGTERM or Ctrl-C sends the clients away and stops; a second one stops at once.
+    MODULE is looked for in the current directory first. SIGTERM or Ctrl-C sends the clients away and
+    stops; a second one stops at once. The log goes to standard error.
     """
-    _log_to_stderr()
+    log_to_stderr(log_format)
     output = Output(is_json=False)
 
     def ready(listener: Listener) -> None:
@@ -62,18 +87,27 @@ def serve(target: str, host: str, port: int, path: str, uvloop: bool | None) -> 
     standalone.run(load_target(target), host=host, port=port, path=path, uvloop=uvloop, on_ready=ready)
 
 
-@main.command(epilog="\b\nExamples:\n  entity-sync demo\n  entity-sync demo --port 0 --database shop.sqlite3")
+@main.command(
+    epilog="\b\nExamples:\n  entity-sync demo --open\n  entity-sync demo --port 0 --database shop.sqlite3"
+)
 @click.option("--port", default=8080, show_default=True, help="Port to listen on; 0 for any that is free.")
 @click.option(
     "--database",
     type=click.Path(dir_okay=False, path_type=Path),
     help="SQLite file to use; default: a new one.",
 )
-def demo(port: int, database: Path | None) -> None:
+@click.option(
+    "--open/--no-open",
+    "is_opened",
+    default=False,
+    show_default=True,
+    help="Open the page in a browser, or not.",
+)
+def demo(port: int, database: Path | None, *, is_opened: bool) -> None:
     """Serve a small live page on SQLite, to be opened in two tabs."""
     from entity_sync.cli.demo import app
 
-    _log_to_stderr()
+    log_to_stderr("text")
     output = Output(is_json=False)
 
     def ready(listener: Listener, path: Path) -> None:
@@ -83,6 +117,8 @@ def demo(port: int, database: Path | None) -> None:
         output.say("A change from outside is followed too; in another terminal:")
         output.say(f"  sqlite3 {path} {output.bold(update)}")
         output.say("Ctrl-C stops.")
+        if is_opened and not webbrowser.open(page):
+            output.say("There is no browser to open it in.")
 
     app.run(port=port, database=database, on_ready=ready)
 
@@ -98,21 +134,29 @@ def demo(port: int, database: Path | None) -> None:
 @click.option("--json", "is_json", is_flag=True, help="Write JSON lines.")
 @click.option("--ask-secret", is_flag=True, help="Ask for the secret; default: $ENTITY_SYNC_SECRET, or none.")
 def watch(url: str, entity: str, id: str, *, classic: bool, is_json: bool, ask_secret: bool) -> None:
-    """Show a row, and every change of it, until Ctrl-C."""
+    """Show the rows of ENTITY ID, and every change of them, until Ctrl-C.
+
+    URL is the WebSocket's. After a drop the connection comes back by itself. Colours appear in a
+    terminal only, and never with NO_COLOR set.
+    """
     secret = os.environ.get("ENTITY_SYNC_SECRET")
     if ask_secret:
         secret = click.prompt("Secret", hide_input=True, err=True)
     output = Output(is_json=is_json)
-    follow = watch_classic if classic else watch_v2
-    follow(url, entity, id, secret, output)
+    watch_row(url, EntityKey(entity, id), secret, is_classic=classic, output=output)
 
 
-@main.command(epilog="\b\nExample:\n  entity-sync notify --broker nsq://127.0.0.1:4150 orders 7 8")
-@click.option("--broker", envvar="ENTITY_SYNC_BROKER", required=True, help="The broker's URL.")
+@main.command(
+    epilog="\b\nExamples:\n  ENTITY_SYNC_BROKER=… entity-sync notify orders 7\n"
+    '  entity-sync notify --broker "$BROKER" orders 7 8'
+)
+@click.option(
+    "--broker", envvar="ENTITY_SYNC_BROKER", required=True, show_envvar=True, help="The broker's URL."
+)
 @click.argument("entity")
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 def notify(broker: str, entity: str, ids: tuple[str, ...]) -> None:
-    """Say that rows changed, to all nodes behind a broker."""
+    """Say that rows changed, to all nodes behind a broker; do it after the commit."""
     if broker.startswith("memory:"):
         raise ConfigurationError(
             "memory:// joins the nodes of one process: nothing that another process says can reach them. "
@@ -120,10 +164,5 @@ def notify(broker: str, entity: str, ids: tuple[str, ...]) -> None:
         )
     with Publisher(broker) as publisher:
         receipt = publisher.notify(entity, *ids)
-    Output(is_json=False).say(f"{receipt.status}: {len(ids)} of {entity}")
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    keys = " ".join(str(EntityKey(entity, id)) for id in ids)
+    Output(is_json=False).say(f"{receipt.status}: {keys} (token {receipt.token})")

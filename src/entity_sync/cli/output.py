@@ -11,14 +11,25 @@ import msgspec
 
 __all__ = ["Output"]
 
-_COLOURS = {"snapshot": "green", "push": "green", "gone": "yellow", "stale": "red", "denied": "red"}
+_COLOURS = {
+    "snapshot": "green",
+    "change": "green",
+    "push": "green",
+    "gone": "yellow",
+    "stale": "red",
+    "denied": "red",
+}
 
 
 class Output:
-    """Writes to standard output."""
+    """Writes to standard output.
+
+    Attributes:
+        is_json: events are JSON lines, for programs.
+    """
 
     def __init__(self, *, is_json: bool) -> None:
-        self._is_json = is_json
+        self.is_json = is_json
         # click leaves colours out of a pipe; NO_COLOR (no-color.org) asks for it in a terminal too.
         self._colour = False if os.environ.get("NO_COLOR") else None
 
@@ -37,7 +48,7 @@ class Output:
     def event(self, name: str, **members: Any) -> None:
         """Write something that happened, with the time."""
         now = datetime.now().astimezone()
-        if self._is_json:
+        if self.is_json:
             line = {"time": now.isoformat(timespec="milliseconds"), "event": name, **members}
             click.echo(msgspec.json.encode(line).decode())
             return

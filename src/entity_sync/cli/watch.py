@@ -5,75 +5,123 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
+from contextlib import suppress
+from random import SystemRandom
 from typing import Any
 
+import click
 import msgspec
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from entity_sync.cli.output import Output
-from entity_sync.client import State, connect
-from entity_sync.errors import ConnectionLost
+from entity_sync.client import Refusal, State, connect
+from entity_sync.errors import AccessDenied, ConnectionLost
+from entity_sync.model import EntityKey
 
-__all__ = ["watch_classic", "watch_v2"]
+__all__ = ["watch"]
 
-_RETRY = 1.0  # seconds between tries of the classic wire
-
-
-def watch_v2(url: str, entity: str, id: str, secret: str | None, output: Output) -> None:
-    """Show every newest state until interrupted."""
-    _until_interrupted(_follow_v2(url, entity, id, secret, output), output)
+_FIRST_DELAY, _MAX_DELAY = 1.0, 30.0
+_CLOSE_TIMEOUT = 2.0
 
 
-def watch_classic(url: str, entity: str, id: str, secret: str | None, output: Output) -> None:
-    """Show every pushed row until interrupted."""
-    _until_interrupted(_follow_classic(url, entity, id, secret, output), output)
+def watch(url: str, key: EntityKey, secret: str | None, *, is_classic: bool, output: Output) -> None:
+    """Show the row, and every change of it, until interrupted.
 
-
-def _until_interrupted(following: Coroutine[Any, Any, None], output: Output) -> None:
-    async def follow() -> None:
-        # SIGTERM too, since a shell has its background jobs ignore SIGINT.
-        task = asyncio.ensure_future(following)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await task
-
+    Raises:
+        click.UsageError: the URL is no WebSocket's.
+        click.ClickException: the server is not there, or refuses.
+    """
+    if not url.startswith(("ws://", "wss://")):
+        secure, _, rest = url.partition("://")
+        hint = f"{'wss' if secure == 'https' else 'ws'}://{rest or url}"
+        raise click.UsageError(f"{url!r} is not the URL of a WebSocket. Did you mean {hint} ?")
+    follow = _follow_classic if is_classic else _follow_v2
     try:
-        asyncio.run(follow())
+        asyncio.run(_until_terminated(follow(url, key, secret, output)))
+    except ConnectionLost as lost:
+        raise click.ClickException(
+            f"cannot connect to {url}: {lost.reason or lost.code}\n"
+            "Is the server running, and is this the path it serves? (A Go server needs --classic.)"
+        ) from None
+    except AccessDenied:
+        raise click.ClickException(
+            "the server refused the secret.\nSet ENTITY_SYNC_SECRET to a valid one, or use --ask-secret."
+        ) from None
+    except Refusal as refusal:
+        raise click.ClickException(f"the server refused {key}: {refusal}") from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         output.event("goodbye")
 
 
-async def _follow_v2(url: str, entity: str, id: str, secret: str | None, output: Output) -> None:
+async def _until_terminated(following: Coroutine[Any, Any, None]) -> None:
+    # SIGTERM too, since a shell has its background jobs ignore SIGINT.
+    task = asyncio.ensure_future(following)
+    with suppress(NotImplementedError):  # Windows has no such signal
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
+
+
+async def _follow_v2(url: str, key: EntityKey, secret: str | None, output: Output) -> None:
+    before = State()
     async with connect(url, secret=secret) as client:
-        async for state in client.subscribe(entity, id):
-            output.event(_name(state), data=[row.data for row in state.rows], version=state.version)
+        async for state in client.subscribe(*key):
+            _show(before, state, output)
+            before = state
 
 
-def _name(state: State) -> str:
+def _show(before: State, state: State, output: Output) -> None:
+    data = [row.data for row in state.rows]
     if state.is_denied:
-        return "denied"
-    if state.is_stale:
-        return "stale"
-    return "gone" if state.is_gone else "snapshot"
+        output.event("denied", why="this secret may not see it, or it is no longer valid")
+    elif state.is_stale:
+        output.event("stale", why=state.stale_reason, data=data, version=state.version)
+    elif state.is_gone:
+        output.event("gone", version=state.version)
+    elif before.version is None or before.is_stale or before.is_gone:
+        output.event("snapshot", data=data, version=state.version)
+    elif output.is_json:
+        output.event("change", data=data, version=state.version, changed=_changed(before, state))
+    else:
+        output.event("change", changed=_changed(before, state), version=state.version)
 
 
-async def _follow_classic(url: str, entity: str, id: str, secret: str | None, output: Output) -> None:
-    is_first = True
+def _changed(before: State, state: State) -> list[Any]:
+    """What differs: fields of objects, else whole rows, each new or changed row an element."""
+    held = {(row.entity, row.id): row.data for row in before.rows}
+    found: list[Any] = []
+    for row in state.rows:
+        old = held.get((row.entity, row.id))
+        if isinstance(old, dict) and isinstance(row.data, dict) and old.keys() <= row.data.keys():
+            fields = {
+                name: value for name, value in row.data.items() if name not in old or old[name] != value
+            }
+            found += [fields] if fields else []
+        elif old != row.data:
+            found.append(row.data)
+    return found
+
+
+async def _follow_classic(url: str, key: EntityKey, secret: str | None, output: Output) -> None:
+    is_first, delay = True, _FIRST_DELAY
     while True:
         try:
-            async with open_socket(url, compression=None) as socket:
-                is_first = False
+            async with open_socket(url, compression=None, close_timeout=_CLOSE_TIMEOUT) as socket:
+                is_first, delay = False, _FIRST_DELAY
                 if secret is not None:
                     await socket.send(_text({"action": "secret", "body": secret}))
-                await socket.send(_text({"action": "subscribe", "body": {"entity": entity, "id": id}}))
+                await socket.send(_text({"action": "subscribe", "body": key._asdict()}))
                 output.event("waiting", why="a classic server says nothing until the row changes")
                 async for frame in socket:
                     output.event("push", data=frame if isinstance(frame, str) else frame.decode())
+            why = "the server closed the connection"
         except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
             if is_first:
-                raise ConnectionLost(1006, f"cannot connect to {url}: {error}") from None
-            output.event("stale", why=str(error))
-        await asyncio.sleep(_RETRY)
+                raise ConnectionLost(1006, str(error)) from None
+            why = str(error)
+        output.event("stale", why=why)
+        await asyncio.sleep(SystemRandom().uniform(0.0, delay))
+        delay = min(_MAX_DELAY, delay * 2)
 
 
 def _text(message: object) -> str:

@@ -1,7 +1,7 @@
 """An async client of the v2 wire."""
 
-from entity_sync.client.connection import Client, connect
-from entity_sync.client.replica import Refusal, Row, State
+from entity_sync.client.connection import Client, Secret, connect
+from entity_sync.client.state import Refusal, Row, State
 from entity_sync.client.subscription import Subscription
 
-__all__ = ["Client", "Refusal", "Row", "State", "Subscription", "connect"]
+__all__ = ["Client", "Refusal", "Row", "Secret", "State", "Subscription", "connect"]

@@ -5,32 +5,40 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from random import Random, SystemRandom
-from typing import Any, TypeAlias
+from typing import Any, Never, TypeAlias
 from uuid import UUID
 
-import msgspec
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.typing import Subprotocol
 
-from entity_sync.client.replica import Refusal, Replica
+from entity_sync.client.incoming import Reply, Unreadable
+from entity_sync.client.link import Link
+from entity_sync.client.replica import Replica
+from entity_sync.client.requests import element
+from entity_sync.client.state import Refusal
 from entity_sync.client.subscription import Subscription
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.v2 import SUBPROTOCOL
-from entity_sync.errors import AccessDenied, ConnectionLost
+from entity_sync.errors import AccessDenied, BadId, ConnectionLost, EntitySyncError
 from entity_sync.model import EntityKey
 
-__all__ = ["Client", "connect"]
+__all__ = ["Client", "Secret", "connect"]
 
 _log = logging.getLogger("entity_sync.client")
 _FIRST_DELAY, _MAX_DELAY = 0.5, 30.0
+_SETTLED = 10.0  # seconds a connection must have lived for the next delay to be the first again
 _MAX_FRAME = 2**24
-_Message = dict[str, Any]
+_MAX_ELEMENT = 4_096
+_MAX_MESSAGES = 32
+_CLOSE_TIMEOUT = 2.0
+
 Secret: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
+"""Who a client is, or a function or coroutine function that is asked at each connection."""
 
 
 class Client:
@@ -43,63 +51,74 @@ class Client:
         self._random = random
         self._replica = Replica()
         self._subscriptions: dict[EntityKey, list[Subscription]] = {}
-        self._answers: dict[int, asyncio.Future[_Message]] = {}
-        self._refs = 0
-        self._outgoing: asyncio.Queue[_Message] | None = None
-        self._is_introduced = False
-        self._secret_ref: int | None = None
-        self._stale_after = 15.0
-        self._retry_after = 0.0
+        self._link: Link | None = None
+        self._messages = asyncio.Semaphore(_MAX_MESSAGES)
+        self._identifying = asyncio.Lock()
         self._ended: ConnectionLost | None = None
 
     def subscribe(self, entity: str, id: str | int | UUID) -> Subscription:
-        """Watch a key from now on."""
+        """Watch a key from now on, until the subscription or the client is closed.
+
+        Raises:
+            BadId: no server could read such a key; a server's refusal comes by the subscription.
+            ConnectionLost: the client is closed.
+        """
+        if self._ended is not None:
+            raise self._ended
         key = EntityKey(entity, str(id))
-        subscription = Subscription(key, self._replica, self._check_open, self._unsubscribe)
-        held = self._subscriptions.setdefault(key, [])
-        held.append(subscription)
-        if len(held) == 1:
-            self._send(self._replica.subscribe(key))
+        _check(key)
+        subscription = Subscription(key, self._replica, self._unsubscribe)
+        self._subscriptions.setdefault(key, []).append(subscription)
+        self._replica.watch(key)
+        self._hurry()
         return subscription
 
     async def message(self, body: object) -> Any:
         """Send the application a message; returns its answer, None where it has none.
 
+        32 may be under way; further ones wait.
+
         Raises:
-            Refusal: the application failed, or takes no messages.
-            ConnectionLost: the connection ended before the answer; it may have arrived or not.
+            Refusal: the application failed, takes no messages, or would not read so long a one.
+            ConnectionLost: there is no connection now, or it ended before the answer; the message
+                may have arrived or not.
         """
-        answer = await self._ask({"action": "message", "body": body})
-        return answer.get("body")
+        async with self._messages:
+            answer = await self._connected().ask("message", body)
+        return answer.body if isinstance(answer, Reply) else None
 
     async def identify(self, secret: Secret) -> None:
         """Be somebody else from now on, also after a reconnect.
 
+        Until the server has answered, subscriptions show what they hold as stale.
+
         Raises:
             AccessDenied: the server refused; every subscription is denied until another secret.
+            Refusal: the server could not tell; every subscription is denied until another secret.
+            ConnectionLost: there is no connection now; the secret is used as soon as there is one.
         """
         self._secret = secret
-        await self._identify()
+        async with self._identifying:
+            await _introduce(self._connected(), secret)
 
-    async def _identify(self) -> None:
-        secret = await _value(self._secret)
-        self._replica.discard()
-        try:
-            await self._ask({"action": "secret", "body": secret})
-        except Refusal as refusal:
-            raise AccessDenied(str(refusal)) from None
-
-    def _unsubscribe(self, subscription: Subscription) -> None:
-        held = self._subscriptions.get(subscription.key, [])
-        if subscription in held:
-            held.remove(subscription)
-            if not held:
-                del self._subscriptions[subscription.key]
-                self._send(self._replica.unsubscribe(subscription.key))
-
-    def _check_open(self) -> None:
+    def _connected(self) -> Link:
         if self._ended is not None:
             raise self._ended
+        if self._link is None or not self._link.is_introduced:
+            raise ConnectionLost(1006, "not connected at present")
+        return self._link
+
+    def _hurry(self) -> None:
+        if self._link is not None:
+            self._link.hurry()
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        held = self._subscriptions[subscription.key]
+        held.remove(subscription)
+        if not held:
+            del self._subscriptions[subscription.key]
+            self._replica.forget(subscription.key)
+            self._hurry()
 
     # The socket
 
@@ -107,141 +126,81 @@ class Client:
         """Connect and connect again; ``opened`` tells how the first try went."""
         delay = _FIRST_DELAY
         while True:
-            try:
-                async with open_socket(
-                    self._url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, max_size=_MAX_FRAME
-                ) as socket:
-                    self._retry_after = 0.0
-                    await self._use(socket, opened)
-                    delay = _FIRST_DELAY
-            except (OSError, InvalidHandshake, InvalidURI) as error:
-                _log.info("cannot connect: %s", error)
-                if not opened.done():
-                    opened.set_exception(ConnectionLost(1006, str(error)))
-                    return
-            finally:
-                self._lose()
-            await self._clock.sleep(self._retry_after + self._random.uniform(0.0, delay))
+            began = self._clock.now()
+            pause = await self._live(opened)
+            if self._clock.now() - began >= _SETTLED:
+                delay = _FIRST_DELAY
+            await self._clock.sleep(pause + self._random.uniform(0.0, delay))
             delay = min(_MAX_DELAY, delay * 2)
 
-    async def _use(self, socket: ClientConnection, opened: asyncio.Future[None]) -> None:
-        self._outgoing = asyncio.Queue()
-        working = [
-            asyncio.create_task(self._write(socket, self._outgoing)),
-            asyncio.create_task(self._introduce(opened)),
-        ]
+    async def _live(self, opened: asyncio.Future[None]) -> float:
+        """One connection from try to end; returns the seconds the server wants the next to wait."""
         try:
-            while True:
-                self._receive(await self._next_frame(socket))
-        except ConnectionClosed as closed:
-            _log.info("connection closed: %s", closed)
-            if not opened.done():
-                opened.set_exception(_lost(closed))
+            async with open_socket(
+                self._url,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                compression=None,
+                max_size=_MAX_FRAME,
+                close_timeout=_CLOSE_TIMEOUT,
+            ) as socket:
+                self._link = Link(socket, self._replica, self._clock, self._tell)
+                await self._use(socket, self._link, opened)
+        except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, EntitySyncError) as error:
+            _log.info("the connection ended: %s", error)
+            _fail(opened, error)
+        except Exception as error:  # noqa: BLE001 - the program's secret function may raise anything
+            # The text may hold the secret: only whoever asks for debugging output gets it.
+            _log.warning("the connection is given up: %s", type(error).__name__)
+            _log.debug("the connection is given up", exc_info=error)
+            _fail(opened, error)
         finally:
-            for task in working:
-                task.cancel()
-            await asyncio.gather(*working, return_exceptions=True)
+            link, self._link = self._link, None
+            if link is not None:
+                link.lost()
+            self._replica.silent(True)
+            self._tell()
+        return 0.0 if link is None else link.retry_after
 
-    async def _write(self, socket: ClientConnection, outgoing: asyncio.Queue[_Message]) -> None:
-        with suppress(ConnectionClosed):  # the reader hears of it too
-            while True:
-                await socket.send(msgspec.json.encode(await outgoing.get()).decode())
+    async def _use(self, socket: ClientConnection, link: Link, opened: asyncio.Future[None]) -> None:
+        if socket.subprotocol != SUBPROTOCOL:
+            raise Unreadable(f"the server does not speak {SUBPROTOCOL}")
+        self._replica.opened()
+        await _until_one_fails(link.read(), link.write(), self._open(link, opened))
 
-    async def _introduce(self, opened: asyncio.Future[None]) -> None:
-        try:
-            if self._secret is not None:
-                await self._identify()
-        except AccessDenied as error:
-            if not opened.done():
-                opened.set_exception(error)
-                return
-            _log.warning("the secret is refused: %s", error)
-        self._is_introduced = True
-        for message in self._replica.opened():
-            self._send(message)
+    async def _open(self, link: Link, opened: asyncio.Future[None]) -> None:
+        await link.welcomed()
+        used: Secret = None
+        while used is not self._secret:  # `identify` may have been called meanwhile
+            used = self._secret
+            try:
+                await _introduce(link, used)
+            except AccessDenied as error:
+                if not opened.done():
+                    raise
+                # The server says `denied` of each key; another secret is the program's to find.
+                _log.warning("the secret is refused: %s", error)
+        link.introduce()
         if not opened.done():
             opened.set_result(None)
 
-    async def _next_frame(self, socket: ClientConnection) -> str | bytes:
-        waiting = asyncio.ensure_future(socket.recv())
-        timer = self._clock.call_later(self._stale_after, self._fall_silent)
-        try:
-            return await waiting
-        finally:
-            timer.cancel()
-            waiting.cancel()
-
-    def _fall_silent(self) -> None:
-        self._replica.silent(True)
-        self._tell()
-
-    def _receive(self, frame: str | bytes) -> None:
-        decoded = msgspec.json.decode(frame)
-        self._replica.silent(False)
-        for message in decoded if isinstance(decoded, list) else [decoded]:
-            self._take(message)
-        self._tell()
-
-    def _take(self, message: _Message) -> None:
-        event, ref = message.get("event"), message.get("ref")
-        if event == "welcome":
-            self._stale_after = message["stale_ms"] / 1_000
-        elif event == "goodbye":
-            self._retry_after = message["retry_after_ms"] / 1_000
-        elif ref is not None and ref == self._secret_ref:
-            self._secret_ref = None
-            self._replica.identified()
-        for answer in self._replica.receive(message):
-            self._send(answer)
-        future = self._answers.pop(ref, None) if isinstance(ref, int) else None
-        if future is None or future.done():
-            return
-        if event == "error":
-            future.set_exception(Refusal(message["code"], message["text"], bool(message["retryable"])))
-        else:
-            future.set_result(message)
-
-    async def _ask(self, message: _Message) -> _Message:
-        self._check_open()
-        if self._outgoing is None:
-            raise ConnectionLost(1006, "not connected")
-        self._refs += 1
-        ref = self._refs
-        if message["action"] == "secret":
-            self._secret_ref = ref
-        answer: asyncio.Future[_Message] = asyncio.get_running_loop().create_future()
-        self._answers[ref] = answer
-        self._outgoing.put_nowait({**message, "ref": ref})
-        try:
-            return await answer
-        finally:
-            self._answers.pop(ref, None)
-
-    def _send(self, message: _Message) -> None:
-        """Send what is said again on the next connection if there is none now."""
-        if self._outgoing is not None and self._is_introduced:
-            self._outgoing.put_nowait(message)
-
-    def _lose(self) -> None:
-        self._outgoing, self._is_introduced, self._secret_ref = None, False, None
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(ConnectionLost(1006, "the connection ended before the answer"))
-        self._replica.silent(True)
-        self._tell()
-
-    def _end(self) -> None:
-        self._ended = ConnectionLost(1000, "closed by this program")
-        for held in self._subscriptions.values():
-            for subscription in held:
-                subscription.wake()
-
     def _tell(self) -> None:
-        """Wake whoever waits for the keys that differ, once for all that came together."""
+        """Wake whoever watches a key that differs, once for all that came together."""
+        refused, self._replica.refused = self._replica.refused, {}
+        for key, refusal in refused.items():
+            for subscription in self._subscriptions.pop(key, ()):
+                subscription.end(refusal)
         news, self._replica.news = self._replica.news, {}
         for key in news:
             for subscription in self._subscriptions.get(key, ()):
                 subscription.wake()
+
+    def _end(self) -> None:
+        """There is no more connection."""
+        self._ended = ConnectionLost(1000, "closed by this program")
+        for held in self._subscriptions.values():
+            for subscription in held:
+                subscription.end(self._ended)
+        self._subscriptions.clear()
 
 
 @asynccontextmanager
@@ -262,6 +221,7 @@ async def connect(
     Raises:
         ConnectionLost: the first connection failed.
         AccessDenied: the secret is refused.
+        Refusal: the server could not tell whether the secret is right.
     """
     client = Client(url, secret, clock or SystemClock(), random or SystemRandom())
     opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -275,11 +235,45 @@ async def connect(
         await asyncio.gather(keeping, return_exceptions=True)
 
 
-def _lost(closed: ConnectionClosed) -> ConnectionLost:
-    frame = closed.rcvd
-    return ConnectionLost(1006, "") if frame is None else ConnectionLost(frame.code, frame.reason)
-
-
-async def _value(secret: Secret) -> str | None:
+async def _introduce(link: Link, secret: Secret) -> None:
     value = secret() if callable(secret) else secret
-    return await value if inspect.isawaitable(value) else value
+    if inspect.isawaitable(value):
+        value = await value
+    try:
+        await link.ask("secret", value)
+    except Refusal as refusal:
+        if refusal.code != "denied":
+            raise
+        raise AccessDenied(refusal.text) from None
+
+
+async def _until_one_fails(*coroutines: Coroutine[Any, Any, None]) -> Never:
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    raise RuntimeError("reading and writing end by an exception")
+
+
+def _fail(opened: asyncio.Future[None], error: Exception) -> None:
+    if opened.done():
+        return
+    if isinstance(error, ConnectionClosed) and error.rcvd is not None:
+        error = ConnectionLost(error.rcvd.code, error.rcvd.reason)
+    elif isinstance(error, OSError | InvalidHandshake | InvalidURI | ConnectionClosed | Unreadable):
+        error = ConnectionLost(1006, str(error))
+    opened.set_exception(error)
+
+
+def _check(key: EntityKey) -> None:
+    try:
+        size = len(element(key))
+    except UnicodeEncodeError:
+        raise BadId(key.entity, "it holds half a character, which is no text") from None
+    if size > _MAX_ELEMENT:
+        raise BadId(key.entity[:64], f"{size} bytes, and no id is longer than 256")

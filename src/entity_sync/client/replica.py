@@ -1,254 +1,238 @@
-"""What a client holds: pure, it takes the server's messages and says what to send and what is new."""
+"""What a client holds: pure, it takes the server's messages and says what is new and what to ask."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from entity_sync.errors import EntitySyncError
+from entity_sync.client.incoming import (
+    Ack,
+    Current,
+    Delta,
+    Denied,
+    Error,
+    Failure,
+    Fresh,
+    Incoming,
+    Snapshot,
+    Stale,
+)  # fmt: skip
+from entity_sync.client.requests import Requests
+from entity_sync.client.state import Refusal, Row, StaleReason, State
 from entity_sync.model import EntityKey
 
-__all__ = ["Refusal", "Replica", "Row", "State"]
-
-_Message = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row, decoded, with its own key."""
-
-    entity: str
-    id: str
-    data: Any
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is shown of one subscription.
-
-    Attributes:
-        rows: empty where the key is gone, denied, or not known yet.
-        version: content hash, None while nothing is known.
-        is_gone: there is no such key.
-        is_denied: the principal may not see it.
-        is_stale: it may be old, because the connection, the server's broker or a load fails.
-    """
-
-    rows: tuple[Row, ...] = ()
-    version: str | None = None
-    is_gone: bool = False
-    is_denied: bool = False
-    is_stale: bool = True
-
-    @property
-    def data(self) -> Any:
-        """The data of the first row, None where there is none."""
-        return self.rows[0].data if self.rows else None
-
-
-class Refusal(EntitySyncError):
-    """The server refused a request.
-
-    Attributes:
-        code: as on the wire, for example ``bad_id`` or ``unknown_entity``.
-        is_retryable: whether the same request may be granted later.
-    """
-
-    def __init__(self, code: str, text: str, is_retryable: bool) -> None:
-        self.code = code
-        self.is_retryable = is_retryable
-        super().__init__(f"{code}: {text}")
+__all__ = ["Replica"]
 
 
 @dataclass(slots=True)
 class _Copy:
     state: State = field(default_factory=State)
     view: int | None = None
-    refusal: Refusal | None = None
-    has_answer: bool = False
-    load_fails: bool = False
+    is_answered: bool = False
+    failure: StaleReason | None = None
 
 
 class Replica:
-    """The copies of all subscriptions of one client, across its connections.
+    """The copies of all keys one client watches, across its connections.
 
     Attributes:
-        news: keys whose state differs since they were last taken out.
+        news: keys whose state may differ since they were last taken out.
+        refused: keys the server refused since they were last taken out; their copies are gone.
     """
 
     def __init__(self) -> None:
         self.news: dict[EntityKey, None] = {}
+        self.refused: dict[EntityKey, Refusal] = {}
+        self._requests = Requests()
         self._copies: dict[EntityKey, _Copy] = {}
         self._is_silent = True
         self._broker_fails = False
-        self._discards = False
+        self._secret: int | None = None
 
     def state(self, key: EntityKey) -> State:
-        """What is shown of a key.
-
-        Raises:
-            Refusal: the server refused the subscription.
-        """
+        """What is shown of a watched key."""
         copy = self._copies[key]
-        if copy.refusal is not None:
-            raise copy.refusal
-        is_stale = self._is_silent or self._broker_fails or copy.load_fails or not copy.has_answer
-        return replace(copy.state, is_stale=is_stale)
+        return replace(copy.state, stale_reason=self._stale_reason(copy))
 
-    def has_answer(self, key: EntityKey) -> bool:
-        """Whether the server has said anything of a key, now or on an earlier connection."""
+    def is_known(self, key: EntityKey) -> bool:
+        """Whether there is anything to show: a state, or why there is none."""
         copy = self._copies[key]
-        return copy.refusal is not None or copy.state.version is not None or copy.state.is_denied
+        return copy.state.version is not None or copy.state.is_denied or copy.failure is not None
 
-    # What the program wants: messages to send
+    def _stale_reason(self, copy: _Copy) -> StaleReason | None:
+        if self._is_silent:
+            return "connection"
+        if self._broker_fails:
+            return "broker"
+        if copy.failure is not None:
+            return copy.failure
+        return None if copy.is_answered else "connection"
 
-    def subscribe(self, key: EntityKey) -> _Message:
+    # What the program wants
+
+    def watch(self, key: EntityKey) -> None:
         """Hold a copy of this key from now on."""
-        copy = self._copies.setdefault(key, _Copy())
-        copy.refusal = None
-        return {"action": "subscribe", "body": _wanted(key, copy)}
+        if key not in self._copies:
+            self._copies[key] = _Copy()
+            self._requests.subscribe(key)
 
-    def unsubscribe(self, key: EntityKey) -> _Message:
-        """Forget the copy."""
+    def forget(self, key: EntityKey) -> None:
+        """Hold it no longer."""
         del self._copies[key]
         self.news.pop(key, None)
-        return {"action": "unsubscribe", "body": {"entity": key.entity, "id": key.id}}
+        self._requests.unsubscribe(key)
 
-    def discard(self) -> None:
-        """A secret is on its way: what comes before its answer is somebody else's."""
-        self._discards = True
-
-    def identified(self) -> None:
-        """The secret was accepted."""
-        self._discards = False
-
-    def opened(self) -> list[_Message]:
-        """A connection is there: what to send so that it knows what is held."""
-        self._discards = self._broker_fails = False
+    def identify(self, ref: int) -> None:
+        """A secret is on its way: until the answer with this ref, data is somebody else's."""
+        self._secret = ref
         for copy in self._copies.values():
-            copy.has_answer = copy.load_fails = False
-            copy.view = None
-        wanted = [_wanted(key, copy) for key, copy in self._copies.items()]
-        return [{"action": "subscribe", "body": wanted}] if wanted else []
+            copy.is_answered = False
+        self._all_news()
+
+    def take(self, limit: int) -> list[bytes]:
+        """The frames to send now, of at most ``limit`` bytes each."""
+        return self._requests.take(limit, lambda key: self._copies[key].state.version)
 
     # What happens
+
+    def opened(self) -> None:
+        """A new connection: nothing that the last one said of itself holds."""
+        self._secret = None
+        self._broker_fails = False
+        for copy in self._copies.values():
+            copy.view, copy.failure, copy.is_answered = None, None, False
+        self._requests.start_over(self._copies)
+        self._all_news()
 
     def silent(self, is_silent: bool) -> None:
         """No frame came for too long, or the connection is gone; or frames come again."""
         if is_silent != self._is_silent:
             self._is_silent = is_silent
-            self._all_news(self._copies)
+            self._all_news()
 
-    def receive(self, message: _Message) -> list[_Message]:
-        """Take a message of the server; returns what to send."""
-        event = message.get("event")
-        take = _EVENTS.get(event) if isinstance(event, str) else None
-        return take(self, message) if take is not None else []
+    def receive(self, message: Incoming) -> None:
+        """Take a message of the server."""
+        take = _TAKES.get(type(message))
+        if take is not None:
+            take(self, message)
 
-    def _snapshot(self, message: _Message) -> list[_Message]:
-        key, copy = self._find(message)
-        if copy is not None and not self._discards:
-            copy.view, copy.has_answer = message["view"], True
-            rows = tuple(_row(row, key) for row in message["rows"])
-            copy.state = State(rows, message["version"], is_gone=message["gone"])
-            self.news[key] = None
-        return []
+    def _snapshot(self, message: Snapshot) -> None:
+        key = EntityKey(message.entity, message.id)
+        copy = self._bound(key, message.view)
+        if copy is not None:
+            rows = tuple(_row(key, row.entity, row.id, row.data) for row in message.rows)
+            copy.state = State(rows, message.version, is_gone=message.gone)
+            copy.is_answered = True
 
-    def _current(self, message: _Message) -> list[_Message]:
-        key, copy = self._find(message)
-        if copy is None or self._discards:
-            return []
-        copy.view = message["view"]
-        if copy.state.version != message["version"]:
-            return [_resync(message["view"], message["rev"])]
-        copy.has_answer = True
+    def _current(self, message: Current) -> None:
+        copy = self._bound(EntityKey(message.entity, message.id), message.view)
+        if copy is None:
+            return
+        copy.is_answered = copy.state.version == message.version
+        if not copy.is_answered:
+            self._requests.resync(message.view, message.rev)
+
+    def _bound(self, key: EntityKey, view: int) -> _Copy | None:
+        """The copy that this view speaks of, unless it speaks to somebody else."""
+        copy = self._copies.get(key)
+        if copy is None or self._secret is not None:
+            return None
+        if copy.view != view:
+            # The `fresh` that ends a failure names its view, so another view's never ends this one's.
+            copy.view, copy.failure = view, None
         self.news[key] = None
-        return []
+        return copy
 
-    def _delta(self, message: _Message) -> list[_Message]:
-        # This client applies no deltas: it asks for the rows whole, which is always right.
-        return [] if self._discards else [_resync(message["view"], message["rev"])]
-
-    def _denied(self, message: _Message) -> list[_Message]:
-        key, copy = self._find(message)
-        if copy is not None:
-            copy.state, copy.view, copy.has_answer = State(is_denied=True), None, True
+    def _delta(self, message: Delta) -> None:
+        # This client applies no deltas: the rows whole are always right.
+        if self._secret is not None:
+            return
+        for key, copy in self._of_view(message.view):
+            copy.is_answered = False
             self.news[key] = None
-        return []
+            self._requests.resync(message.view, message.rev)
 
-    def _stale(self, message: _Message) -> list[_Message]:
-        if "entity" not in message and "view" not in message:
+    def _denied(self, message: Denied) -> None:
+        key = EntityKey(message.entity, message.id)
+        copy = self._copies.get(key)
+        if copy is not None:
+            copy.state, copy.view, copy.failure = State(is_denied=True), None, None
+            copy.is_answered = True
+            self.news[key] = None
+
+    def _stale(self, message: Stale) -> None:
+        if message.entity is None and message.view is None:
             self._broker_fails = True
-            self._all_news(self._copies)
-            return []
-        for key, copy in self._concerned(message):
-            copy.load_fails = True
-            self.news[key] = None
-        return []
+            self._all_news()
+            return
+        for key, copy in self._of_view(message.view):
+            self._fail(key, copy, "load")
+        self._fail_named(message, "load")
 
-    def _fresh(self, message: _Message) -> list[_Message]:
-        if "view" not in message:
+    def _fresh(self, message: Fresh) -> None:
+        if message.view is None:
             self._broker_fails = False
-            self._all_news(self._copies)
+            self._all_news()
+            return
+        for key, copy in self._of_view(message.view):
+            self._fail(key, copy, None)
+
+    def _ack(self, message: Ack) -> None:
+        self._identified(message.ref)
+        self._requests.answered(message.ref)
+        for failure in message.failed:
+            if failure.entity is not None and failure.id is not None:
+                self._refuse(EntityKey(failure.entity, failure.id), failure)
+
+    def _error(self, message: Error) -> None:
+        self._identified(message.ref)
+        for key in self._requests.answered(message.ref):
+            self._refuse(key, message)
+        # One that names a key leaves its subscription standing: the next state that can be sent is.
+        self._fail_named(message, "too_large" if message.code == "too_large" else "load")
+
+    def _identified(self, ref: str | int | None) -> None:
+        if ref is not None and ref == self._secret:
+            self._secret = None
+
+    def _refuse(self, key: EntityKey, failure: Failure | Error) -> None:
+        if self._copies.pop(key, None) is not None:
+            self.news.pop(key, None)
+            self._requests.drop(key)
+            self.refused[key] = Refusal(failure.code, failure.text, failure.retryable)
+
+    def _fail_named(self, message: Stale | Error, failure: StaleReason) -> None:
+        if message.entity is not None and message.id is not None:
+            key = EntityKey(message.entity, message.id)
+            if key in self._copies:
+                self._fail(key, self._copies[key], failure)
+
+    def _fail(self, key: EntityKey, copy: _Copy, failure: StaleReason | None) -> None:
+        copy.failure = failure
+        self.news[key] = None
+
+    def _of_view(self, view: int | None) -> list[tuple[EntityKey, _Copy]]:
+        if view is None:
             return []
-        for key, copy in self._concerned(message):
-            copy.load_fails = False
-            self.news[key] = None
-        return []
+        return [(key, copy) for key, copy in self._copies.items() if copy.view == view]
 
-    def _ack(self, message: _Message) -> list[_Message]:
-        for failure in message.get("failed", ()):
-            self._refuse(failure)
-        return []
-
-    def _error(self, message: _Message) -> list[_Message]:
-        self._refuse(message)
-        return []
-
-    def _refuse(self, failure: _Message) -> None:
-        key, copy = self._find(failure)
-        if copy is not None:
-            copy.refusal = Refusal(failure["code"], failure["text"], bool(failure.get("retryable")))
-            self.news[key] = None
-
-    def _find(self, message: _Message) -> tuple[EntityKey, _Copy | None]:
-        key = EntityKey(str(message.get("entity")), str(message.get("id")))
-        return key, self._copies.get(key)
-
-    def _concerned(self, message: _Message) -> list[tuple[EntityKey, _Copy]]:
-        key, view = (message.get("entity"), message.get("id")), message.get("view")
-        return [
-            (each, copy)
-            for each, copy in self._copies.items()
-            if each == key or (view is not None and copy.view == view)
-        ]
-
-    def _all_news(self, keys: Iterable[EntityKey]) -> None:
-        self.news.update(dict.fromkeys(keys))
+    def _all_news(self) -> None:
+        self.news.update(dict.fromkeys(self._copies))
 
 
-_EVENTS = {
-    "snapshot": Replica._snapshot,
-    "current": Replica._current,
-    "delta": Replica._delta,
-    "denied": Replica._denied,
-    "stale": Replica._stale,
-    "fresh": Replica._fresh,
-    "ack": Replica._ack,
-    "error": Replica._error,
+_TAKES: dict[type, Callable[[Replica, Any], None]] = {
+    Snapshot: Replica._snapshot,
+    Current: Replica._current,
+    Delta: Replica._delta,
+    Denied: Replica._denied,
+    Stale: Replica._stale,
+    Fresh: Replica._fresh,
+    Ack: Replica._ack,
+    Error: Replica._error,
 }
-"""What is not listed is ignored, so that a newer server may say more."""
+"""The other messages are about the connection, not about copies."""
 
 
-def _wanted(key: EntityKey, copy: _Copy) -> _Message:
-    wanted = {"entity": key.entity, "id": key.id}
-    return wanted if copy.state.version is None else {**wanted, "version": copy.state.version}
-
-
-def _resync(view: int, rev: int) -> _Message:
-    return {"action": "resync", "body": {"view": view, "rev": rev}}
-
-
-def _row(row: _Message, key: EntityKey) -> Row:
-    return Row(row.get("entity", key.entity), row.get("id", key.id), row["data"])
+def _row(key: EntityKey, entity: str | None, id: str | None, data: Any) -> Row:
+    return Row(key.entity if entity is None else entity, key.id if id is None else id, data)
