@@ -159,7 +159,8 @@ def _measure(door: str, group: _Group, options: argparse.Namespace, report: Repo
     if not results[True]:
         raise RuntimeError("others use this machine all the time: try again, or raise --foreign")
     report.note(
-        f"{door}: {disturbed} pairs put aside, since others used more than {options.foreign:.0%} of a core"
+        f"{door}: {len(results[True])} of {options.pairs} pairs, {disturbed} put aside because others used "
+        f"more than {options.foreign:.0%} of a core"
     )
     for is_stalled, runs in results.items():
         report.row(

@@ -205,12 +205,14 @@ class Careful(Away):
     def __init__(self, accepts: int) -> None:
         super().__init__(accepts)
         self.calls: list[str] = []
+        self.begun = 0
 
     async def connect(self) -> None:
         self.calls.append("connect")
 
     async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
-        await asyncio.sleep(0.001 if self.tries % 2 else 0)
+        self.begun += 1
+        await asyncio.sleep(0.002 if self.begun % 2 else 0)
         await super().publish(topic, payloads)
 
     async def close(self) -> None:

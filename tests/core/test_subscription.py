@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +92,37 @@ def test_fresh_comes_after_the_state_it_waits_for():
 
 
 @settings(deadline=None)
+def test_asking_while_it_fails_tells_it_again():
+    """Who asks may have discarded the stale, so it is told again; one fresh ends it."""
+    one = view()
+    load(one, 1)
+    subscription = asked(one)
+    one.failure = Frame(b'{"event":"stale"}')
+    assert events(subscription) == [("snapshot", 1), ("stale", None)]
+    subscription.ask_again()
+    assert events(subscription) == [("current", None), ("stale", None)]
+    load(one, 1)
+    assert events(subscription) == [("fresh", None)]
+    assert events(subscription) == []
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["a new secret", "a resync"])
+def test_asking_does_not_lose_the_fresh(again: bool):
+    """A failure that ends between a question and its answer is ended for the client too."""
+    one = view()
+    load(one, 1)
+    subscription = asked(one)
+    one.failure = Frame(b'{"event":"stale"}')
+    assert events(subscription) == [("snapshot", 1), ("stale", None)]
+    if again:
+        subscription.ask_again()
+    else:
+        subscription.ask(None)
+    load(one, 1)
+    state = "current" if again else "snapshot"
+    assert [event for event, _ in events(subscription)] == [state, "fresh"]
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["ask", "wrong", "again", "load", "fail", "take"]), st.integers(0, 2)),
@@ -173,6 +205,42 @@ def test_never_backwards(deeds: list[tuple[str, int]]):
                 assert held[1] == newest[1]
             else:
                 assert held is None
+
+
+@given(ANY_DEEDS)
+def test_stale_and_fresh(deeds: list[tuple[str, int]]):
+    """Between two questions stale and fresh alternate; a client is stale exactly while the view fails or it
+    still waits for the state that ends the failure; fresh comes behind that state."""
+    one = view()
+    subscription = asked(one)
+    is_stale = is_repeatable = is_waiting = False
+    for deed, n in deeds:
+        if deed == "load":
+            load(one, n)
+        elif deed == "fail":
+            one.failure = Frame(b'{"event":"stale"}')
+        elif deed == "take":
+            for event, _ in events(subscription):
+                if event == "stale":
+                    assert not is_stale or is_repeatable
+                    is_stale, is_repeatable = True, False
+                elif event == "fresh":
+                    assert is_stale
+                    assert not is_waiting
+                    is_stale = False
+                else:
+                    is_waiting = False
+            assert is_stale or one.failure is None
+            assert not is_stale or one.failure is not None or is_waiting
+        else:
+            is_repeatable = is_waiting = True
+            if deed == "ask":
+                subscription.ask(None)
+            elif deed == "ask again":
+                subscription.ask_again()
+            else:
+                subscription.ask(f"from another node {n}")
+                subscription.after = one.ticket
 
 
 def test_classic_gets_what_comes_after_it():

@@ -272,3 +272,25 @@ async def test_resync_that_loses_its_last_view():
         await other.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
         await settled(shop.sync)
         assert events(other) == ["ack", "snapshot"]
+
+
+async def test_load_from_before_the_return_is_not_enough():
+    """A load that began before the broker confirmed does not end the gap: one that begins after it does."""
+    shop = Shop()
+    loads: list[asyncio.Event] = []
+
+    async def load(id: str) -> dict[str, int]:
+        loads.append(asyncio.Event())
+        await loads[-1].wait()
+        return {"n": len(loads)}
+
+    shop.sync.entity("slow")(load)
+    async with shop.sync, connect(shop.sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "slow", "id": "1"}})
+        await shop.happens(Lost(), Restored())
+        loads[0].set()
+        await shop.clock.advance(1.0)
+        assert events(client) == ["ack", "stale", "snapshot"]
+        loads[1].set()
+        await shop.clock.advance(1.0)
+        assert events(client) == ["snapshot", "fresh"]

@@ -365,3 +365,48 @@ def test_caps_hold(arrivals: list[tuple[str, int, float]], max_loads: int, max_e
 
     _, failures = run(main())
     assert failures == []
+
+
+async def test_more_news_than_one_write_holds():
+    """What does not fit into one write follows in the next ones, without anything else happening."""
+    sync = EntitySync()
+
+    @sync.entity("items")
+    async def item(id: str) -> dict[str, str]:
+        return {"id": id, "text": "x" * 20_000}
+
+    async with sync, connect(sync) as client:
+        ids = [str(n) for n in range(20)]
+        await subscribe(client, "items", *ids)
+        await settled(sync)
+        client.pending()
+        client.stall()
+        await client.send({"action": "subscribe", "body": [{"entity": "items", "id": id} for id in ids]})
+        client.resume()
+        await settled(sync)
+        assert sorted(message["id"] for message in client.pending() if "id" in message) == sorted(ids)
+
+
+async def test_blocked_before_its_turn():
+    """A connection that blocks between the news and its turn to be written to keeps marks, not frames."""
+    sync = EntitySync()
+    n = 0
+
+    @sync.entity("items")
+    async def item(id: str) -> dict[str, int]:
+        return {"n": n}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "items", "1")
+        await client.receive_until("snapshot")
+        [view] = sync.node.hub.views
+        [subscription] = view.subscriptions
+        sync.node.hub.fanout.mark(subscription)
+        assert client._connection.outbox.queued
+        client.stall()
+        for n in (1, 2):  # noqa: B007 - the loader shows it
+            await sync.notify("items", "1")
+            await settled(sync)
+        client.resume()
+        await settled(sync)
+        assert [message["rows"] for message in client.pending()] == [[{"data": {"n": 2}}]]
