@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from entity_sync.core.messages import Invalid, Pass, Secret, Subscribe, Unsubscribe, Upward, Wanted
@@ -19,14 +18,15 @@ _Members = list[tuple[str, Any]]
 def decode(frame: str | bytes) -> Upward:
     """Understand one client message as the Go original would.
 
-    Member names match in any case, unknown ones are ignored, of equal ones the last wins
-    (but a later null keeps the earlier value), lone surrogates become U+FFFD, text and binary
-    are the same. What the original only logs comes back as `Invalid`.
+    Member names match in any case, unknown ones are ignored, of equal ones the last wins (but a
+    later null keeps the earlier value, and a wrong type is not made good by a later right one),
+    what is no character becomes U+FFFD, text and binary are the same. What the original only
+    logs comes back as `Invalid`.
 
     Args:
         frame: one whole message, text or binary.
     """
-    text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+    text = frame if isinstance(frame, str) else frame.decode("utf-8", "surrogateescape")
     try:
         value = _decoder.decode(text.strip(" \t\r\n"))
     except (ValueError, RecursionError):
@@ -35,12 +35,10 @@ def decode(frame: str | bytes) -> Upward:
         return Pass(_raw(frame))
     if not isinstance(value, _Object):
         return Invalid("bad_frame", "not an object")
-    action = value.get("action")
-    if action is _MISSING or action is None or action == "":
-        return Pass(_raw(frame))
-    if not isinstance(action, str):
+    action = value.text("action")
+    if action is None:
         return Invalid("bad_frame", "action is not a string")
-    return _act(action, value.get("body"))
+    return _act(action, value.last("body")) if action else Pass(_raw(frame))
 
 
 def _act(action: str, body: object) -> Upward:
@@ -65,15 +63,8 @@ def _wanted(body: object) -> Wanted | None:
         return Wanted("", "")
     if not isinstance(body, _Object):
         return None
-    entity, id = (_text(body.get(name)) for name in ("entity", "id"))
+    entity, id = body.text("entity"), body.text("id")
     return None if entity is None or id is None else Wanted(entity, id)
-
-
-def _text(value: object) -> str | None:
-    """Go's zero value where nothing was given, None where the type is wrong."""
-    if value is _MISSING or value is None:
-        return ""
-    return _clean(value) if isinstance(value, str) else None
 
 
 def _clean(value: str) -> str:
@@ -88,20 +79,25 @@ class _Object:
     """A JSON object whose members are found as Go's decoder finds them."""
 
     def __init__(self, members: _Members) -> None:
-        self._members: Mapping[str, object] = {}
-        found: dict[str, object] = {}
-        for name, value in members:
-            folded = name.casefold()
-            if value is not None or folded not in found:
-                found[folded] = value
-        self._members = found
+        self._members = [(name.casefold(), value) for name, value in members]
 
-    def get(self, name: str) -> object:
-        return self._members.get(name, _MISSING)
+    def last(self, name: str) -> object:
+        """A member of any type: the last that is not null, null where there is only that."""
+        found = [value for folded, value in self._members if folded == name]
+        given = [value for value in found if value is not None]
+        return given[-1] if given else None if found else _MISSING
+
+    def text(self, name: str) -> str | None:
+        """A member that Go makes a string: its zero value where there is none, None for a wrong type."""
+        found = [value for folded, value in self._members if folded == name and value is not None]
+        if not all(isinstance(value, str) for value in found):
+            return None
+        return _clean(found[-1]) if found else ""
 
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_Object, parse_constant=_refuse_constant)
+# No number means anything here, and an int of thousands of digits would be refused.
+_decoder = json.JSONDecoder(object_pairs_hook=_Object, parse_constant=_refuse_constant, parse_int=float)

@@ -26,7 +26,7 @@ class V2Subscription(Mark):
         owed: the client asked and gets an answer even if it was told this state before.
     """
 
-    __slots__ = ("_rev", "_told", "_version", "after", "owed", "view")
+    __slots__ = ("_is_stale", "_rev", "_told", "_version", "after", "owed", "view")
 
     def __init__(self, view: View, outbox: Outbox) -> None:
         super().__init__(outbox)
@@ -35,7 +35,8 @@ class V2Subscription(Mark):
         self.owed = False
         self._rev = 0
         self._version: str | None = None
-        self._told = False
+        self._told = False  # of the failure, since the client last asked
+        self._is_stale = False  # what the client says of the view until a fresh
 
     def ask(self, version: str | None) -> None:
         """The client wants the state, and holds ``version`` of it, or nothing."""
@@ -59,10 +60,10 @@ class V2Subscription(Mark):
             self._rev, self._version, self.owed = view.rev, version, False
         if view.failure is not None and not self._told:
             frames.append(view.failure)
-            self._told = True
-        elif view.failure is None and self._told and not self.owed:
+            self._told = self._is_stale = True
+        elif view.failure is None and self._is_stale and not self.owed:
             frames.append(view.fresh)
-            self._told = False
+            self._told = self._is_stale = False
         return frames
 
 
