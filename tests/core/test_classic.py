@@ -34,14 +34,14 @@ ONE = Subscribe((Wanted("a", "1"),))
         # The last of equal names
         ('{"action":"x","Action":"subscribe","body":7,"body":{"entity":"b","entity":"a","id":"1"}}', ONE),
         ('{"action":"secret","body":5,"body":"x"}', Secret("x")),
-        # A null is nothing given: it leaves a string, it is a body
+        # A later null leaves what was given; alone it is nothing
         ('{"action":"subscribe","action":null,"body":{"entity":"a","id":"1","ID":null}}', ONE),
         (subscribe('{"entity":"a","id":null}'), Subscribe((Wanted("a", ""),))),
         (subscribe('{"id":"1"}'), Subscribe((Wanted("", "1"),))),
         (subscribe("null"), Subscribe((Wanted("", ""),))),
-        (subscribe('{"entity":"a","id":"1"},"body":null'), Subscribe((Wanted("", ""),))),
+        (subscribe('{"entity":"a","id":"1"},"body":null'), ONE),
         ('{"action":"secret","body":null}', Secret("")),
-        ('{"action":"secret","body":"x","body":null}', Secret("")),
+        ('{"action":"secret","body":"x","body":null}', Secret("x")),
         # What is no character
         (
             subscribe('{"entity":"a","id":"\\ud800A\\udc00\\ud83d\\ude00"}'),
@@ -63,7 +63,8 @@ def test_meaning(frame: str | bytes, meaning: Upward):
 
 @pytest.mark.parametrize(
     "frame",
-    [b"null", b" null ", b"{}", b'{"hello":1}', b'{"action":""}', b'{"action":null}', b'{"Action":"","body":5}',
+    [b"null", b" null ", b"{}", b'{"hello":1}', b'{"action":""}', b'{"action":null}',
+     b'{"Action":"","body":5}',
      b'{"n":' + b"9" * 5_000 + b"}", b'{"n":1e999}', b'{"x":"\xff"}'],
 )  # fmt: skip
 def test_passed_through(frame: bytes):
@@ -78,7 +79,8 @@ def test_text_is_passed_as_utf8():
 
 @pytest.mark.parametrize(
     "frame",
-    ["", " ", "{", "nonsense", "[]", "5", '"x"', "true", "NaN", '{"a":NaN}', '{"a":-Infinity}', "{}{}", "{} x",
+    ["", " ", "{", "nonsense", "[]", "5", '"x"', "true", "NaN", '{"a":NaN}', '{"a":-Infinity}', "{}{}",
+     "{} x",
      "\ufeff{}", "\xa0{}", '{"a":"\t"}', "{'a':1}", '{"n":01}', "[" * 100_000, b"\xff",
      '{"action":5}', '{"action":[]}', '{"action":5,"action":"subscribe","body":null}',
      '{"action":"Subscribe"}', '{"action":"fetch"}', '{"action":" subscribe"}',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -77,7 +78,7 @@ def test_bad_frame(frame: str):
 
 
 def test_binary_is_bad():
-    """A binary frame is bad_frame, whatever it holds."""
+    """A binary frame is bad_frame, even if it holds a message."""
     [message] = v2.decode(b'{"action":"ping"}')
     assert isinstance(message, Invalid)
 
@@ -106,6 +107,21 @@ def test_brackets_in_strings_are_no_depth():
         ({"action": "resync", "ref": 1, "body": {"view": "17", "rev": 1}}, "bad_body", 1),
         ({"action": "resync", "ref": 1, "body": {"view": True, "rev": 1}}, "bad_body", 1),
         ({"action": "resync", "ref": 1, "body": []}, "bad_body", 1),
+        ({"action": "resync", "ref": 1}, "bad_body", 1),
+        ({"action": "resync", "ref": 1, "body": {"view": 17}}, "bad_body", 1),
+        ({"action": "resync", "ref": 1, "body": {"rev": 1}}, "bad_body", 1),
+        ({"action": "resync", "ref": 1, "body": {"view": 17, "rev": 1.0}}, "bad_body", 1),
+        ({"action": "resync", "ref": 1, "body": {"view": None, "rev": None}}, "bad_body", 1),
+        ({"action": "subscribe", "ref": 1, "body": None}, "bad_body", 1),
+        ({"action": "subscribe", "ref": 1, "body": 5}, "bad_body", 1),
+        ({"action": "unsubscribe", "ref": 1}, "bad_body", 1),
+        ({"action": "secret", "ref": 1, "body": []}, "bad_body", 1),
+        ({"action": "secret", "ref": 1, "body": {}}, "bad_body", 1),
+        ({"action": "secret", "ref": 1, "body": False}, "bad_body", 1),
+        ({"action": "", "ref": 1}, "unsupported", 1),
+        ({"action": "ping", "ref": [1]}, "bad_frame", UNSET),
+        ({"action": "ping", "ref": {}}, "bad_frame", UNSET),
+        ({"action": []}, "bad_frame", UNSET),
     ],
 )
 def test_refused(message: Any, code: str, ref: Any):
@@ -115,10 +131,19 @@ def test_refused(message: Any, code: str, ref: Any):
     assert (found.code, found.ref) == (code, ref)
 
 
+@pytest.mark.parametrize("kind", [Subscribe, Unsubscribe])
 @pytest.mark.parametrize(
     ("element", "code"),
     [
         (5, "bad_body"),
+        (None, "bad_body"),
+        ([], "bad_body"),
+        ("a/1", "bad_body"),
+        ({}, "bad_body"),
+        ({"entity": None, "id": "1"}, "bad_body"),
+        ({"entity": "a", "id": None}, "bad_id"),
+        ({"entity": "a", "id": ["1"]}, "bad_id"),
+        ({"entity": "a", "id": "1", "version": []}, "bad_body"),
         ({"id": "1"}, "bad_body"),
         ({"entity": 5, "id": "1"}, "bad_body"),
         ({"entity": "a"}, "bad_id"),
@@ -126,10 +151,12 @@ def test_refused(message: Any, code: str, ref: Any):
         ({"entity": "a", "id": "1", "version": 5}, "bad_body"),
     ],
 )
-def test_bad_element(element: Any, code: str):
+def test_bad_element(element: Any, code: str, kind: type[Subscribe | Unsubscribe]):
     """A wrong element of a list is refused as it was sent, and the others are kept."""
-    message = one({"action": "subscribe", "body": [element, {"entity": "a", "id": "1"}]})
-    assert isinstance(message, Subscribe)
+    body = [element, {"entity": "a", "id": "1"}]
+    message = one({"action": kind.__name__.lower(), "body": body, "ref": 5})
+    assert isinstance(message, kind)
+    assert message.ref == 5
     assert message.wanted == (Wanted("a", "1"),)
     [failure] = message.refused
     sent = element if isinstance(element, dict) else {}
@@ -148,20 +175,66 @@ def test_list_is_several_messages():
     assert v2.decode("[]") == []
 
 
+NAMES = st.sampled_from(["action", "body", "ref", "entity", "id", "version", "view", "rev"])
+WORDS = st.sampled_from(["subscribe", "unsubscribe", "secret", "resync", "message", "ping"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | WORDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | st.text(), inner, max_size=5),
+    max_leaves=20,
+)
+MESSAGE = st.fixed_dictionaries({"action": WORDS}, optional={"body": JSON, "ref": JSON})
+
+
 @settings(deadline=None)
 @given(
-    st.text()
-    | st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(),
-        lambda inner: (
-            st.lists(inner)
-            | st.dictionaries(st.sampled_from(["action", "body", "ref", "entity", "id"]) | st.text(), inner)
-        ),
-    ).map(lambda value: msgspec.json.encode(value).decode(errors="replace"))
+    st.text(st.characters(codec=None))
+    | st.binary().map(lambda data: data.decode("utf-8", "surrogateescape"))
+    | (JSON | MESSAGE | st.lists(MESSAGE)).map(json.dumps)
 )
 def test_any_text(text: str):
-    """No text raises, whatever JSON it is."""
-    v2.decode(text)
+    """No text raises, whatever JSON it is, and what it means is as many messages as it has."""
+    found = v2.decode(text)
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        value = None
+    assert len(found) == (len(value) if isinstance(value, list) else 1)
+
+
+@settings(deadline=None)
+@given(st.binary())
+def test_any_bytes(data: bytes):
+    """A binary frame is one bad_frame, whatever it holds."""
+    [message] = v2.decode(data)
+    assert isinstance(message, Invalid)
+    assert message.code == "bad_frame"
+
+
+@settings(deadline=None)
+@given(MESSAGE)
+def test_any_message(message: dict[str, Any]):
+    """A known action is understood or refused with its own ref, and the application's body is as sent."""
+    found = one(json.dumps(message))
+    ref = message.get("ref", UNSET)
+    if ref is not UNSET and type(ref) not in (str, int):
+        assert isinstance(found, Invalid)
+        assert (found.code, found.ref) == ("bad_frame", UNSET)
+        return
+    assert found.ref == ref
+    if isinstance(found, Invalid):
+        assert found.code == "bad_body"
+    elif isinstance(found, Pass):
+        assert msgspec.json.decode(found.data) == message.get("body")
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "-" + "9" * 30, "1e308", "-0.0", "0.1"])
+def test_numbers_of_any_size(number: str):
+    """A ref or a body of any size that JSON can hold comes through as it is."""
+    passed = one(f'{{"action":"message","body":{number}}}')
+    assert isinstance(passed, Pass)
+    assert json.loads(passed.data) == json.loads(number)
+    if number.lstrip("-").isdigit():
+        assert one(f'{{"action":"ping","ref":{number}}}') == Ping(ref=int(number))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from entity_sync.core.change import decode, encode
 from entity_sync.errors import BadId
 from entity_sync.loading.ids import ID_TYPES
+from entity_sync.model import Change, EntityKey
 
 STR, INT, UID = ID_TYPES[str], ID_TYPES[int], ID_TYPES[UUID]
 UUID_TEXT = "12345678-9abc-def0-1234-56789abcdef0"
@@ -123,6 +126,30 @@ def test_value_of_another_type(kind: Any, value: object, reason: str):
     """Notify refuses a value of another type, a bool for an int too, and says which it wanted."""
     with pytest.raises(BadId, match=reason):
         kind.canonical_of("items", value)
+
+
+class Plain(str):
+    """A str of another class, as template engines and databases return it."""
+
+    __slots__ = ()
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class OldColour(str, Enum):  # noqa: UP042 - its str() is not its value  # noqa: UP042 - as an application may have it
+    RED = "red"
+
+
+@pytest.mark.parametrize("value", [Plain("red"), Colour.RED, OldColour.RED])
+def test_strings_of_other_classes(value: str):
+    """A str of any class is the id of its characters, a plain str that every broker can carry."""
+    text = STR.canonical_of("items", value)
+    assert type(text) is str
+    assert text == "red"
+    key = EntityKey("items", text)
+    assert decode(encode(Change(key))) == Change(key)
 
 
 @settings(deadline=None)

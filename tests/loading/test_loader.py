@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
+import operator
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
@@ -54,9 +56,44 @@ async def positional_only(id: int, /) -> dict[str, Any]:
     return {"id": id}
 
 
+UUID_TEXT = "12345678-9abc-def0-1234-56789abcdef0"
+UUID_ROW = b'{"id":"12345678-9abc-def0-1234-56789abcdef0","kind":"UUID"}'
+
+
 class Callable_:  # noqa: N801 - an object, not a function
     async def __call__(self, id: int) -> dict[str, Any]:
         return {"id": id, "kind": type(id).__name__}
+
+
+def elsewhere(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator of a module that does not know this one's names."""
+    names: dict[str, Any] = {"functools": functools}
+    source = """
+def decorate(function):
+    @functools.wraps(function)
+    async def wrapper(*arguments):
+        return await function(*arguments)
+    return wrapper
+"""
+    exec(source, names)
+    decorated: Callable[..., Any] = names["decorate"](function)
+    return decorated
+
+
+class ByUuid:
+    async def __call__(self, id: UUID) -> dict[str, Any]:
+        return {"id": id, "kind": type(id).__name__}
+
+    async def load(self, id: UUID) -> dict[str, Any]:
+        return await self(id)
+
+
+class DecoratedByUuid:
+    __call__ = elsewhere(ByUuid.__call__)
+
+
+async def of_database(database: str, id: UUID) -> dict[str, Any]:
+    return {"id": id, "kind": type(id).__name__, "database": database}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +108,14 @@ class Callable_:  # noqa: N801 - an object, not a function
         (lambda id: {"id": id}, str, False),
         (Callable_(), int, False),
         (SimpleNamespace(load=by_int).load, int, False),
+        (functools.partial(by_uuid), UUID, False),
+        (functools.partial(of_database, "main"), UUID, False),
+        (functools.partial(functools.partial(elsewhere(of_database), "main")), UUID, False),
+        (elsewhere(by_uuid), UUID, False),
+        (functools.lru_cache(by_uuid), UUID, False),
+        (ByUuid(), UUID, False),
+        (ByUuid().load, UUID, False),
+        (DecoratedByUuid(), UUID, False),
     ],
 )
 def test_signatures(function: Callable[..., Any], kind: type, takes_audience: bool):
@@ -124,6 +169,30 @@ def test_unusable_signatures(function: Callable[..., Any], text: str):
     """Any other signature is refused at registration, naming the entity and what a loader takes."""
     with pytest.raises(ConfigurationError, match=f"entity 'items': .*{text}"):
         loader(function)
+
+
+@pytest.mark.parametrize("function", [None, 5, "items", getattr, dict, object()])
+def test_no_function(function: Any):
+    """What is no function, or tells no signature, is refused by our error, saying what to register."""
+    with pytest.raises(
+        ConfigurationError, match=r"entity 'items': a loader (is a function of|takes) \(id\) or"
+    ):
+        loader(function)
+
+
+class Compiled:
+    """An object called without Python code, whose signature is only told."""
+
+    __call__ = operator.itemgetter("x")
+    __signature__ = inspect.Signature(
+        [inspect.Parameter("id", inspect.Parameter.POSITIONAL_ONLY, annotation="Nowhere")]
+    )
+
+
+def test_a_name_that_nothing_resolves():
+    """An annotation that cannot be resolved is shown as it was written."""
+    with pytest.raises(ConfigurationError, match="annotated 'Nowhere'; an id is a str, an int or a UUID"):
+        loader(Compiled())
 
 
 @pytest.mark.parametrize("name", ["a", "A-b_c.9", "x" * 64])
@@ -206,6 +275,8 @@ def test_per_that_raises():
         (positional_only, "7", b'{"id":7}'),
         (lambda id: {"id": id}, "7", b'{"id":"7"}'),
         (Callable_(), "7", b'{"id":7,"kind":"int"}'),
+        (functools.partial(of_database, "main"), UUID_TEXT, b'{"database":"main",' + UUID_ROW[1:]),
+        (elsewhere(by_uuid), UUID_TEXT, UUID_ROW),
         (lambda id: by_str(id), "7", b'{"id":"7"}'),  # noqa: PLW0108 - a wrapper of a coroutine function
     ],
 )

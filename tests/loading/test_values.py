@@ -33,6 +33,15 @@ class Point:
     tags: Any = ()
 
 
+@dataclasses.dataclass
+class Late:
+    """Not every field of it is an attribute."""
+
+    x: Any
+    seed: dataclasses.InitVar[int]
+    later: Any = dataclasses.field(init=False)
+
+
 class Struct(msgspec.Struct):
     x: int
     inner: Any = None
@@ -141,6 +150,9 @@ CYCLE["me"] = CYCLE
         (Struct(1, Struct(2, object())), r"field 'inner\.inner' is a object"),
         (Model(x=1, inner=[object()]), r"field 'inner\[0\]' is a object"),
         ({"m": (Model(x=1, inner=object()),)}, r"field 'm\[0\]\.inner' is a object"),
+        ({"m": Model(x=1, inner={2**60})}, r"field 'm\.inner\[0\]' is an integer beyond"),
+        ({"m": Model(x=1, inner={"\ud800"})}, r"field 'm\.inner\[0\]' holds a lone surrogate"),
+        (Late(object(), 1), r"field 'x' is a object"),
         ({"a": {"b": {1, "x"}}}, r"field 'a\.b' is a set"),
         ({"a": {object(): 1}}, r"field 'a' is a dict"),
         ({object(): 1}, r"the value is a dict"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from entity_sync.model import Change, EntityKey, Origin
@@ -38,7 +40,18 @@ def decode(payload: bytes) -> Change | None:
     try:
         body = _decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, ValueError):
-        return None
+        return _foreign(payload)
     if body.publisher is None or body.epoch is None or body.seq is None:
         return Change(EntityKey(body.entity, body.id))
     return Change(EntityKey(body.entity, body.id), Origin(body.publisher, body.epoch, body.seq))
+
+
+def _foreign(payload: bytes) -> Change | None:
+    """What a Go node reads: two strings, named in any case, whatever else is there."""
+    try:
+        body = msgspec.json.decode(payload, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    found = {name.casefold(): value for name, value in body.items()}
+    entity, id = found.get("entity"), found.get("id")
+    return Change(EntityKey(entity, id)) if isinstance(entity, str) and isinstance(id, str) else None

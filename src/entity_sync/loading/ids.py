@@ -54,7 +54,7 @@ class IdType:
             BadId: the value is not of this type, or a text that is not canonical.
         """
         try:
-            text = value if isinstance(value, str) else self.spell(value)
+            text = "".join(value) if isinstance(value, str) else self.spell(value)  # a plain str of any kind
             self.parse(text)
         except ValueError as error:
             raise BadId(entity, str(error)) from None

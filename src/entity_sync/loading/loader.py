@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast, get_type_hints
 
 from entity_sync.core.view import Loaded
@@ -150,7 +151,12 @@ def principal_key(principal: object) -> str:
 def _parameters(name: str, function: Callable[..., Any]) -> list[str]:
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise ConfigurationError(f"entity {name!r}: its loader yields; a loader returns one value or None")
-    parameters = list(inspect.signature(function).parameters.values())
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"entity {name!r}: a loader is a function of (id) or (id, audience), not {function!r}"
+        ) from None
     positional = all(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
     if len(parameters) not in (1, 2) or not positional:
         names = ", ".join(str(one) for one in parameters)
@@ -166,13 +172,23 @@ def _id_type(name: str, function: Callable[..., Any], parameter: str) -> IdType:
         # Only this one is resolved: the others may name what exists for type checkers alone.
         alone = type("Annotated", (), {"__annotations__": {"id": annotation}})
         with suppress(NameError):
-            annotation = get_type_hints(alone, getattr(function, "__globals__", None))["id"]
+            annotation = get_type_hints(alone, _globals(function))["id"]
     try:
         return ID_TYPES[cast("type", annotation)]
     except (KeyError, TypeError):
         raise ConfigurationError(
             f"entity {name!r}: its id is annotated {annotation!r}; an id is a str, an int or a UUID"
         ) from None
+
+
+def _globals(function: Any) -> dict[str, Any] | None:
+    """The names where the function that has the signature was written, whatever wraps it."""
+    written = inspect.unwrap(function)
+    if isinstance(written, partial):
+        return _globals(written.func)
+    if not hasattr(written, "__globals__"):
+        written = inspect.unwrap(type(written).__call__)
+    return getattr(written, "__globals__", None)
 
 
 def _is_plain(value: object) -> bool:

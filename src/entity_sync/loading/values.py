@@ -102,7 +102,7 @@ def _hook(value: Any) -> object:
 def _ordered(dumped: Any, plain: Any) -> Any:
     """What pydantic dumped, but for its sets, whose order it leaves to the hash seed; ``plain`` has them."""
     if isinstance(dumped, list) and isinstance(plain, set | frozenset):
-        return sorted(dumped, key=canonical)
+        return sorted(dumped, key=repr)
     if isinstance(dumped, list) and isinstance(plain, list | tuple) and len(dumped) == len(plain):
         return [_ordered(member, before) for member, before in zip(dumped, plain, strict=True)]
     if isinstance(dumped, dict) and isinstance(plain, dict) and len(dumped) == len(plain):
