@@ -96,6 +96,35 @@ def test_answers_are_bounded():
         outbox.put(Frame(b"x" * 5))
 
 
+def test_one_answer_over_the_limit():
+    """Exactly the limit may wait; a single answer over it overflows, and none is sent by halves."""
+    outbox = Outbox("v2", 10)
+    outbox.put(Frame(b"x" * 10))
+    with pytest.raises(Overflow):
+        outbox.put(Frame(b"y"))
+    assert taken(outbox) == [b"x" * 10]
+
+
+@pytest.mark.parametrize("state", ["queued", "blocked", "suspended"])
+def test_who_flushes(state: str):
+    """A mark asks for a flush, unless one is coming or would bring nothing; it is remembered all the same."""
+    outbox = Outbox("v2", 100)
+    assert outbox.mark(News(outbox, "a"))
+    setattr(outbox, state, True)
+    assert not outbox.mark(News(outbox, "b"))
+    setattr(outbox, state, False)
+    assert taken(outbox) == [b"a", b"b"]
+
+
+def test_answers_use_up_the_budget():
+    """Answers count in the budget, so many of them leave the news for the next time."""
+    outbox = Outbox("v2", 100)
+    outbox.put(Frame(b"x" * 50))
+    outbox.mark(News(outbox, "n"))
+    assert taken(outbox, 50) == [b"x" * 50]
+    assert taken(outbox, 1) == [b"n"]
+
+
 class Counter(Mark):
     """A mark of a state that keeps changing: taking it brings the newest."""
 

@@ -138,7 +138,7 @@ class Colour(StrEnum):
     RED = "red"
 
 
-class OldColour(str, Enum):  # noqa: UP042 - its str() is not its value  # noqa: UP042 - as an application may have it
+class OldColour(str, Enum):  # noqa: UP042 - its str() is not its value
     RED = "red"
 
 
