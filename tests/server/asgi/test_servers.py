@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -57,13 +59,14 @@ def serving(name: str) -> Iterator[Served]:
         port = free.getsockname()[1]
     arguments = [argument.format(port=port) for argument in SERVERS[name]]
     command = [sys.executable, "-m", *arguments, f"{APPLICATION.stem}:app"]
-    with subprocess.Popen(command, cwd=APPLICATION.parent) as process:
+    with subprocess.Popen(command, cwd=APPLICATION.parent, start_new_session=True) as process:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and process.poll() is None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
         yield Served(name, port, process)
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its workers too
 
 
 @pytest.fixture(params=SERVERS, scope="module")
