@@ -132,25 +132,58 @@ wheel-test: $(DEV) ## Run the tests against the built wheel in an environment of
 	$(test_wheel)
 	python -m pytest -p no:cacheprovider -m "not source" $(ARGS)
 
-system: ## Install the system's programs that some tests run: Chromium and sqlite3
-	@if { command -v chromium || command -v google-chrome; } >/dev/null && command -v sqlite3 >/dev/null; then
-		echo "Chromium and sqlite3 are installed."
-		exit 0
+# What is missing, program by program. nsqd is in no distribution: it is built with Go, into ~/go/bin.
+system: ## Install the system's programs that some tests run: brokers, Chromium and sqlite3
+	@missing=
+	need() { # package, then the programs of which one is enough
+		package=$$1; shift
+		for each; do
+			if command -v $$each >/dev/null; then return; fi
+		done
+		missing="$$missing $$package"
+	}
+	PATH=$$PATH:/usr/sbin:/usr/local/go/bin
+	need chromium chromium google-chrome
+	need sqlite3 sqlite3
+	need nats-server nats-server
+	need redis-server redis-server
+	need go go
+	if ! command -v postgres >/dev/null && ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then
+		missing="$$missing postgresql"
 	fi
-	root=; if [ "$$(id -u)" != 0 ]; then root=sudo; fi
+	if [ -n "$$missing" ]; then
+		echo "Installing:$$missing"
+		$(MAKE) system-packages MISSING="$$missing"
+	fi
+	if ! PATH=$$PATH:$$HOME/go/bin command -v nsqd >/dev/null || ! PATH=$$PATH:$$HOME/go/bin command -v nsqlookupd >/dev/null; then
+		echo "Building nsqd and nsqlookupd into $$HOME/go/bin"
+		cd tests/support/nsqd
+		GOBIN=$$HOME/go/bin go install github.com/nsqio/nsq/apps/nsqd github.com/nsqio/nsq/apps/nsqlookupd
+	fi
+	echo "Every program that the tests run is installed."
+
+.PHONY: system-packages
+system-packages:
+	@root=; if [ "$$(id -u)" != 0 ]; then root=sudo; fi
 	manager=
 	for each in apt-get dnf pacman brew; do
 		if command -v $$each >/dev/null; then manager=$$each; break; fi
 	done
+	names=" $(MISSING) "
+	rename() { names=$$(echo "$$names" | sed "s, $$1 , $$2 ,"); }
 	case "$$manager" in
-		apt-get) $$root apt-get update -q
-		         $$root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		             chromium chromium-sandbox fonts-liberation sqlite3 ;;
-		dnf)     $$root dnf install -qy chromium sqlite ;;
-		pacman)  $$root pacman -Sy --needed --noconfirm chromium sqlite ;;
-		brew)    brew install --cask google-chrome
-		         brew install sqlite ;;
-		*)       echo "None of apt-get, dnf, pacman and brew is here: install Chromium and sqlite3 by hand." >&2
+		apt-get) rename chromium "chromium chromium-sandbox fonts-liberation"
+		         rename go golang-go
+		         $$root apt-get update -q
+		         $$root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$names ;;
+		dnf)     rename sqlite3 sqlite; rename go golang; rename redis-server redis; rename postgresql postgresql-server
+		         $$root dnf install -qy $$names ;;
+		pacman)  rename sqlite3 sqlite; rename redis-server valkey
+		         $$root pacman -Sy --needed --noconfirm $$names ;;
+		brew)    rename sqlite3 sqlite; rename redis-server redis
+		         case "$$names" in *" chromium "*) brew install --cask google-chrome; rename chromium "" ;; esac
+		         brew install $$names ;;
+		*)       echo "None of apt-get, dnf, pacman and brew is here: install by hand:$$names" >&2
 		         exit 1 ;;
 	esac
 

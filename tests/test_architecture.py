@@ -34,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": {"core.canonical", "core.view", "model", "errors", "clock"},
     "brokers.base": {"errors"},
     "brokers.exclusive": {"errors"},
-    "brokers.*": {"brokers.base", "brokers.exclusive", "errors"},
+    "brokers.address": {"errors"},
+    "brokers.*": {"brokers.base", "brokers.exclusive", "brokers.address", "errors"},
     "brokers.registry": {"brokers.base", "errors"},
     "brokers": {"brokers.base", "brokers.registry"},
     "hub": {"loading", "core", "brokers.base", "clock", "settings", "model", "errors"},
@@ -60,8 +61,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "testing": {
         "", "app", "entity", "server", "hub", "loading", "core", "brokers", "brokers.*", "brokers.registry",
-        "brokers.base", "brokers.exclusive", "publisher", "capture", "client", "clock", "settings", "model",
-        "errors",
+        "brokers.base", "brokers.exclusive", "brokers.address", "publisher", "capture", "client", "clock",
+        "settings", "model", "errors",
     },
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -57,14 +58,24 @@ def test_unsendable_is_named(value: Any, error: str):
         canonical(value)
 
 
-def test_too_deep_is_refused():
-    """Nesting deeper than 64 is refused; 64 is not."""
+@pytest.mark.parametrize("integer", [2**53 - 1, -(2**53) + 1])
+def test_largest_integers(integer: int):
+    """The largest integers that JavaScript reads back are sent as they are."""
+    assert canonical({"n": integer}) == b'{"n":%d}' % integer
+
+
+WRAPPERS: list[Callable[[Any], Any]] = [lambda inner: [inner], lambda inner: {"a": inner}]
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS, ids=["lists", "dicts"])
+def test_too_deep_is_refused(wrap: Callable[[Any], Any]):
+    """Nesting deeper than 64 is refused, naming where; 64 is not."""
     value: Any = 1
     for _ in range(64):
-        value = [value]
+        value = wrap(value)
     canonical(value)
-    with pytest.raises(LoadFailed, match="nested deeper than 64"):
-        canonical([[value]])
+    with pytest.raises(LoadFailed, match=r"^field '.*' is nested deeper than 64"):
+        canonical(wrap(value))
 
 
 def test_version_tells_rows_apart():

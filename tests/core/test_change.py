@@ -71,6 +71,7 @@ def test_foreign_bytes_are_no_change(payload: bytes):
 
 def test_at_most_4_kib():
     """A message of 4 KiB is read, one of a byte more is not."""
+    assert MAX_BYTES == 4_096
     start, end = b'{"entity":"items","id":"1","more":"', b'"}'
     fill = b"x" * (MAX_BYTES - len(start + end))
     assert decode(start + fill + end) == Change(KEY)

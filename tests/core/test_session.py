@@ -171,6 +171,7 @@ def test_one_bad_element_spoils_nothing():
     assert isinstance(ack, Answer)
     assert isinstance(ack.message, Ack)
     codes = [(failure.code, failure.entity, failure.id) for failure in ack.message.failed]
+    assert not any(failure.retryable for failure in ack.message.failed)
     assert codes == [("bad_body", 5, UNSET), ("unknown_entity", "nothing", "1"), ("bad_id", "items", "bad")]
     assert watch == Watch(ONE, None, again=False)
 

@@ -178,7 +178,12 @@ def test_list_is_several_messages():
 NAMES = st.sampled_from(["action", "body", "ref", "entity", "id", "version", "view", "rev"])
 WORDS = st.sampled_from(["subscribe", "unsubscribe", "secret", "resync", "message", "ping"])
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | WORDS,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | WORDS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | st.text(), inner, max_size=5),
     max_leaves=20,
 )

@@ -7,9 +7,11 @@ the environment sets CI. The end of the run lists every missing program with wha
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,14 @@ class Program:
     install: str = "make system"
 
 
+def _newest(pattern: str) -> list[str]:
+    """What Debian keeps off the PATH, the highest version first."""
+    found = Path("/").glob(pattern.removeprefix("/"))
+    return [
+        str(path) for path in sorted(found, key=lambda path: [int(n) for n in re.findall(r"\d+", str(path))])
+    ][::-1]
+
+
 PROGRAMS = {
     "chromium": Program(
         (
@@ -35,6 +45,11 @@ PROGRAMS = {
             "/Applications/Chromium.app/Contents/MacOS/Chromium",
         )
     ),
+    "nats-server": Program(("nats-server", "/usr/sbin/nats-server")),
+    "nsqd": Program(("nsqd", str(Path.home() / "go/bin/nsqd"))),
+    "nsqlookupd": Program(("nsqlookupd", str(Path.home() / "go/bin/nsqlookupd"))),
+    "postgres": Program(("postgres", *_newest("/usr/lib/postgresql/*/bin/postgres"))),
+    "redis-server": Program(("redis-server",)),
     "sqlite3": Program(("sqlite3",)),
 }
 

@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
-__all__ = ["Broker", "Delivery", "Lost", "Message", "Restored"]
+__all__ = ["TRANSIENT", "Broker", "Delivery", "Lost", "Message", "Restored"]
+
+TRANSIENT = ".transient"
+"""The end of a topic's name that need not outlive its subscribers, where a broker can tell the difference."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,15 @@ GROUP = "entity_sync.brokers"
 
 _ADAPTERS = {
     "memory": "entity_sync.brokers.memory:MemoryBroker",
+    "nats": "entity_sync.brokers.nats:NatsBroker",
+    "nsq": "entity_sync.brokers.nsq:NsqBroker",
+    "nsq+lookup": "entity_sync.brokers.nsq:NsqBroker",
+    "nsqs": "entity_sync.brokers.nsq:NsqBroker",
+    "postgres": "entity_sync.brokers.postgresql:PostgresBroker",
+    "postgresql": "entity_sync.brokers.postgresql:PostgresBroker",
+    "redis": "entity_sync.brokers.redis:RedisBroker",
+    "rediss": "entity_sync.brokers.redis:RedisBroker",
+    "tls": "entity_sync.brokers.nats:NatsBroker",
 }
 """URL scheme → module:class; the module is imported only when its scheme is asked for."""
 
@@ -25,7 +34,7 @@ def broker_from(url: str) -> Broker:
     """Make the broker a URL names; it is not connected yet.
 
     Args:
-        url: for example ``memory://`` or ``memory://name``.
+        url: for example ``nsq://127.0.0.1:4150`` or ``memory://``.
 
     Raises:
         UnknownBroker: nothing answers to the URL's scheme.
