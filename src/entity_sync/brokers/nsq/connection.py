@@ -1,0 +1,303 @@
+"""One connection to one nsqd: handshake, answers in order, liveness."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from entity_sync.brokers.nsq import protocol
+from entity_sync.brokers.nsq.protocol import Failure, Frame, Frames, Incoming
+from entity_sync.errors import BrokerUnavailable, ConfigurationError
+
+__all__ = ["Connection", "Endpoint", "bounded"]
+
+_log = logging.getLogger("entity_sync.brokers.nsq")
+
+_HEARTBEAT = 4.0
+"""Seconds between nsqd's heartbeats. Either end gives the other up after two without a sign, so a
+stopped nsqd is noticed within 8 s, and an event loop that stalls for 5 s keeps its subscriptions."""
+_PATIENCE = 4.5  # seconds for an answer, and for all that a caller waits for
+_FAREWELL = 1.0  # seconds for a close
+_STALL = 0.5  # seconds a timer may be late before our own loop is suspected instead of nsqd
+_MAX_READY = 2_500  # nsqd's own default limit
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an nsqd listens and how to speak to it.
+
+    Attributes:
+        tls: verifies its certificate; None speaks in the clear.
+        secret: for AUTH; never in a text.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    secret: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"nsqd [{self.host}]:{self.port}" if ":" in self.host else f"nsqd {self.host}:{self.port}"
+
+
+@asynccontextmanager
+async def bounded(peer: object) -> AsyncGenerator[None, None]:
+    """Turn every way in which a peer fails, or says nothing for 4.5 s, into BrokerUnavailable."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            yield
+    except TimeoutError:
+        raise BrokerUnavailable(f"{peer} did not answer within {_PATIENCE:g} s") from None
+    except (OSError, protocol.ProtocolError) as error:
+        raise BrokerUnavailable(f"{peer}: {error}") from error
+
+
+class Connection(asyncio.Protocol):
+    """Made by `open`.
+
+    Attributes:
+        deliver: is given the bodies of messages, which are finished already.
+        ended: is told why the connection ended, unless `close` ended it.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.deliver: Callable[[list[bytes]], None] | None = None
+        self.ended: Callable[[BrokerUnavailable], None] | None = None
+        self._endpoint = endpoint
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._gone = asyncio.Event()
+        self._error: BrokerUnavailable | None = None
+        self._frames = Frames()
+        self._max_ready = _MAX_READY
+        self._waiting: deque[tuple[asyncio.Future[bytes], float]] = deque()
+        self._outgoing: list[bytes] = []
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_at(self._heard + 2 * _HEARTBEAT, self._watch)
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint) -> Connection:
+        """Connect, identify, encrypt and authenticate.
+
+        Raises:
+            BrokerUnavailable: it cannot be reached or refuses.
+            ConfigurationError: it wants a secret, or has no TLS while the URL wants it.
+        """
+        connection = cls(endpoint)
+        try:
+            await connection._loop.create_connection(lambda: connection, endpoint.host, endpoint.port)
+            await connection._shake_hands()
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def subscribe(self, topic: bytes, channel: bytes) -> None:
+        """Return once nsqd confirmed; messages then come to `deliver`."""
+        await self.request(protocol.subscribe(topic, channel))
+        # The most that may be unfinished; with one at a time each message would cost a round trip.
+        self._send(protocol.ready(self._max_ready))
+
+    def request(self, command: bytes) -> asyncio.Future[bytes]:
+        """Send a command; the future is its answer. Giving up waiting leaves the order of answers alone.
+
+        Raises:
+            BrokerUnavailable: here when the connection has ended, from the future when nsqd refuses,
+                ends the connection, or does not answer for 4.5 s.
+        """
+        if self._error is not None:
+            raise BrokerUnavailable(str(self._error))
+        self._send(command)
+        return self._expect()
+
+    async def close(self) -> None:
+        """Wait for the answers that are due and say goodbye, for a second at most."""
+        transport, self.ended = self._transport, None
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                if self.deliver is not None and self._error is None:
+                    await self.request(protocol.CLOSE)
+                elif self._waiting:
+                    await asyncio.wait([self._waiting[-1][0]])
+                if transport is not None and self._error is None:
+                    self._error = BrokerUnavailable(f"the connection to {self._endpoint} is closed")
+                    transport.close()
+                    await self._gone.wait()
+        except (TimeoutError, BrokerUnavailable):
+            pass  # a peer that does not answer is left without a goodbye
+        finally:
+            self.abort()
+        await self._gone.wait()
+
+    def abort(self) -> None:
+        """Leave at once."""
+        self.ended = None
+        self._end(BrokerUnavailable(f"the connection to {self._endpoint} is closed"))
+        if self._transport is None:
+            self._gone.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self._transport = cast(asyncio.Transport, transport)
+        if self._error is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop: answers, heartbeats and messages."""
+        self._heard = self._loop.time()
+        try:
+            frames = self._frames.feed(data)
+            messages = [frame for frame in frames if type(frame) is Incoming]
+            if messages:
+                self._take(messages)
+            if len(messages) < len(frames):
+                for frame in frames:
+                    self._hear(frame)
+        except protocol.ProtocolError as error:
+            self._end(BrokerUnavailable(f"{self._endpoint}: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop."""
+        reason = f": {exc}" if exc is not None else ""
+        self._end(BrokerUnavailable(f"{self._endpoint} closed the connection{reason}"))
+        self._gone.set()
+
+    async def _shake_hands(self) -> None:
+        tls, secret = self._endpoint.tls, self._endpoint.secret
+        self._send(protocol.MAGIC)
+        answer = _object(await self.request(protocol.identify(_identity(is_tls=tls is not None))))
+        self._max_ready = max(1, min(_MAX_READY, int(answer.get("max_rdy_count", _MAX_READY))))
+        if tls is not None:
+            if answer.get("tls_v1") is not True:
+                raise ConfigurationError(
+                    f"{self._endpoint} has no TLS: start it with --tls-cert and --tls-key"
+                )
+            await self._encrypt(tls)
+        if answer.get("auth_required") is True:
+            if secret is None:
+                raise ConfigurationError(f"{self._endpoint} wants a secret: nsq://:SECRET@host:port")
+            await self.request(protocol.auth(secret))
+
+    async def _encrypt(self, tls: ssl.SSLContext) -> None:
+        assert self._transport is not None
+        if not self._frames.is_empty:
+            raise protocol.ProtocolError("bytes in the clear where TLS should begin")
+        upgraded = self._expect()
+        transport = await self._loop.start_tls(
+            self._transport, self, tls, server_hostname=self._endpoint.host
+        )
+        assert transport is not None
+        self._transport = transport
+        if self._error is not None:
+            transport.abort()
+        await upgraded
+
+    def _take(self, messages: list[Incoming]) -> None:
+        if self.deliver is None:
+            raise protocol.ProtocolError("a message without a subscription")
+        # A message is a hint to load: finished before it is handled, since one more would tell no more.
+        if self._transport is not None and self._error is None:
+            self._transport.write(protocol.finish([message.id for message in messages]))
+        self.deliver([message.body for message in messages])
+
+    def _hear(self, frame: Frame) -> None:
+        if isinstance(frame, Incoming):
+            return
+        if isinstance(frame, Failure):
+            if frame.is_fatal:
+                self._answer(BrokerUnavailable(f"{self._endpoint} refuses: {frame.text[:200]}"))
+                self._end(BrokerUnavailable(f"{self._endpoint} ends the connection: {frame.text[:200]}"))
+            else:
+                _log.debug("%s: %s", self._endpoint, frame.text[:200])
+        elif frame.data == protocol.HEARTBEAT:
+            self._send(protocol.NOP)
+        elif not self._answer(frame.data):
+            raise protocol.ProtocolError("an answer to nothing")
+
+    def _expect(self) -> asyncio.Future[bytes]:
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        due = self._loop.time() + _PATIENCE
+        self._waiting.append((future, due))
+        if self._timer.when() > due:
+            self._arm(due)
+        return future
+
+    def _answer(self, answer: bytes | BrokerUnavailable) -> bool:
+        if not self._waiting:
+            return False
+        future, _ = self._waiting.popleft()
+        if not future.done():  # its waiter may have given up
+            if isinstance(answer, bytes):
+                future.set_result(answer)
+            else:
+                future.set_exception(answer)
+        return True
+
+    def _send(self, data: bytes) -> None:
+        # No watermark is heeded: whoever publishes waits for an answer, and holds its payload anyway.
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(data)
+
+    def _flush(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def _arm(self, due: float) -> None:
+        self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._watch)
+
+    def _watch(self) -> None:
+        now = self._loop.time()
+        silent = self._heard + 2 * _HEARTBEAT
+        due = min(silent, self._waiting[0][1]) if self._waiting else silent
+        if due > now:
+            self._arm(due)
+        elif now - self._timer.when() > _STALL:
+            self._arm(now + _STALL)  # our loop stood still: what nsqd sent meanwhile is still to be read
+        elif silent <= now:
+            self._end(BrokerUnavailable(f"{self._endpoint} is silent for {now - self._heard:.1f} s"))
+        else:
+            self._end(BrokerUnavailable(f"{self._endpoint} did not answer within {_PATIENCE:g} s"))
+
+    def _end(self, error: BrokerUnavailable) -> None:
+        self._timer.cancel()
+        self._error = self._error or error
+        while self._answer(BrokerUnavailable(str(self._error))):
+            pass
+        if self._transport is not None:
+            self._transport.abort()
+        if self.ended is not None:
+            ended, self.ended = self.ended, None
+            ended(self._error)
+
+
+def _identity(*, is_tls: bool) -> dict[str, Any]:
+    name = socket.gethostname()
+    return {
+        "client_id": name.partition(".")[0],
+        "hostname": name,
+        "user_agent": "entity-sync",
+        "feature_negotiation": True,
+        "heartbeat_interval": int(_HEARTBEAT * 1_000),
+        # Without this, nsqd keeps small messages for up to 250 ms unless the client is not ready for more.
+        "output_buffer_size": -1,
+        "tls_v1": is_tls,
+    }
+
+
+def _object(answer: bytes) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        found = json.loads(answer)
+        if isinstance(found, dict):
+            return cast(dict[str, Any], found)
+    raise protocol.ProtocolError("the answer to IDENTIFY is no object")
