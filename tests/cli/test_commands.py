@@ -36,10 +36,10 @@ from urllib.parse import urlsplit
 
 class FilingBroker:
     def __init__(self, url):
-        self.file = Path(urlsplit(url).path, "published")
+        self.folder = Path(urlsplit(url).path)
     async def connect(self): pass
     async def publish(self, topic, payloads):
-        with self.file.open("ab") as file:
+        with Path(self.folder, f"topic-{topic}").open("ab") as file:
             file.writelines(payload + b"\\n" for payload in payloads)
     async def close(self): pass
 """
@@ -346,7 +346,8 @@ def test_secret_is_asked_for_hidden():
     assert "hunter2" not in result.output
 
 
-def test_notify_reaches_a_broker(tmp_path: Path):
+@pytest.mark.parametrize("prefix", ["", "shop."])
+def test_notify_reaches_a_broker(tmp_path: Path, prefix: str):
     """`notify` hands a message for each id to the broker that the URL names, and prints the receipt."""
     (tmp_path / "filing.py").write_text(FILING)
     information = tmp_path / "filing-1.dist-info"
@@ -355,15 +356,16 @@ def test_notify_reaches_a_broker(tmp_path: Path):
     (information / "entry_points.txt").write_text("[entity_sync.brokers]\nfiling = filing:FilingBroker\n")
     found = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "entity_sync", "notify", "--broker", f"filing://{tmp_path}", "orders"]
+    environment = {**os.environ, "PYTHONPATH": found, "ENTITY_SYNC_TOPIC_PREFIX": prefix}
     done = subprocess.run(
         [*command, "7", "8"],
-        env={**os.environ, "PYTHONPATH": found},
+        env=environment,
         capture_output=True,
         check=True,
         text=True,
     )
     assert done.stdout.startswith("accepted: orders/'7' orders/'8' (token ")
-    published = [json.loads(line) for line in (tmp_path / "published").read_text().splitlines()]
+    published = [json.loads(line) for line in (tmp_path / f"topic-{prefix}orders").read_text().splitlines()]
     assert [(message["entity"], message["id"]) for message in published] == [("orders", "7"), ("orders", "8")]
 
 

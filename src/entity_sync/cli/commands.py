@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import webbrowser
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
@@ -22,9 +21,18 @@ from entity_sync.server.standalone import Listener
 
 __all__ = ["main"]
 
+_TOPIC_PREFIX = click.option(
+    "--topic-prefix",
+    envvar="ENTITY_SYNC_TOPIC_PREFIX",
+    default="",
+    show_envvar=True,
+    help="What every topic on the broker begins with; the same for all who share entities.",
+)
+
 _EPILOG = """\b
 Examples:
   entity-sync demo
+  entity-sync demo --nodes 3 --broker nsq
   entity-sync serve shop:sync --port 8080
   entity-sync watch ws://localhost:8080/ws/entity-sync/ orders 7
 
@@ -88,8 +96,11 @@ def serve(
 
 
 @main.command(
-    epilog="\b\nExamples:\n  entity-sync demo --open\n  entity-sync demo --port 0 --database shop.sqlite3"
+    epilog="\b\nExamples:\n  entity-sync demo --open\n  entity-sync demo --port 0 --database shop.sqlite3\n"
+    "  entity-sync demo --nodes 3 --broker nsq\n"
+    "  entity-sync demo --nodes 3 --broker redis://127.0.0.1:6379"
 )
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on; 0 for any that is free.")
 @click.option(
     "--database",
@@ -97,30 +108,54 @@ def serve(
     help="SQLite file to use; default: a new one.",
 )
 @click.option(
+    "--broker",
+    help="What joins the nodes: the URL of one that runs, or nsq, nats, redis or postgresql to start one.",
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="How many, each a process with a port of its own.",
+)
+@_TOPIC_PREFIX
+@click.option(
     "--open/--no-open",
     "is_opened",
     default=False,
     show_default=True,
-    help="Open the page in a browser, or not.",
+    help="Open each page in a browser, or not.",
 )
-def demo(port: int, database: Path | None, *, is_opened: bool) -> None:
-    """Serve a small live page on SQLite, to be opened in two tabs."""
-    from entity_sync.cli.demo import app
+def demo(
+    *,
+    host: str,
+    port: int,
+    database: Path | None,
+    broker: str | None,
+    nodes: int,
+    topic_prefix: str,
+    is_opened: bool,
+) -> None:
+    """Serve a small live page on SQLite, to be opened in two tabs, or on several nodes.
 
-    log_to_stderr("text")
-    output = Output(is_json=False)
+    With a broker the nodes do not watch the file: what another node shows came over the broker.
+    """
+    from entity_sync.cli.demo import show
 
-    def ready(listener: Listener, path: Path) -> None:
-        page = f"http://{listener.host}:{listener.port}/"
-        update = '"UPDATE orders SET quantity = quantity + 1 WHERE id = 3"'
-        output.say(f"Open {output.bold(page)} in two tabs, and change something in one.")
-        output.say("A change from outside is followed too; in another terminal:")
-        output.say(f"  sqlite3 {path} {output.bold(update)}")
-        output.say("Ctrl-C stops.")
-        if is_opened and not webbrowser.open(page):
-            output.say("There is no browser to open it in.")
-
-    app.run(port=port, database=database, on_ready=ready)
+    if broker is None and nodes > 1:
+        raise click.UsageError(
+            f"{nodes} nodes need a broker that joins them: --broker nsq (or nats, redis, postgresql) "
+            "starts its server, --broker URL uses one that runs."
+        )
+    if broker is not None and "://" not in broker and broker not in show.SCHEMES:
+        raise click.BadParameter(
+            f"{broker!r} is neither a URL nor one of {', '.join(show.SCHEMES)}.", param_hint="--broker"
+        )
+    place = show.Place(host=host, port=port, database=database, topic_prefix=topic_prefix)
+    if broker is None or (nodes == 1 and "://" in broker):
+        show.one(place, broker, is_opened=is_opened)
+    else:
+        show.several(place, broker, nodes, is_opened=is_opened)
 
 
 @main.command(
@@ -147,22 +182,23 @@ def watch(url: str, entity: str, id: str, *, classic: bool, is_json: bool, ask_s
 
 
 @main.command(
-    epilog="\b\nExamples:\n  ENTITY_SYNC_BROKER=… entity-sync notify orders 7\n"
-    '  entity-sync notify --broker "$BROKER" orders 7 8'
+    epilog="\b\nExamples:\n  entity-sync notify --broker nsq://127.0.0.1:4150 orders 7 8\n"
+    "  ENTITY_SYNC_BROKER=redis://… entity-sync notify orders 7"
 )
 @click.option(
     "--broker", envvar="ENTITY_SYNC_BROKER", required=True, show_envvar=True, help="The broker's URL."
 )
+@_TOPIC_PREFIX
 @click.argument("entity")
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
-def notify(broker: str, entity: str, ids: tuple[str, ...]) -> None:
+def notify(broker: str, topic_prefix: str, entity: str, ids: tuple[str, ...]) -> None:
     """Say that rows changed, to all nodes behind a broker; do it after the commit."""
     if broker.startswith("memory:"):
         raise ConfigurationError(
             "memory:// joins the nodes of one process: nothing that another process says can reach them. "
             "Name the broker that your nodes use."
         )
-    with Publisher(broker) as publisher:
+    with Publisher(broker, topic_prefix=topic_prefix) as publisher:
         receipt = publisher.notify(entity, *ids)
     keys = " ".join(str(EntityKey(entity, id)) for id in ids)
     Output(is_json=False).say(f"{receipt.status}: {keys} (token {receipt.token})")

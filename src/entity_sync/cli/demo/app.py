@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from entity_sync.server import standalone
 from entity_sync.server.http import Page
 from entity_sync.server.standalone import Listener
 
-__all__ = ["build", "pages", "run"]
+__all__ = ["Link", "build", "page_url", "pages", "run"]
 
 _PATH = "/ws/entity-sync/"
 _PAGES = {
@@ -49,10 +50,34 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     edit: _Quantity | _Status | _Note
 
 
-def build(database: Path) -> EntitySync:
-    """The application on this SQLite file."""
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a node of the demo meets the others.
+
+    Attributes:
+        broker: its URL.
+        topic_prefix: begins every topic.
+        name: what the page calls this node.
+    """
+
+    broker: str
+    topic_prefix: str = ""
+    name: str = ""
+
+
+def build(database: Path, link: Link | None = None) -> EntitySync:
+    """The application on this SQLite file.
+
+    Args:
+        database: made if it is not there.
+        link: to the other nodes; None for one node that follows the file itself. With a link nothing
+            follows the file: what reaches another node has come over the broker.
+    """
     shop = Shop(database)
-    sync = EntitySync(f"memory://demo-{os.getpid()}", captures=[SQLiteCapture(database, interval=0.05)])
+    if link is None:
+        sync = EntitySync(f"memory://demo-{os.getpid()}", captures=[SQLiteCapture(database, interval=0.05)])
+    else:
+        sync = EntitySync(link.broker, topic_prefix=link.topic_prefix)
 
     @sync.entity("orders")
     async def order(id: int) -> dict[str, Any] | None:
@@ -60,7 +85,7 @@ def build(database: Path) -> EntitySync:
 
     @sync.entity("about")
     async def about(id: str) -> dict[str, Any] | None:
-        return {"database": str(shop.path), "statuses": list(STATUSES)} if id == "demo" else None
+        return _about(shop, link) if id == "demo" else None
 
     @sync.on_message
     async def edit(message: ClientMessage) -> dict[str, Any]:
@@ -75,6 +100,15 @@ def build(database: Path) -> EntitySync:
     return sync
 
 
+def _about(shop: Shop, link: Link | None) -> dict[str, Any]:
+    about: dict[str, Any] = {"database": str(shop.path), "statuses": list(STATUSES)}
+    if link is None:
+        return about
+    scheme, _, place = link.broker.partition("://")
+    # A page is no place for a password.
+    return about | {"node": link.name, "scheme": scheme, "broker": "" if "@" in place else link.broker}
+
+
 async def _apply(shop: Shop, wanted: _Quantity | _Status | _Note) -> None:
     if isinstance(wanted, _Quantity):
         await shop.set_quantity(wanted.id, wanted.value)
@@ -82,6 +116,11 @@ async def _apply(shop: Shop, wanted: _Quantity | _Status | _Note) -> None:
         await shop.set_status(wanted.id, wanted.value)
     else:
         await shop.set_note(wanted.id, wanted.value)
+
+
+def page_url(listener: Listener) -> str:
+    """Where a browser finds the page."""
+    return f"http://{listener.host}:{listener.port}/"
 
 
 def pages() -> dict[str, Page]:
@@ -95,6 +134,7 @@ def run(
     port: int = 8080,
     database: Path | None = None,
     host: str = "127.0.0.1",
+    link: Link | None = None,
     on_ready: Callable[[Listener, Path], object] | None = None,
 ) -> None:
     """Serve the demonstration until SIGTERM or SIGINT.
@@ -102,6 +142,8 @@ def run(
     Args:
         port: 0 for any that is free.
         database: the SQLite file; None for a new one that is removed at the end.
+        host: address to listen on.
+        link: to other nodes, if there are any.
         on_ready: called once a browser can connect.
     """
     with TemporaryDirectory(prefix="entity-sync-demo-") as folder:
@@ -111,4 +153,4 @@ def run(
             if on_ready is not None:
                 on_ready(listener, path)
 
-        standalone.run(build(path), host=host, port=port, path=_PATH, pages=pages(), on_ready=ready)
+        standalone.run(build(path, link), host=host, port=port, path=_PATH, pages=pages(), on_ready=ready)
