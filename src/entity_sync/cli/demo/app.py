@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from shlex import join
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -62,7 +63,17 @@ class Link:
 
     broker: str
     topic_prefix: str = ""
-    name: str = ""
+    name: str = "one node of several"
+
+    def notify_command(self, *, is_private: bool) -> str:
+        """What to run after a change from outside.
+
+        Args:
+            is_private: whether only who knows the broker's password sees it.
+        """
+        url = self.broker if is_private or "@" not in self.broker else "URL"
+        prefix = ["--topic-prefix", self.topic_prefix] if self.topic_prefix else []
+        return join(["entity-sync", "notify", "--broker", url, *prefix, "orders", "3"])
 
 
 def build(database: Path, link: Link | None = None) -> EntitySync:
@@ -104,9 +115,8 @@ def _about(shop: Shop, link: Link | None) -> dict[str, Any]:
     about: dict[str, Any] = {"database": str(shop.path), "statuses": list(STATUSES)}
     if link is None:
         return about
-    scheme, _, place = link.broker.partition("://")
-    # A page is no place for a password.
-    return about | {"node": link.name, "scheme": scheme, "broker": "" if "@" in place else link.broker}
+    scheme = link.broker.partition("://")[0]
+    return about | {"node": link.name, "scheme": scheme, "notify": link.notify_command(is_private=False)}
 
 
 async def _apply(shop: Shop, wanted: _Quantity | _Status | _Note) -> None:

@@ -226,10 +226,16 @@ function flash(target) {
 
 const clock = (date) => (Number.isNaN(date.getTime()) ? "" : date.toTimeString().slice(0, 8));
 
+const quoted = (text) => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
 function about({ data }) {
   if (!data) return;
-  const path = /^[\w./-]+$/.test(data.database) ? data.database : `'${data.database.replaceAll("'", "'\\''")}'`;
-  byId("command").textContent = `sqlite3 ${path} "UPDATE orders SET quantity = quantity + 1 WHERE id = 3"`;
+  const update = `sqlite3 ${quoted(data.database)} "UPDATE orders SET quantity = quantity + 1 WHERE id = 3"`;
+  byId("command").textContent = data.notify ? `${update} && ${data.notify}` : update;
+  if (data.node) {
+    byId("subtitle").textContent = `This is ${data.node}: they share a SQLite file, and tell one another over ${data.scheme}.`;
+    document.title = `${data.node} · the bakery`;
+  }
   for (const statuses of document.querySelectorAll(".statuses"))
     statuses.replaceChildren(...data.statuses.map((status) => {
       const chip = document.createElement("button");

@@ -49,6 +49,7 @@ def one(place: Place, broker: str | None, *, is_opened: bool) -> None:
     """
     log_to_stderr("text")
     output = Output(is_json=False)
+    link = None if broker is None else app.Link(broker, place.topic_prefix)
 
     def ready(listener: Listener, database: Path) -> None:
         page = app.page_url(listener)
@@ -57,12 +58,11 @@ def one(place: Place, broker: str | None, *, is_opened: bool) -> None:
             output.say("A change from outside is followed too; in another terminal:")
         else:
             output.say("A change from outside is shown once it is notified; in another terminal:")
-        _say_commands(output, database, broker, place.topic_prefix)
+        _say_commands(output, database, link, is_ours=False)
         output.say("Ctrl-C stops.")
         if is_opened:
             _open(output, [page])
 
-    link = None if broker is None else app.Link(broker, place.topic_prefix)
     app.run(host=place.host, port=place.port, database=place.database, link=link, on_ready=ready)
 
 
@@ -87,7 +87,8 @@ def several(place: Place, broker: str, nodes: int, *, is_opened: bool) -> None:
             output.say(f"  {_name(number)}  {output.bold(page)}")
         output.say("The nodes share one SQLite file, and tell one another over the broker alone.")
         output.say("A change from outside is shown once it is notified; in another terminal:")
-        _say_commands(output, started.database, started.broker, place.topic_prefix)
+        link = app.Link(started.broker, place.topic_prefix)
+        _say_commands(output, started.database, link, is_ours=started.server is not None)
         output.say("Ctrl-C stops everything.")
         if is_opened:
             _open(output, started.pages)
@@ -111,11 +112,10 @@ def _name(number: int) -> str:
     return click.style(text, fg=_COLOURS[(number - 1) % len(_COLOURS)] if number else None)
 
 
-def _say_commands(output: Output, database: Path, broker: str | None, topic_prefix: str) -> None:
+def _say_commands(output: Output, database: Path, link: app.Link | None, *, is_ours: bool) -> None:
     output.say(f"  sqlite3 {quote(str(database))} {output.bold(_UPDATE)}")
-    if broker is not None:
-        prefix = f"--topic-prefix {quote(topic_prefix)} " if topic_prefix else ""
-        output.say(f"  entity-sync notify --broker {quote(broker)} {prefix}{output.bold('orders 3')}")
+    if link is not None:
+        output.say(f"  {link.notify_command(is_private=is_ours)}")
 
 
 def _open(output: Output, pages: Sequence[str]) -> None:

@@ -1,0 +1,220 @@
+"""Several nodes of the demo on real brokers, by the one command that the README shows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entity_sync.client import Client, connect
+from tests.support.servers import running
+
+_PATIENCE = 30.0
+PROGRAMS = {"nsq": "nsqd", "nats": "nats-server", "redis": "redis-server", "postgresql": "postgres"}
+EVERY_BROKER = [
+    pytest.param(scheme, marks=pytest.mark.needs(name), id=scheme) for scheme, name in PROGRAMS.items()
+]
+
+
+@dataclass
+class Demo:
+    """A running command.
+
+    Attributes:
+        said: its standard output until the pages could be opened.
+        database: the SQLite file.
+    """
+
+    process: asyncio.subprocess.Process
+    said: list[str]
+    database: Path
+
+    @property
+    def sockets(self) -> list[str]:
+        pages = re.findall(r"http://(\S+)/", "\n".join(self.said))
+        return [f"ws://{place}/ws/entity-sync/" for place in pages]
+
+    @property
+    def notify_command(self) -> list[str]:
+        line = next(line for line in self.said if "entity-sync notify" in line)
+        return [sys.executable, "-m", "entity_sync", *line.split()[1:]]
+
+    async def stop(self, number: signal.Signals = signal.SIGINT) -> str:
+        """Return its log."""
+        self.process.send_signal(number)
+        async with asyncio.timeout(_PATIENCE):
+            _, errors = await self.process.communicate()
+        return errors.decode()
+
+
+@asynccontextmanager
+async def demo(database: Path, *arguments: str) -> AsyncIterator[Demo]:
+    command = [sys.executable, "-m", "entity_sync", "demo", "--port", "0", "--database", str(database)]
+    process = await asyncio.create_subprocess_exec(
+        *command, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    said: list[str] = []
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while not said or "Ctrl-C stops" not in said[-1]:
+                line = (await process.stdout.readline()).decode().rstrip()
+                if not line:
+                    raise AssertionError((await process.communicate())[1].decode())
+                said.append(line)
+        yield Demo(process, said, database)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.communicate()
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The processes that a process started, directly or not: command by id."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, check=True, text=True
+    )
+    rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+    family, found = {pid}, dict[int, str]()
+    while (
+        new := {int(own): args for own, parent, args in rows if int(parent) in family}.keys() - found.keys()
+    ):
+        family = set(new)
+        found |= {int(own): args for own, _, args in rows if int(own) in new}
+    return found
+
+
+def is_running(pid: int) -> bool:
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False, text=True)
+    return shown.stdout.strip()[:1] not in ("", "Z")
+
+
+class Tab:
+    """A client that shows order 3, as a page does."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._states = aiter(client.subscribe("orders", "3"))
+
+    async def until(self, **fields: Any) -> None:
+        """Wait for a state with these values."""
+        async with asyncio.timeout(_PATIENCE):
+            async for state in self._states:
+                if state.rows and state.rows[0].data.items() >= fields.items():
+                    return
+
+
+@asynccontextmanager
+async def tabs(sockets: list[str]) -> AsyncIterator[list[Tab]]:
+    """One client for each node, all showing the row as it is."""
+    async with AsyncExitStack() as stack:
+        found = [Tab(await stack.enter_async_context(connect(url))) for url in sockets]
+        for tab in found:
+            await tab.until(quantity=3)
+        yield found
+
+
+@pytest.mark.parametrize("scheme", EVERY_BROKER)
+async def test_edit_reaches_every_node(tmp_path: Path, scheme: str):
+    """One command starts the broker and three nodes; an edit through any reaches the clients of all."""
+    async with demo(tmp_path / "bakery.sqlite3", "--nodes", "3", "--broker", scheme) as cluster:
+        assert f"{PROGRAMS[scheme]} runs" in cluster.said[0]
+        assert len(set(cluster.sockets)) == 3
+        async with tabs(cluster.sockets) as shown:
+            for quantity, tab in enumerate(shown, 40):
+                edit = {"edit": {"id": 3, "field": "quantity", "value": quantity}}
+                assert await tab.client.message(edit) == {"ok": True}
+                for each in shown:
+                    await each.until(quantity=quantity)
+
+
+@pytest.mark.parametrize("scheme", EVERY_BROKER)
+async def test_notify_reaches_every_node(tmp_path: Path, scheme: str):
+    """A change by another program is shown by all nodes after the command that the demo prints."""
+    async with (
+        demo(tmp_path / "bakery.sqlite3", "--nodes", "2", "--broker", scheme) as cluster,
+        tabs(cluster.sockets) as shown,
+    ):
+        with closing(sqlite3.connect(cluster.database)) as connection, connection:
+            connection.execute("UPDATE orders SET note = 'from outside' WHERE id = 3")
+        notify = await asyncio.create_subprocess_exec(*cluster.notify_command)
+        assert await notify.wait() == 0
+        for tab in shown:
+            await tab.until(note="from outside")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("scheme", EVERY_BROKER)
+async def test_leaves_nothing_behind(tmp_path: Path, scheme: str, number: signal.Signals):
+    """Ctrl-C and SIGTERM end the nodes in order and then the broker, with exit code 0."""
+    async with demo(tmp_path / "bakery.sqlite3", "--nodes", "2", "--broker", scheme) as cluster:
+        started = descendants(cluster.process.pid)
+        assert any(PROGRAMS[scheme] in args for args in started.values())
+        log = await cluster.stop(number)
+        assert cluster.process.returncode == 0
+        assert [args for pid, args in started.items() if is_running(pid)] == []
+        for node in ("node 1", "node 2"):
+            assert re.search(rf"^{node} │ .* stopped serving", log, re.MULTILINE)
+        assert "ended by itself" not in log
+        assert "Traceback" not in log
+
+
+@pytest.mark.needs("nsqd")
+async def test_broker_that_runs_already(tmp_path: Path):
+    """`--broker URL` uses it and leaves it running, for several nodes and for one in each of two commands."""
+    async with running("nsq", tmp_path) as server:
+        arguments = ("--broker", server.url, "--topic-prefix", "shop.")
+        database = tmp_path / "bakery.sqlite3"
+        async with (
+            demo(database, *arguments) as first,
+            demo(database, *arguments) as second,
+            demo(database, *arguments, "--nodes", "2") as others,
+            tabs([*first.sockets, *second.sockets, *others.sockets]) as shown,
+        ):
+            edit = {"edit": {"id": 3, "field": "status", "value": "sold"}}
+            assert await shown[0].client.message(edit) == {"ok": True}
+            for tab in shown:
+                await tab.until(status="sold")
+            assert "--topic-prefix shop." in " ".join(first.notify_command)
+        async with demo(database, *arguments) as again:
+            assert len(again.sockets) == 1
+
+
+@pytest.mark.needs("nsqd")
+async def test_nodes_end_with_the_command(tmp_path: Path):
+    """Nodes whose command was killed end by themselves."""
+    async with running("nsq", tmp_path) as server:
+        arguments = ("--broker", server.url, "--nodes", "2")
+        async with demo(tmp_path / "bakery.sqlite3", *arguments) as cluster:
+            nodes = descendants(cluster.process.pid)
+            assert len(nodes) == 2
+            cluster.process.kill()
+            await cluster.process.communicate()
+            async with asyncio.timeout(_PATIENCE):
+                while any(map(is_running, nodes)):
+                    await asyncio.sleep(0.05)
+
+
+@pytest.mark.needs("nsqd")
+async def test_node_that_ends_is_told(tmp_path: Path):
+    """A node that dies is named; the command ends with an error when it was the last one."""
+    async with demo(tmp_path / "bakery.sqlite3", "--nodes", "2", "--broker", "nsq") as cluster:
+        nodes = [pid for pid, args in descendants(cluster.process.pid).items() if "demo.node" in args]
+        for pid in nodes:
+            os.kill(pid, signal.SIGKILL)
+        _, errors = await cluster.process.communicate()
+        assert cluster.process.returncode == 1
+        for number in (1, 2):
+            assert f"node {number} │ it ended by itself, with exit code -9" in errors.decode()
+        assert errors.decode().endswith("Error: all nodes ended\n")
