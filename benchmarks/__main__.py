@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import burst, fanout, loads, memory, stall
+from benchmarks import burst, fanout, loads, memory, nsq, stall
 from benchmarks.report import Report
 
-_BENCHMARKS = {"stall": stall, "fanout": fanout, "burst": burst, "loads": loads, "memory": memory}
+_BENCHMARKS = {"stall": stall, "fanout": fanout, "burst": burst, "loads": loads, "memory": memory, "nsq": nsq}
 
 
 def _parser() -> argparse.ArgumentParser:

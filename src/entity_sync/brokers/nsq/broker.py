@@ -13,15 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import lru_cache
 from uuid import uuid4
 
 from entity_sync.brokers.address import Address, tls_context, warn_plaintext
 from entity_sync.brokers.base import TRANSIENT, Delivery, Lost, Restored
 from entity_sync.brokers.nsq import protocol
-from entity_sync.brokers.nsq.connection import Connection, Endpoint, bounded
+from entity_sync.brokers.nsq.connection import Connection
+from entity_sync.brokers.nsq.endpoint import Endpoint, bounded
 from entity_sync.brokers.nsq.inbox import Inbox
 from entity_sync.brokers.nsq.lookup import Place, nodes, producers
 from entity_sync.errors import BrokerError, BrokerUnavailable, ConfigurationError
@@ -112,9 +112,7 @@ class NsqBroker:
         for bodies in protocol.batches(payloads):
             if self._publisher is None:
                 raise BrokerUnavailable(f"{self._address} is not connected")
-            one = len(bodies) == 1
-            command = protocol.publish(name, bodies[0]) if one else protocol.publish_many(name, bodies)
-            await self._publisher.request(command)
+            await self._publisher.publish(name, bodies)
 
     async def subscribe(self, topics: Collection[str]) -> None:
         """Return once each nsqd confirmed each topic; raises as `connect`."""
@@ -138,7 +136,7 @@ class NsqBroker:
         gone = [connection for topic in topics for connection in self._topics.pop(topic, {}).values()]
         if self._inbox is not None:
             self._inbox.forget(frozenset(topics))
-        await _close(gone)
+        await asyncio.gather(*(connection.close() for connection in gone))
 
     async def receive(self) -> AsyncIterator[Delivery]:
         """Yield what arrives until `close`; raises BrokerUnavailable when any connection ends."""
@@ -155,11 +153,12 @@ class NsqBroker:
         self._topics = {}
         if inbox is not None:
             inbox.close()
+        closing = [one.close() for one in (*connections, publisher) if one is not None]
         if following is not None:
             following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
-        await _close([*connections, *([publisher] if publisher is not None else [])])
+            await asyncio.gather(asyncio.wait([following]), *closing)
+        else:
+            await asyncio.gather(*closing)
 
     def _endpoint(self, place: Place) -> Endpoint:
         return Endpoint(*place, tls=self._tls, secret=self._secret)
@@ -181,8 +180,8 @@ class NsqBroker:
             # A new name each time: nsqd may still hold the channel of a connection that is half dead.
             channel = protocol.channel_name(f"{uuid4()}{_EPHEMERAL}")
             await connection.subscribe(_wire_name(topic), channel)
-            if self._inbox is not inbox:
-                raise BrokerUnavailable(f"{self._address} was closed meanwhile")
+            if self._inbox is not inbox or place in self._topics.get(topic, ()):
+                raise BrokerUnavailable(f"{self._address} was closed, or {topic} subscribed, meanwhile")
         except BaseException:
             connection.abort()
             raise
@@ -230,10 +229,6 @@ class NsqBroker:
         if topic in lost:
             lost.discard(topic)
             inbox.tell([Restored(frozenset({topic}))])
-
-
-async def _close(connections: Iterable[Connection]) -> None:
-    await asyncio.gather(*(connection.close() for connection in connections))
 
 
 @lru_cache(maxsize=1_024)

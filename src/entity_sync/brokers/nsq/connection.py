@@ -1,4 +1,4 @@
-"""One connection to one nsqd: handshake, answers in order, liveness."""
+"""One connection to one nsqd: handshake, messages, liveness."""
 
 from __future__ import annotations
 
@@ -7,57 +7,26 @@ import json
 import logging
 import socket
 import ssl
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from entity_sync.brokers.nsq import protocol
+from entity_sync.brokers.nsq.endpoint import PATIENCE, Endpoint
+from entity_sync.brokers.nsq.exchange import Exchange
 from entity_sync.brokers.nsq.protocol import Failure, Frame, Frames, Incoming
 from entity_sync.errors import BrokerUnavailable, ConfigurationError
 
-__all__ = ["Connection", "Endpoint", "bounded"]
+__all__ = ["Connection"]
 
 _log = logging.getLogger("entity_sync.brokers.nsq")
 
 _HEARTBEAT = 4.0
 """Seconds between nsqd's heartbeats. Either end gives the other up after two without a sign, so a
 stopped nsqd is noticed within 8 s, and an event loop that stalls for 5 s keeps its subscriptions."""
-_PATIENCE = 4.5  # seconds for an answer, and for all that a caller waits for
 _FAREWELL = 1.0  # seconds for a close
 _STALL = 0.5  # seconds a timer may be late before our own loop is suspected instead of nsqd
 _MAX_READY = 2_500  # nsqd's own default limit
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where an nsqd listens and how to speak to it.
-
-    Attributes:
-        tls: verifies its certificate; None speaks in the clear.
-        secret: for AUTH; never in a text.
-    """
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-    secret: str | None = field(default=None, repr=False)
-
-    def __str__(self) -> str:
-        return f"nsqd [{self.host}]:{self.port}" if ":" in self.host else f"nsqd {self.host}:{self.port}"
-
-
-@asynccontextmanager
-async def bounded(peer: object) -> AsyncGenerator[None, None]:
-    """Turn every way in which a peer fails, or says nothing for 4.5 s, into BrokerUnavailable."""
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            yield
-    except TimeoutError:
-        raise BrokerUnavailable(f"{peer} did not answer within {_PATIENCE:g} s") from None
-    except (OSError, protocol.ProtocolError) as error:
-        raise BrokerUnavailable(f"{peer}: {error}") from error
 
 
 class Connection(asyncio.Protocol):
@@ -65,7 +34,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         deliver: is given the bodies of messages, which are finished already.
-        ended: is told why the connection ended, unless `close` ended it.
+        ended: is told why the connection ended, unless `close` or `abort` ended it.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -77,9 +46,9 @@ class Connection(asyncio.Protocol):
         self._gone = asyncio.Event()
         self._error: BrokerUnavailable | None = None
         self._frames = Frames()
-        self._max_ready = _MAX_READY
-        self._waiting: deque[tuple[asyncio.Future[bytes], float]] = deque()
-        self._outgoing: list[bytes] = []
+        self._exchange = Exchange(PATIENCE)
+        self._max_ready = 1
+        self._flushing: asyncio.Handle | None = None
         self._heard = self._loop.time()
         self._timer = self._loop.call_at(self._heard + 2 * _HEARTBEAT, self._watch)
 
@@ -88,8 +57,8 @@ class Connection(asyncio.Protocol):
         """Connect, identify, encrypt and authenticate.
 
         Raises:
-            BrokerUnavailable: it cannot be reached or refuses.
-            ConfigurationError: it wants a secret, or has no TLS while the URL wants it.
+            BrokerUnavailable, OSError, ProtocolError: it cannot be reached, refuses, or is no nsqd.
+            ConfigurationError: it wants a secret that we have not, or has no TLS while we want it.
         """
         connection = cls(endpoint)
         try:
@@ -107,29 +76,46 @@ class Connection(asyncio.Protocol):
         self._send(protocol.ready(self._max_ready))
 
     def request(self, command: bytes) -> asyncio.Future[bytes]:
-        """Send a command; the future is its answer. Giving up waiting leaves the order of answers alone.
+        """Send a command; the future is its answer.
 
         Raises:
             BrokerUnavailable: here when the connection has ended, from the future when nsqd refuses,
-                ends the connection, or does not answer for 4.5 s.
+                ends the connection, or does not answer in time.
         """
-        if self._error is not None:
-            raise BrokerUnavailable(str(self._error))
+        self._check_open()
         self._send(command)
         return self._expect()
 
+    def publish(self, topic: bytes, bodies: Sequence[bytes]) -> asyncio.Future[bytes]:
+        """Publish; whatever one turn of the loop publishes to a topic is one command.
+
+        Args:
+            bodies: one part of `protocol.batches`.
+
+        Raises:
+            BrokerUnavailable: as `request`.
+        """
+        self._check_open()
+        if self._exchange.is_idle and self._transport is not None:
+            # There is nothing to join it with: another turn of the loop would be a delay for nothing.
+            self._transport.write(protocol.publish(topic, bodies))
+            return self._expect()
+        self._flush_soon()
+        return self._exchange.publish(topic, bodies)
+
     async def close(self) -> None:
         """Wait for the answers that are due and say goodbye, for a second at most."""
-        transport, self.ended = self._transport, None
+        self.ended = None
         try:
             async with asyncio.timeout(_FAREWELL):
-                if self.deliver is not None and self._error is None:
+                if self.deliver is not None:
+                    self.deliver = _drop
                     await self.request(protocol.CLOSE)
-                elif self._waiting:
-                    await asyncio.wait([self._waiting[-1][0]])
-                if transport is not None and self._error is None:
-                    self._error = BrokerUnavailable(f"the connection to {self._endpoint} is closed")
-                    transport.close()
+                elif futures := self._exchange.futures:
+                    await asyncio.wait(futures)
+                if self._transport is not None:
+                    self._error = self._error or self._closed()
+                    self._transport.close()
                     await self._gone.wait()
         except (TimeoutError, BrokerUnavailable):
             pass  # a peer that does not answer is left without a goodbye
@@ -140,7 +126,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Leave at once."""
         self.ended = None
-        self._end(BrokerUnavailable(f"the connection to {self._endpoint} is closed"))
+        self._end(self._closed())
         if self._transport is None:
             self._gone.set()
 
@@ -155,7 +141,7 @@ class Connection(asyncio.Protocol):
         self._heard = self._loop.time()
         try:
             frames = self._frames.feed(data)
-            messages = [frame for frame in frames if type(frame) is Incoming]
+            messages = [frame for frame in frames if isinstance(frame, Incoming)]
             if messages:
                 self._take(messages)
             if len(messages) < len(frames):
@@ -174,7 +160,9 @@ class Connection(asyncio.Protocol):
         tls, secret = self._endpoint.tls, self._endpoint.secret
         self._send(protocol.MAGIC)
         answer = _object(await self.request(protocol.identify(_identity(is_tls=tls is not None))))
-        self._max_ready = max(1, min(_MAX_READY, int(answer.get("max_rdy_count", _MAX_READY))))
+        limit = answer.get("max_rdy_count")
+        if isinstance(limit, int):
+            self._max_ready = max(1, min(_MAX_READY, limit))
         if tls is not None:
             if answer.get("tls_v1") is not True:
                 raise ConfigurationError(
@@ -187,6 +175,7 @@ class Connection(asyncio.Protocol):
             await self.request(protocol.auth(secret))
 
     async def _encrypt(self, tls: ssl.SSLContext) -> None:
+        self._check_open()
         assert self._transport is not None
         if not self._frames.is_empty:
             raise protocol.ProtocolError("bytes in the clear where TLS should begin")
@@ -201,10 +190,10 @@ class Connection(asyncio.Protocol):
         await upgraded
 
     def _take(self, messages: list[Incoming]) -> None:
-        if self.deliver is None:
+        if self.deliver is None or self._transport is None:
             raise protocol.ProtocolError("a message without a subscription")
-        # A message is a hint to load: finished before it is handled, since one more would tell no more.
-        if self._transport is not None and self._error is None:
+        # A message is a hint to load: finished before it is handled, since another copy would tell no more.
+        if self._error is None:
             self._transport.write(protocol.finish([message.id for message in messages]))
         self.deliver([message.body for message in messages])
 
@@ -213,44 +202,44 @@ class Connection(asyncio.Protocol):
             return
         if isinstance(frame, Failure):
             if frame.is_fatal:
-                self._answer(BrokerUnavailable(f"{self._endpoint} refuses: {frame.text[:200]}"))
-                self._end(BrokerUnavailable(f"{self._endpoint} ends the connection: {frame.text[:200]}"))
+                self._exchange.answer(BrokerUnavailable(f"{self._endpoint} refuses: {frame.text[:200]}"))
+                self._end(BrokerUnavailable(f"{self._endpoint} ended the connection: {frame.text[:200]}"))
             else:
                 _log.debug("%s: %s", self._endpoint, frame.text[:200])
         elif frame.data == protocol.HEARTBEAT:
             self._send(protocol.NOP)
-        elif not self._answer(frame.data):
+        elif not self._exchange.answer(frame.data):
             raise protocol.ProtocolError("an answer to nothing")
 
     def _expect(self) -> asyncio.Future[bytes]:
-        future: asyncio.Future[bytes] = self._loop.create_future()
-        due = self._loop.time() + _PATIENCE
-        self._waiting.append((future, due))
-        if self._timer.when() > due:
-            self._arm(due)
-        return future
+        answer = self._exchange.expect()
+        if self._timer.when() > self._exchange.due:
+            self._arm(self._exchange.due)
+        return answer
 
-    def _answer(self, answer: bytes | BrokerUnavailable) -> bool:
-        if not self._waiting:
-            return False
-        future, _ = self._waiting.popleft()
-        if not future.done():  # its waiter may have given up
-            if isinstance(answer, bytes):
-                future.set_result(answer)
-            else:
-                future.set_exception(answer)
-        return True
+    def _check_open(self) -> None:
+        if self._error is not None:
+            raise BrokerUnavailable(str(self._error))
+
+    def _closed(self) -> BrokerUnavailable:
+        return BrokerUnavailable(f"the connection to {self._endpoint} is closed")
 
     def _send(self, data: bytes) -> None:
         # No watermark is heeded: whoever publishes waits for an answer, and holds its payload anyway.
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(data)
+        self._exchange.send(data)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._flushing is None:
+            self._flushing = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        self._flushing = None
+        data = self._exchange.take()
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join(self._outgoing))
-        self._outgoing.clear()
+            self._transport.write(data)
+        if self._timer.when() > self._exchange.due and self._error is None:
+            self._arm(self._exchange.due)
 
     def _arm(self, due: float) -> None:
         self._timer.cancel()
@@ -259,7 +248,7 @@ class Connection(asyncio.Protocol):
     def _watch(self) -> None:
         now = self._loop.time()
         silent = self._heard + 2 * _HEARTBEAT
-        due = min(silent, self._waiting[0][1]) if self._waiting else silent
+        due = min(silent, self._exchange.due)
         if due > now:
             self._arm(due)
         elif now - self._timer.when() > _STALL:
@@ -267,18 +256,21 @@ class Connection(asyncio.Protocol):
         elif silent <= now:
             self._end(BrokerUnavailable(f"{self._endpoint} is silent for {now - self._heard:.1f} s"))
         else:
-            self._end(BrokerUnavailable(f"{self._endpoint} did not answer within {_PATIENCE:g} s"))
+            self._end(BrokerUnavailable(f"{self._endpoint} did not answer within {PATIENCE:g} s"))
 
     def _end(self, error: BrokerUnavailable) -> None:
         self._timer.cancel()
         self._error = self._error or error
-        while self._answer(BrokerUnavailable(str(self._error))):
-            pass
+        self._exchange.fail(self._error)
         if self._transport is not None:
             self._transport.abort()
         if self.ended is not None:
             ended, self.ended = self.ended, None
             ended(self._error)
+
+
+def _drop(_bodies: list[bytes]) -> None:
+    """What still arrives while a subscription ends."""
 
 
 def _identity(*, is_tls: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from entity_sync.brokers.nsq.connection import bounded
+from entity_sync.brokers.nsq.endpoint import bounded
 from entity_sync.errors import BrokerUnavailable
 
 __all__ = ["Place", "nodes", "producers"]

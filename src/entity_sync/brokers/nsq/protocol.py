@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 from entity_sync.errors import BrokerError, ConfigurationError
 
 __all__ = [
-    "CLOSE", "HEARTBEAT", "MAGIC", "MAX_FRAME", "NOP", "OK", "Failure", "Frame", "Frames", "Incoming",
-    "ProtocolError", "Response", "auth", "batches", "channel_name", "finish", "identify", "publish",
-    "publish_many", "ready", "subscribe", "topic_name",
+    "CLOSE", "HEARTBEAT", "MAGIC", "MAX_BATCH_BYTES", "MAX_BATCH_COUNT", "MAX_FRAME", "NOP", "OK", "Failure",
+    "Frame", "Frames", "Incoming", "ProtocolError", "Response", "auth", "batches", "channel_name", "finish",
+    "identify", "publish", "ready", "subscribe", "topic_name",
 ]  # fmt: skip
 
 MAGIC = b"  V2"
@@ -27,8 +27,8 @@ HEARTBEAT = b"_heartbeat_"
 
 MAX_FRAME = 8 * 1_024 * 1_024
 """Bytes of a frame; nsqd's default for a message is 1 MiB, so more is not NSQ."""
-_MAX_BATCH_BYTES = 512 * 1_024  # of an MPUB; nsqd's default limit is 5 MiB
-_MAX_BATCH_COUNT = 10_000
+MAX_BATCH_BYTES = 512 * 1_024  # of an MPUB; nsqd's default limit is 5 MiB
+MAX_BATCH_COUNT = 10_000
 
 _NAME = re.compile(r"[.a-zA-Z0-9_-]+(#ephemeral)?")
 _SIZE = Struct(">I")
@@ -178,13 +178,10 @@ def finish(ids: Iterable[bytes]) -> bytes:
     return b"".join([b"FIN %b\n" % id for id in ids])
 
 
-def publish(topic: bytes, body: bytes) -> bytes:
-    """PUB, answered by OK."""
-    return b"PUB %b\n%b%b" % (topic, _SIZE.pack(len(body)), body)
-
-
-def publish_many(topic: bytes, bodies: Sequence[bytes]) -> bytes:
-    """MPUB: all or none, answered by one OK."""
+def publish(topic: bytes, bodies: Sequence[bytes]) -> bytes:
+    """PUB of one body, MPUB of several: all or none, answered by one OK."""
+    if len(bodies) == 1:
+        return b"PUB %b\n" % topic + _sized(bodies[0])
     sized = [part for body in bodies for part in (_SIZE.pack(len(body)), body)]
     return b"MPUB %b\n" % topic + _sized(_SIZE.pack(len(bodies)) + b"".join(sized))
 
@@ -193,7 +190,7 @@ def batches(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut bodies into parts that nsqd takes at once; a body above the limit stands alone."""
     start = size = 0
     for index, body in enumerate(bodies):
-        if index > start and (size + len(body) > _MAX_BATCH_BYTES or index - start == _MAX_BATCH_COUNT):
+        if index > start and (size + len(body) > MAX_BATCH_BYTES or index - start == MAX_BATCH_COUNT):
             yield bodies[start:index]
             start, size = index, 0
         size += len(body) + 4
