@@ -1,6 +1,7 @@
 """Entity Sync keeps every shown piece of an application's data true, on every client."""
 
 from entity_sync.app import EntitySync
+from entity_sync.core.signing import Signing
 from entity_sync.entity import Entity
 from entity_sync.errors import (
     AccessDenied,
@@ -31,5 +32,6 @@ __all__ = [
     "Publisher",
     "Receipt",
     "Settings",
+    "Signing",
     "UnknownEntity",
 ]

@@ -16,12 +16,14 @@ from urllib.parse import urlsplit
 from entity_sync.brokers.base import Broker
 from entity_sync.brokers.registry import broker_from
 from entity_sync.clock import Clock, SystemClock
+from entity_sync.core.envelope import Envelope
+from entity_sync.core.signing import Signing
 from entity_sync.entity import Entity
 from entity_sync.errors import ConfigurationError, NotRunning
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.node import Application, Capture, Node, OnMessage
 from entity_sync.loading.catalog import Catalog
-from entity_sync.loading.loader import Loader
+from entity_sync.loading.loader import Loader, check_name
 from entity_sync.model import Audience, Receipt
 from entity_sync.server.asgi import serve_asgi
 from entity_sync.settings import Settings
@@ -47,6 +49,8 @@ class EntitySync:
         settings: Settings | None = None,
         origins: Iterable[str] = (),
         captures: Sequence[Capture] = (),
+        topic_prefix: str = "",
+        signing: Signing | None = None,
         lifespan: Callable[[EntitySync], AbstractAsyncContextManager[Any]] | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
@@ -58,19 +62,24 @@ class EntitySync:
             origins: origins besides the asked host itself whose pages may connect, for example
                 ``https://app.example``; ``*`` allows every page of the web, and warns.
             captures: what notices changes that nobody notifies.
+            topic_prefix: begins every topic on the broker, so that applications can share one; the
+                same on every node and publisher.
+            signing: proves to the other nodes who wrote a message; None trusts whoever can publish
+                on the broker.
             lifespan: the application's own resources where we are the server: entered before
                 the first connection, left after the drain.
             clock: where time comes from; for tests.
             random: where chance comes from; for tests.
 
         Raises:
-            ConfigurationError: an origin is no origin.
+            ConfigurationError: an origin is no origin, or the prefix cannot begin a topic.
             UnknownBroker: nothing answers to the URL's scheme.
         """
         self._broker = broker if broker is not None else os.environ.get("ENTITY_SYNC_BROKER", "memory://")
         self._settings = settings or Settings()
         self._origins = frozenset(_check_origin(origin) for origin in origins)
         self._captures = tuple(captures)
+        self._envelope = Envelope(topic_prefix, signing)
         self._own_lifespan = lifespan
         self._clock = clock or SystemClock()
         self._random = random or SystemRandom()
@@ -114,6 +123,7 @@ class EntitySync:
 
         def register(function: Callable[..., Any]) -> Entity:
             self._refuse_while_running(f"entity {name!r}")
+            check_name(self._envelope.topic(name))
             self._catalog.add(Loader.of(name, function, per=per, public=public, timeout=timeout))
             return Entity(self, name, function)
 
@@ -145,7 +155,6 @@ class EntitySync:
 
         Raises:
             UnknownEntity, BadId: nothing was notified.
-            BrokerUnavailable: the broker is away and too many keys wait for it already.
             NotRunning: outside the lifespan.
         """
         keys = [self._catalog.key(entity, id) for id in ids]
@@ -223,6 +232,7 @@ class EntitySync:
             on_message=self._on_message,
             captures=self._captures,
             origins=self._origins,
+            envelope=self._envelope,
         )
         self._stack = AsyncExitStack()
         node = Node(application, broker)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "Timer"]
+__all__ = ["Clock", "SystemClock", "Timer", "timeout"]
 
 
 class Timer(Protocol):
@@ -47,3 +48,30 @@ class SystemClock:
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Schedule in the running loop."""
         return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+@asynccontextmanager
+async def timeout(clock: Clock, seconds: float) -> AsyncGenerator[None, None]:
+    """`asyncio.timeout` by a Clock.
+
+    Raises:
+        TimeoutError: what is inside took longer than ``seconds``.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    has_expired = False
+
+    def expire() -> None:
+        nonlocal has_expired
+        has_expired = True
+        task.cancel()
+
+    timer = clock.call_later(seconds, expire)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if has_expired and task.uncancel() == 0:
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()

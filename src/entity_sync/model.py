@@ -18,6 +18,7 @@ __all__ = [
     "EntityKey",
     "Origin",
     "Receipt",
+    "Source",
     "Wire",
 ]
 
@@ -41,12 +42,27 @@ class EntityKey(NamedTuple):
         return f"{self.entity}/{shown!r}"
 
 
-class Origin(NamedTuple):
-    """Where a Change came from: a publisher, one life of it, and the place in that life."""
+class Source(NamedTuple):
+    """A publisher, and one life of it."""
 
     publisher: str
     epoch: str
+
+
+class Origin(NamedTuple):
+    """Where a message came from, and its place among those of its source on one topic.
+
+    Attributes:
+        source: who published it.
+        seq: its number on this topic, from 1.
+        since: milliseconds between its predecessor and it, as the publisher handed them over; None for
+            the first. It tells whoever hears of this source for the first time whether the predecessor
+            matters to him.
+    """
+
+    source: Source
     seq: int
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,54 +5,79 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from entity_sync.brokers.base import Broker
 from entity_sync.brokers.registry import broker_from
 from entity_sync.core.announce import Announcer
+from entity_sync.core.control import Beat
+from entity_sync.core.envelope import CONTROL, Envelope
+from entity_sync.core.signing import Signing
 from entity_sync.errors import BadId, BrokerUnavailable, NotRunning
 from entity_sync.loading.ids import ID_TYPES
 from entity_sync.loading.loader import check_name
-from entity_sync.model import EntityKey, Receipt
+from entity_sync.model import EntityKey, Receipt, Source
 
 __all__ = ["AsyncPublisher", "Publisher"]
 
 _BATCH = 500
 _FIRST_DELAY, _MAX_DELAY = 0.05, 1.0
+_QUIET_AFTER = 1.0  # seconds
+_BYE_TIMEOUT = 2.0  # seconds
 _T = TypeVar("_T")
 
 
 class AsyncPublisher:
     """Tells the nodes behind a broker that keys changed; ``async with`` opens and closes it."""
 
-    def __init__(self, broker: str | Broker, *, patience: float = 10.0) -> None:
+    def __init__(
+        self,
+        broker: str | Broker,
+        *,
+        topic_prefix: str = "",
+        signing: Signing | None = None,
+        patience: float = 10.0,
+    ) -> None:
         """
         Args:
             broker: a URL or an adapter.
+            topic_prefix, signing: as the nodes' ``EntitySync`` has them.
             patience: seconds a notify tries again while the broker is away.
 
         Raises:
             UnknownBroker, MissingExtra: the URL cannot be served.
+            ConfigurationError: the prefix cannot begin a topic.
         """
         self._broker = broker_from(broker) if isinstance(broker, str) else broker
+        self._envelope = Envelope(topic_prefix, signing)
         self._patience = patience
-        self._announcer = Announcer("", "")
+        self._announcer = Announcer(Source("", ""))
         self._is_open = False
         self._is_connected = False
         self._count = 0
         self._turn = asyncio.Lock()
+        self._beating: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        publisher, epoch = os.urandom(8).hex(), os.urandom(8).hex()
-        self._announcer = Announcer(publisher, epoch)
+        self._announcer = Announcer(Source(os.urandom(8).hex(), os.urandom(8).hex()))
         self._is_open = True
+        self._beating = asyncio.create_task(self._beat())
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        self._is_open = self._is_connected = False
+        self._is_open = False
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        if self._is_connected and self._announcer.has_spoken:
+            with suppress(BrokerUnavailable, TimeoutError):  # then the nodes find out by themselves
+                async with asyncio.timeout(_BYE_TIMEOUT):
+                    await self._say(self._announcer.bye(_now()))
+        self._is_connected = False
         await self._broker.close()
 
     async def notify(self, entity: str, *ids: object) -> Receipt:
@@ -72,18 +97,19 @@ class AsyncPublisher:
         if not self._is_open:
             raise NotRunning("this publisher is not open: use it in a with statement")
         check_name(entity)
+        check_name(self._envelope.topic(entity))
         keys = [EntityKey(entity, _spell(entity, id)) for id in ids]
         if not keys:
             raise TypeError("notify needs at least one id")
         async with self._turn:
             for start in range(0, len(keys), _BATCH):
-                messages = self._announcer.messages(keys[start : start + _BATCH])
-                await self._publish(entity, messages[entity])
+                changes = self._announcer.changes(keys[start : start + _BATCH], _now())
+                await self._publish(entity, [self._envelope.seal(entity, change) for change in changes])
         self._count += 1
-        return Receipt("accepted", f"{self._announcer.epoch}.{self._count}")
+        return Receipt("accepted", f"{self._announcer.source.epoch}.{self._count}")
 
-    async def _publish(self, topic: str, payloads: list[bytes]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _publish(self, entity: str, payloads: list[bytes]) -> None:
+        topic, loop = self._envelope.topic(entity), asyncio.get_running_loop()
         deadline, delay = loop.time() + self._patience, _FIRST_DELAY
         while True:
             try:
@@ -93,25 +119,46 @@ class AsyncPublisher:
                 await self._broker.publish(topic, payloads)
                 return
             except BrokerUnavailable:
-                if self._is_connected:
-                    self._is_connected = False
-                    await self._broker.close()
+                await self._disconnect()
                 if loop.time() + delay > deadline:
                     raise
             await asyncio.sleep(delay)
             delay = min(_MAX_DELAY, delay * 2)
 
+    async def _beat(self) -> None:
+        """Tell the last numbers when nothing follows: a node could not see the loss of a last message."""
+        while True:
+            await asyncio.sleep(_QUIET_AFTER)
+            async with self._turn:
+                beats = self._announcer.quiet(_now(), _QUIET_AFTER) if self._is_connected else []
+                try:
+                    await self._say(beats)
+                except BrokerUnavailable:
+                    await self._disconnect()
+
+    async def _say(self, beats: Iterable[Beat]) -> None:
+        for beat in beats:
+            await self._broker.publish(self._envelope.topic(CONTROL), [self._envelope.seal(CONTROL, beat)])
+
+    async def _disconnect(self) -> None:
+        if self._is_connected:
+            self._is_connected = False
+            await self._broker.close()
+
 
 class Publisher:
     """`AsyncPublisher` for code that is not async; usable from several threads."""
 
-    def __init__(self, broker: str | Broker, *, patience: float = 10.0) -> None:
-        """
-        Args:
-            broker: a URL or an adapter.
-            patience: seconds a notify tries again while the broker is away.
-        """
-        self._inner = AsyncPublisher(broker, patience=patience)
+    def __init__(
+        self,
+        broker: str | Broker,
+        *,
+        topic_prefix: str = "",
+        signing: Signing | None = None,
+        patience: float = 10.0,
+    ) -> None:
+        """As `AsyncPublisher`."""
+        self._inner = AsyncPublisher(broker, topic_prefix=topic_prefix, signing=signing, patience=patience)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -162,6 +209,10 @@ class Publisher:
             return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
         except CancelledError:
             raise NotRunning("this publisher was closed before the broker accepted") from None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _spell(entity: str, id: object) -> str:

@@ -34,7 +34,15 @@ class Settings:
         load_attempts: tries of one load before its subscribers are told ``stale``.
         retry_delay, max_retry_delay: seconds before the second try, doubling up to the maximum.
         resync_rate: views loaded again per second after a gap.
-        max_deferred: distinct keys kept while the broker is away.
+        max_deferred: distinct keys kept while the broker is away; beyond it every node is told to
+            load the entity that has most of them again, whole.
+        publish_timeout: seconds the broker has to accept a message.
+        echo_interval, echo_timeout: seconds between messages of a node to itself through the
+            broker, and seconds until one that did not come back means that the link is broken.
+        gap_grace: seconds that a message may come late before it counts as lost.
+        gap_interval: seconds between two reloads of an entity because messages were lost.
+        quiet_after: seconds of silence about an entity after which its last number is told.
+        alive_interval: seconds between signs of life of a node; more where there are many nodes.
         drain_timeout: seconds an orderly stop may take.
         classic_snapshot: push the current state to a classic client when it subscribes; the
             Go original does not.
@@ -61,6 +69,13 @@ class Settings:
     max_retry_delay: float = 10.0
     resync_rate: float = 1_000.0
     max_deferred: int = 100_000
+    publish_timeout: float = 5.0
+    echo_interval: float = 5.0
+    echo_timeout: float = 5.0
+    gap_grace: float = 2.0
+    gap_interval: float = 5.0
+    quiet_after: float = 1.0
+    alive_interval: float = 10.0
     drain_timeout: float = 10.0
     classic_snapshot: bool = False
 

@@ -9,42 +9,84 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core.announce import Announcer
-from entity_sync.core.change import MAX_BYTES, decode
-from entity_sync.model import Change, EntityKey, Origin
+from entity_sync.core.envelope import CONTROL, MAX_BYTES, Envelope
+from entity_sync.core.signing import Signing
+from entity_sync.model import EntityKey, Source
 
 KEYS = st.builds(EntityKey, st.sampled_from("abc"), st.text(st.characters(exclude_categories=["Cs"])))
+SOURCE = Source("p" * 16, "e" * 16)
 
 
 @settings(deadline=None)
 @given(st.lists(st.lists(KEYS, max_size=6), max_size=6))
 def test_every_key_is_announced(calls: Sequence[Sequence[EntityKey]]):
-    """Each key is one message on its entity's topic, numbered from 1 there, in order, across calls."""
-    announcer = Announcer("p", "e")
+    """Each key is one message, numbered from 1 by its entity, in order, across calls."""
+    announcer = Announcer(SOURCE)
     seqs: dict[str, int] = {}
-    for keys in calls:
-        expected: dict[str, list[Change]] = {}
-        for key in keys:
+    for number, keys in enumerate(calls):
+        for key, change in zip(keys, announcer.changes(keys, number / 2), strict=True):
             seqs[key.entity] = seqs.get(key.entity, 0) + 1
-            change = Change(key, Origin("p", "e", seqs[key.entity]))
-            expected.setdefault(key.entity, []).append(change)
-        found = announcer.messages(keys)
-        assert {topic: [decode(one) for one in bodies] for topic, bodies in found.items()} == expected
+            assert change.key == key
+            assert change.origin is not None
+            assert change.origin[:2] == (SOURCE, seqs[key.entity])
+            assert (change.origin.since is None) == (change.origin.seq == 1)
 
 
-def test_a_life_is_told_by_its_epoch():
-    """Two announcers number by themselves; the epoch is there to know one's own messages by."""
-    key = EntityKey("items", "1")
-    one, other = Announcer("p", "first"), Announcer("p", "second")
-    one.messages([key])
-    [body] = other.messages([key])["items"]
-    assert decode(body) == Change(key, Origin("p", other.epoch, 1))
-    assert one.epoch != other.epoch
+def test_since_is_the_predecessors_age():
+    """A message tells how long ago its predecessor was numbered, never more, in milliseconds."""
+    announcer = Announcer(SOURCE)
+    found = [announcer.changes([EntityKey("items", "1")], now)[0].origin for now in (10.0, 10.0, 12.3456)]
+    assert [one.since for one in found if one] == [None, 0, 2_345]
+
+
+def test_quiet_names_are_told_once():
+    """Some time after the last message about an entity its number is told, once; later ones anew."""
+    announcer = Announcer(SOURCE)
+    announcer.changes([EntityKey("a", "1"), EntityKey("b", "1"), EntityKey("a", "2")], 0.0)
+    announcer.changes([EntityKey("b", "2")], 0.5)
+    assert announcer.quiet(0.9, 1.0) == []
+    assert [beat.topics for beat in announcer.quiet(1.0, 1.0)] == [{"a": (2, 1_000)}]
+    assert [beat.topics for beat in announcer.quiet(2.0, 1.0)] == [{"b": (2, 1_500)}]
+    assert announcer.quiet(9.0, 1.0) == []
+    announcer.changes([EntityKey("a", "1")], 9.5)
+    assert [beat.topics for beat in announcer.quiet(10.5, 1.0)] == [{"a": (3, 1_000)}]
+
+
+def test_signs_of_life():
+    """A sign of life tells the numbers of the names used last, and when the next one comes."""
+    announcer = Announcer(SOURCE)
+    assert not announcer.has_spoken
+    announcer.changes([EntityKey(f"n{number}", "1") for number in range(100)], 1.0)
+    announcer.changes([EntityKey("n5", "1")], 2.0)
+    beat = announcer.alive(3.0, 10.0)
+    assert announcer.has_spoken
+    assert beat.topics["n5"] == (2, 1_000)
+    assert len(beat.topics) == 36
+    assert (beat.source, beat.next_ms, beat.bye) == (SOURCE, 10_000, False)
+
+
+def test_last_words():
+    """Bye tells every number that no beat told, on as many pages as they need, the last of which says bye."""
+    announcer = Announcer(SOURCE)
+    assert [beat.bye for beat in announcer.bye(0.0)] == [True]
+    announcer.changes([EntityKey(f"n{number}", "1") for number in range(40)], 1.0)
+    beats = announcer.bye(2.0)
+    assert [beat.bye for beat in beats] == [False, True]
+    assert {name for beat in beats for name in beat.topics} == {f"n{number}" for number in range(40)}
 
 
 @pytest.mark.parametrize("id", ["x" * 256, '"' * 256, "\\" * 256, "€" * 85, "\u2028" * 85, "😀" * 64])
-def test_longest_id_fits(id: str):
-    """The longest id of the longest name is within what a receiver reads, however it is escaped."""
-    key = EntityKey("n" * 64, id)
-    [body] = Announcer("p" * 16, "e" * 16).messages([key])[key.entity]
-    assert len(body) <= MAX_BYTES
-    assert decode(body) == Change(key, Origin("p" * 16, "e" * 16, 1))
+def test_everything_fits(id: str):
+    """The longest id of the longest name, and the largest beat, signed, are within what a receiver reads."""
+    envelope = Envelope("p" * 20, Signing({"k" * 32: "s" * 16}))
+    announcer = Announcer(SOURCE)
+    key = EntityKey("n" * 44, id)
+    for now in (0.0, 1e6):
+        [change] = announcer.changes([key], now)
+        sealed = envelope.seal(key.entity, change)
+        assert len(sealed) <= MAX_BYTES
+        assert envelope.open(envelope.topic(key.entity), sealed) == change
+    announcer.changes([EntityKey(f"{number:064}", "1") for number in range(100)], 1e6)
+    beat = announcer.alive(1e9, 1e6)
+    assert len(envelope.seal(CONTROL, beat)) <= MAX_BYTES
+    assert envelope.open(envelope.topic(CONTROL), envelope.seal(CONTROL, beat)) == beat

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from entity_sync import BrokerUnavailable, EntitySync, Settings
-from entity_sync.brokers.base import Delivery, Lost, Message, Restored
+from entity_sync.brokers.base import TRANSIENT, Delivery, Lost, Message, Restored
+from entity_sync.core.envelope import CONTROL
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 
 
@@ -19,7 +20,9 @@ class ScriptedBroker:
 
     def __init__(self) -> None:
         self.is_away = False
+        self.carries_control = True
         self.published: list[bytes] = []
+        self.control: list[bytes] = []
         self.topics: set[str] = set()
         self.connects = 0
         self.inbox: asyncio.Queue[Delivery | Exception] = asyncio.Queue()
@@ -32,7 +35,13 @@ class ScriptedBroker:
     async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
         if self.is_away:
             raise BrokerUnavailable("away, for the test")
-        self.published += payloads
+        if not topic.endswith(TRANSIENT):
+            self.published += payloads
+            return
+        self.control += payloads
+        if topic in self.topics and self.carries_control:
+            for payload in payloads:
+                self.inbox.put_nowait(Message(topic, payload))
 
     async def subscribe(self, topics: Collection[str]) -> None:
         self.topics.update(topics)
@@ -142,7 +151,7 @@ async def test_resync_is_paced_and_newest_first():
         await settled(shop.sync)
         shop.loads.clear()
         await shop.happens(Restored())
-        await shop.clock.advance(0.99)
+        await shop.clock.advance(1.09)
         assert shop.loads == ids[:-51:-1]
         await shop.clock.advance(1.01)
         assert shop.loads == ids[::-1]
@@ -165,7 +174,7 @@ async def test_a_key_that_cannot_load_does_not_keep_all_stale(shop: Shop):
         client.pending()
         is_broken = True
         await shop.happens(Lost(), Restored())
-        await shop.clock.advance(0.05)
+        await shop.clock.advance(0.15)
         found = client.pending()
         assert [one["event"] for one in found if "view" not in one] in (["stale", "fresh"], [])
         assert [one["id"] for one in found if one["event"] == "stale" and "view" in one] == ["1"]
@@ -210,24 +219,32 @@ async def test_link_that_breaks_is_opened_again(shop: Shop):
         await shop.happens(BrokerUnavailable("cut, for the test"))
         await shop.clock.advance(5.0)
         assert shop.broker.connects == 2
-        assert shop.broker.topics == {"items", "users"}
+        assert {topic for topic in shop.broker.topics if not topic.endswith(TRANSIENT)} == {"items", "users"}
         assert shop.loads == ["1", "1"]
         assert not shop.sync.node.hub.loads._timers
 
 
 async def test_deferred_keys_are_bounded():
-    """While the broker is away a bounded number of keys is kept, each once; then notify raises."""
+    """While the broker is away a bounded number of keys is kept, each once; beyond it one order to load the
+    whole entity takes their place, and the other nodes follow it."""
     shop = Shop(max_deferred=2)
-    async with shop.sync:
+    other = Shop()
+    async with shop.sync, other.sync, connect(other.sync) as client:
+        await subscribe(client, "9")
+        await settled(other.sync)
         shop.broker.is_away = True
-        first = await shop.sync.notify("items", "1")
-        assert (await shop.sync.notify("items", "2")).token != first.token
-        with pytest.raises(BrokerUnavailable, match="2 keys wait"):
-            await shop.sync.notify("items", "3")
+        for id in ("1", "2", "2", "3", "4"):
+            assert (await shop.sync.notify("items", id)).status == "deferred"
+        assert (await shop.sync.notify("users", "5")).status == "deferred"
         shop.broker.is_away = False
+        shop.broker.control.clear()
         await shop.happens(Lost(), Restored())
         await settled(shop.sync)
-        assert len(shop.broker.published) == 2
+        assert [payload.split(b'"')[3] for payload in shop.broker.published] == [b"users"]
+        [order] = [payload for payload in shop.broker.control if b"resync" in payload]
+        await other.happens(Message(CONTROL, order))
+        await settled(other.sync)
+        assert other.loads == ["9", "9"]
 
 
 async def test_refused_publish_is_tried_again(shop: Shop):
@@ -264,16 +281,24 @@ async def test_classic_node_is_understood(shop: Shop):
         assert shop.loads == ["1", "1"]
 
 
-async def test_forged_messages_cause_no_loads(shop: Shop, caplog: pytest.LogCaptureFixture):
-    """A thousand messages that are no changes are dropped and counted, in a few log lines."""
+async def test_forged_messages_cost_one_load_a_minute(shop: Shop, caplog: pytest.LogCaptureFixture):
+    """Thousands of messages that no node can have sent are dropped and counted, in a few log lines; they may
+    stand for something lost, so what they were about is loaded again, once a minute."""
     async with connect(shop.sync) as client:
         await subscribe(client, "1")
+        await subscribe(client, "2", entity="users")
         await settled(shop.sync)
+        shop.loads.clear()
         await shop.happens(*[Message("items", b"forged")] * 1_000)
         await settled(shop.sync)
         assert shop.loads == ["1"]
         assert shop.sync.node.link.dropped == 1_000
-        assert len(caplog.records) == 10
+        assert len([record for record in caplog.records if "dropped" in record.message]) == 10
+        await shop.clock.advance(59.0)
+        await shop.happens(*[Message("items", b"forged")] * 1_000)
+        assert shop.loads == ["1"]
+        await shop.clock.advance(1.0)
+        assert shop.loads == ["1", "1"]
 
 
 async def test_nodes_of_one_process():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from entity_sync.core.frame import Frame
+from entity_sync.hub.node import Node
 from entity_sync.model import ConnectionInfo
 from entity_sync.server.connection import Connection
 
@@ -47,11 +48,17 @@ class SimulatedClient:
     _secret_ref: int | None = None
     _pending_who: str = ""
 
-    def connect(self, node_number: int) -> None:
+    def is_on(self, node: Node) -> bool:
+        return self._link is not None and self._link.node is node
+
+    def connect(self, node: Node) -> None:
         """Go to a node, with what is held."""
         self._is_stale = False
         self._secret_ref = None
-        self._link = Link(self, self.world.nodes[node_number])
+        if self.wire == "classic":  # it cannot say what it shows, so another node cannot know
+            for copy in self.copies.values():
+                copy.highest = -1
+        self._link = Link(self, node)
         if self._pending_who or self.who:
             self.become(self._pending_who or self.who)
         self._subscribe(self.keys)
@@ -172,6 +179,7 @@ class Link:
     """A connection in memory, with a delay each way, so that frames can be under way at a drop."""
 
     def __init__(self, client: SimulatedClient, node: Any) -> None:
+        self.node = node
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._random = client.world.random

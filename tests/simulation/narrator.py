@@ -19,7 +19,7 @@ _TOLD: tuple[tuple[type, str, _Tell], ...] = (
     (SimulatedClient, "take", lambda client, _link, frame: f"{client.name} < {frame.payload.decode()[:200]}"),
     (SimulatedClient, "_send", lambda client, message: f"{client.name} > {message}"),
     (Node, "notify", lambda node, keys: f"node {node.id[:4]} notifies {', '.join(map(str, keys))}"),
-    (Link, "_take", lambda link, delivery: f"link {link._announcer.epoch[:4]} gets {delivery}"),
+    (Link, "_take", lambda link, delivery: f"link {link.source.publisher[:4]} gets {delivery}"),
     (
         Loads,
         "trigger",

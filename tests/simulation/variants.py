@@ -14,15 +14,18 @@ from typing import Any
 from unittest.mock import patch
 
 from entity_sync.core import loadstate
+from entity_sync.core.backlog import Backlog
 from entity_sync.core.loadstate import Cause, LoadEvent, LoadState
 from entity_sync.core.outbox import Mark
 from entity_sync.core.subscription import V2Subscription
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
+from entity_sync.hub.echo import Echo
 from entity_sync.hub.fanout import Fanout
+from entity_sync.hub.gaps import Gaps
 from entity_sync.hub.hub import Hub
-from entity_sync.hub.link import Link
 from entity_sync.hub.loads import Loads
+from entity_sync.hub.outgoing import Outgoing
 from entity_sync.server.connection import Connection
 from tests.simulation.world import Habits
 
@@ -150,16 +153,29 @@ def _gives_up_after_failure() -> AbstractContextManager[Any]:
 
 
 def _forgets_deferred() -> AbstractContextManager[Any]:
-    async def publish(self: Link, keys: Any) -> bool:
-        from entity_sync.errors import BrokerUnavailable
+    return patch.object(Backlog, "keep", lambda _self, _changes: None)
 
-        try:
-            await self._hand_over(keys)
-        except BrokerUnavailable:
-            return False
-        return True
 
-    return patch.object(Link, "publish", publish)
+def _hears_no_numbers() -> AbstractContextManager[Any]:
+    return patch.multiple(Gaps, hear=lambda *_: None, learn=lambda *_: None)
+
+
+def _tells_no_last_numbers() -> AbstractContextManager[Any]:
+    async def beat(_outgoing: Outgoing, _peers: object, _poll: object) -> None:
+        await asyncio.Event().wait()
+
+    return patch.object(Outgoing, "beat", beat)
+
+
+def _does_not_hear_itself() -> AbstractContextManager[Any]:
+    async def watch(_echo: Echo, _is_up: object) -> None:
+        await asyncio.Event().wait()
+
+    return patch.object(Echo, "watch", watch)
+
+
+def _trusts_silence() -> AbstractContextManager[Any]:
+    return patch.object(Gaps, "poll", lambda _self: None)
 
 
 def _sends_while_undecided() -> AbstractContextManager[Any]:
@@ -200,7 +216,8 @@ WRONG = (
     Variant("no-resync", "nothing is loaded again after a gap", _no_resync_after_gap),
     Variant(
         "resync-too-early",
-        "resync on reconnect, before the subscription is confirmed",
+        "resync on reconnect, before the subscription is confirmed, and nothing to find out",
+        _hears_no_numbers,
         habits=Habits(restores_early=True),
     ),
     Variant(
@@ -215,6 +232,10 @@ WRONG = (
     Variant("slow-reader-misses", "what happens while a reader is slow is not marked", _slow_reader_misses),
     Variant("gives-up", "a failed load is not tried again", _gives_up_after_failure),
     Variant("forgets-deferred", "a notify during an outage is dropped", _forgets_deferred),
+    Variant("no-numbers", "a number that is missing means nothing", _hears_no_numbers),
+    Variant("no-last-numbers", "who falls quiet does not tell how far it got", _tells_no_last_numbers),
+    Variant("no-echo", "a node does not listen to itself", _does_not_hear_itself),
+    Variant("trusts-silence", "a node that falls silent has lost nothing", _trusts_silence),
 )
 """Each must be caught within 1,000 worlds, whatever the seed."""
 

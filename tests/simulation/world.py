@@ -20,7 +20,9 @@ from tests.simulation.loop import run
 
 _BUSY = 8.0  # seconds in which things happen
 _CALM = 40.0  # seconds after which everything must be true
-_SETTINGS = Settings(retry_delay=0.05, max_retry_delay=1.0, beat_interval=20.0, stale_after=60.0)
+_SETTINGS = Settings(
+    retry_delay=0.05, max_retry_delay=1.0, beat_interval=20.0, stale_after=60.0, alive_interval=3.0
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ class World:
         self.catalog.add(Loader.of("own", self._own, per=None, public=False, timeout=2.0))
         self.bus = Bus(self.random)
         self.nodes: list[Node] = []
+        self.alive: list[Node] = []
+        self.brokers: list[FaultyBroker] = []
         self.clients: list[SimulatedClient] = []
+        self._notifying: dict[Node, int] = {}
         self._faults_until = _BUSY * self.random.choice((0.0, 0.5, 1.0))
 
     def complain(self, text: str) -> None:
@@ -86,16 +91,18 @@ class World:
 
     async def live(self) -> None:
         random = self.random
-        brokers = [
+        brokers = self.brokers = [
             FaultyBroker(self.bus, restores_early=self.habits.restores_early)
             for _ in range(random.choice((2, 2, 3)))
         ]
         self.nodes = [Node(self._application(), broker) for broker in brokers]
         for node in self.nodes:
             await node.start()
+        self.alive = list(self.nodes)
         ids = ["1", "2"][: random.choice((1, 1, 2))]
         jobs = [self._commits(id) for id in ids]
         jobs += [self._outages(broker) for broker in brokers]
+        jobs += [self._silent_losses()]
         jobs += [self._client(number, ids) for number in range(random.choice((2, 3)))]
         await asyncio.gather(*jobs)
         await asyncio.sleep(_CALM)
@@ -118,23 +125,57 @@ class World:
         random = self.random
         for _ in range(random.randrange(1, 7)):
             await asyncio.sleep(random.expovariate(1.0))
-            node = random.choice(self.nodes)
+            node = random.choice(self.alive)
             keys = [EntityKey("items", id), EntityKey("own", id)]
             if self.habits.notifies_before_commit:
-                await node.notify(keys)
+                await self._notify(node, keys)
                 await asyncio.sleep(random.uniform(0, 0.5))
             self._serial += 1
             self.rows[id] = None if random.random() < 0.1 else self._serial
             if not self.habits.notifies_before_commit:
                 await asyncio.sleep(random.uniform(0, 0.1))
                 if not (self.habits.crashes_after_commit and random.random() < 0.1):
-                    await node.notify(keys)
+                    await self._notify(node if node in self.alive else self.alive[0], keys)
+
+    async def _notify(self, node: Node, keys: list[EntityKey]) -> None:
+        self._notifying[node] = self._notifying.get(node, 0) + 1
+        await node.notify(keys)
+        self._notifying[node] -= 1
+        if self.random.random() < 0.1 and node in self.alive and self._may_die(node):
+            self._die(node)
 
     async def _outages(self, broker: FaultyBroker) -> None:
         random = self.random
         for _ in range(random.choice((0, 1, 2))):
             await asyncio.sleep(random.uniform(0, _BUSY / 3))
-            await broker.cut(random.uniform(0.1, 2.0))
+            if random.random() < 0.3:
+                await broker.swallow(random.uniform(0.1, 12.0))
+            else:
+                await broker.cut(random.uniform(0.1, 2.0))
+
+    async def _silent_losses(self) -> None:
+        """The broker, or its client, loses messages and says nothing; others come twice."""
+        random = self.random
+        await asyncio.sleep(random.uniform(0, _BUSY))
+        self.bus.loss, self.bus.doubling = random.choice((0.0, 0.0, 0.1, 0.5)), random.choice((0.0, 0.2))
+        await asyncio.sleep(random.uniform(0, _BUSY / 2))
+        self.bus.loss = self.bus.doubling = 0.0
+
+    def _may_die(self, node: Node) -> bool:
+        """Whether nothing dies with it that was never promised: keys it keeps, and names its peers never
+        heard it speak of."""
+        others = [other.link for other in self.alive if other is not node]
+        is_known = all(link.gaps.knows(node.link.source) >= {"items", "own"} for link in others)
+        return is_known and bool(others) and node.link.outgoing.idle and not self._notifying.get(node)
+
+    def _die(self, node: Node) -> None:
+        """Right after a notify, some of what the broker accepted last is lost with it."""
+        self.alive.remove(node)
+        self.brokers[self.nodes.index(node)].die()
+        for client in self.clients:
+            if client.is_on(node):
+                client.disconnect()
+                client.connect(self.random.choice(self.alive))
 
     async def _client(self, number: int, ids: list[str]) -> None:
         random = self.random
@@ -145,7 +186,7 @@ class World:
         client = SimulatedClient(self, f"client {number}", wire, keys, who=random.choice(("", "a", "b")))
         self.clients.append(client)
         await asyncio.sleep(random.uniform(0, _BUSY / 2))
-        client.connect(random.randrange(len(self.nodes)))
+        client.connect(random.choice(self.alive))
         for _ in range(random.randrange(0, 7) if wire == "v2" else 0):
             await asyncio.sleep(random.uniform(0, _BUSY / 4))
             deeds = (self._move, self._hop, self._hop, self._become, self._slow, self._again)
@@ -154,7 +195,7 @@ class World:
     async def _move(self, client: SimulatedClient) -> None:
         client.disconnect()
         await asyncio.sleep(self.random.choice((0.0, 0.0, 0.3)))
-        client.connect(self.random.randrange(len(self.nodes)))
+        client.connect(self.random.choice(self.alive))
 
     async def _hop(self, client: SimulatedClient) -> None:
         """To another node, with news that the other one may not have yet."""
@@ -162,7 +203,7 @@ class World:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(client.news.wait(), 3.0)
         client.disconnect()
-        client.connect(self.random.randrange(len(self.nodes)))
+        client.connect(self.random.choice(self.alive))
 
     async def _become(self, client: SimulatedClient) -> None:
         who = self.random.choice(("a", "b", "c", "bad"))

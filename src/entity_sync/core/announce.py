@@ -1,32 +1,91 @@
-"""Keys that changed → numbered broker messages, by topic."""
+"""What one source says: its changes numbered, and how far it has numbered them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from entity_sync.core import change
-from entity_sync.model import Change, EntityKey, Origin
+from entity_sync.core.control import Beat, Order
+from entity_sync.core.envelope import CONTROL
+from entity_sync.model import Change, EntityKey, Origin, Source
 
 __all__ = ["Announcer"]
 
+_NAMES_PER_BEAT = 36  # of 64 characters each, they stay within the size of one message
+
+
+@dataclass(slots=True)
+class _Counter:
+    """Attributes: the last number, when it was drawn (seconds), and the last number a beat told."""
+
+    seq: int = 0
+    at: float = 0.0
+    told: int = 0
+
 
 class Announcer:
-    """One life of one publisher: numbers its messages per topic, from 1.
+    """One life of one publisher: numbers what it says on each topic, from 1.
 
     Attributes:
-        epoch: this life, by which a node knows its own messages again.
+        source: who it is; by it a node knows its own messages again.
     """
 
-    def __init__(self, publisher: str, epoch: str) -> None:
-        self.epoch = epoch
-        self._publisher = publisher
-        self._seqs: dict[str, int] = {}
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._counters: dict[str, _Counter] = {}
 
-    def messages(self, keys: Iterable[EntityKey]) -> dict[str, list[bytes]]:
-        """The payloads to publish, in order, one key each."""
-        found: dict[str, list[bytes]] = {}
-        for key in keys:
-            seq = self._seqs[key.entity] = self._seqs.get(key.entity, 0) + 1
-            origin = Origin(self._publisher, self.epoch, seq)
-            found.setdefault(key.entity, []).append(change.encode(Change(key, origin)))
-        return found
+    @property
+    def has_spoken(self) -> bool:
+        """Whether anything was numbered, so that somebody may miss something."""
+        return bool(self._counters)
+
+    def changes(self, keys: Iterable[EntityKey], now: float) -> list[Change]:
+        """A numbered Change for each key, in order."""
+        return [Change(key, self._number(key.entity, now)) for key in keys]
+
+    def order(self, entities: Iterable[str], now: float) -> Order:
+        """Tell every node to load all of these entities again."""
+        _, seq, since = self._number(CONTROL, now)
+        return Order(*self.source, seq, tuple(entities), since)
+
+    def quiet(self, now: float, after: float) -> list[Beat]:
+        """Beats for the names on which ``after`` seconds ago, or longer, the last word was said.
+
+        Each such last number is told once: nothing that follows would show its loss.
+        """
+        names = [
+            name
+            for name, counter in self._counters.items()
+            if counter.told < counter.seq and now - counter.at >= after
+        ]
+        return self._beats(names, now, None, is_last=False)
+
+    def alive(self, now: float, interval: float) -> Beat:
+        """One beat with the numbers of the names used last, which the next follows after ``interval``."""
+        names = sorted(self._counters, key=lambda name: self._counters[name].at)[-_NAMES_PER_BEAT:]
+        return self._beat(names, now, interval, is_last=False)
+
+    def bye(self, now: float) -> list[Beat]:
+        """The last words: all that no beat told yet; nothing is expected of this source any more."""
+        names = [name for name, counter in self._counters.items() if counter.told < counter.seq]
+        return self._beats(names, now, None, is_last=True) or [self._beat([], now, None, is_last=True)]
+
+    def _number(self, name: str, now: float) -> Origin:
+        counter = self._counters.setdefault(name, _Counter())
+        since = int((now - counter.at) * 1_000) if counter.seq else None
+        counter.seq += 1
+        counter.at = now
+        return Origin(self.source, counter.seq, since)
+
+    def _beats(self, names: list[str], now: float, interval: float | None, *, is_last: bool) -> list[Beat]:
+        pages = [names[start : start + _NAMES_PER_BEAT] for start in range(0, len(names), _NAMES_PER_BEAT)]
+        return [self._beat(page, now, interval, is_last=is_last and page is pages[-1]) for page in pages]
+
+    def _beat(self, names: list[str], now: float, interval: float | None, *, is_last: bool) -> Beat:
+        topics: dict[str, tuple[int, int]] = {}
+        for name in names:
+            counter = self._counters[name]
+            counter.told = counter.seq
+            topics[name] = (counter.seq, int((now - counter.at) * 1_000))
+        next_ms = None if interval is None else round(interval * 1_000)
+        return Beat(*self.source, topics, next_ms, is_last)

@@ -6,11 +6,9 @@ from typing import Any
 
 import msgspec
 
-from entity_sync.model import Change, EntityKey, Origin
+from entity_sync.model import Change, EntityKey, Origin, Source
 
-__all__ = ["MAX_BYTES", "decode", "encode"]
-
-MAX_BYTES = 4_096
+__all__ = ["decode", "encode"]
 
 
 class _Body(msgspec.Struct, omit_defaults=True):
@@ -21,6 +19,7 @@ class _Body(msgspec.Struct, omit_defaults=True):
     publisher: str | None = None
     epoch: str | None = None
     seq: int | None = None
+    since: int | None = None
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -29,21 +28,22 @@ _encode = msgspec.json.Encoder().encode
 
 def encode(change: Change) -> bytes:
     """The bytes of one broker message."""
-    publisher, epoch, seq = change.origin or (None, None, None)
-    return _encode(_Body(change.key.entity, change.key.id, publisher, epoch, seq))
+    (entity, id), origin = change.key, change.origin
+    if origin is None:
+        return _encode(_Body(entity, id))
+    return _encode(_Body(entity, id, *origin.source, origin.seq, origin.since))
 
 
 def decode(payload: bytes) -> Change | None:
     """The Change in a broker message, or None where it is not one: counted, dropped, never raised."""
-    if len(payload) > MAX_BYTES:
-        return None
     try:
         body = _decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return _foreign(payload)
-    if body.publisher is None or body.epoch is None or body.seq is None:
-        return Change(EntityKey(body.entity, body.id))
-    return Change(EntityKey(body.entity, body.id), Origin(body.publisher, body.epoch, body.seq))
+    key = EntityKey(body.entity, body.id)
+    if body.publisher is None or body.epoch is None or body.seq is None or body.seq < 1:
+        return Change(key)
+    return Change(key, Origin(Source(body.publisher, body.epoch), body.seq, body.since))
 
 
 def _foreign(payload: bytes) -> Change | None:

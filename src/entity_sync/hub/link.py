@@ -1,24 +1,35 @@
-"""This node's link to the broker: changes out, changes in, and when some may have been lost."""
+"""This node's link to the broker: what comes in, and when some of it may have been lost."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from random import Random
 
 from entity_sync.brokers.base import Broker, Delivery, Lost, Message
-from entity_sync.clock import Clock
-from entity_sync.core import change as wire
+from entity_sync.clock import Clock, Timer, timeout
 from entity_sync.core.announce import Announcer
+from entity_sync.core.control import Beat, Order
+from entity_sync.core.control import Echo as Number
+from entity_sync.core.envelope import CONTROL, Envelope, private
+from entity_sync.core.sequences import Sequences
 from entity_sync.errors import BrokerUnavailable
-from entity_sync.model import EntityKey
+from entity_sync.hub.echo import Echo
+from entity_sync.hub.gaps import Gaps
+from entity_sync.hub.outgoing import Outgoing
+from entity_sync.model import Change, EntityKey, Origin, Source
+from entity_sync.settings import Settings
 
 __all__ = ["Link"]
 
 _log = logging.getLogger("entity_sync.link")
-_BATCH = 500  # payloads handed to the broker in one publish
-_FIRST_DELAY, _MAX_DELAY = 0.05, 5.0
+_FIRST_DELAY, _MAX_DELAY = 0.05, 2.0
+_CONNECT_TIMEOUT = 10.0
+_SETTLE = 0.1
+"""Seconds from a confirmed subscription to the first load after it. What other nodes published before
+that moment is covered by those loads, and a message needs less than this to arrive: so the first ones
+heard of a source do not look as if their predecessors were lost."""
 
 
 class Link:
@@ -27,55 +38,77 @@ class Link:
     Attributes:
         is_up: every topic is confirmed.
         is_confirmed: it was up at least once.
-        dropped: messages that were no Changes.
+        dropped: messages that nobody of this application can have sent.
+        outgoing: what goes to the other nodes.
+        gaps: what is missing of what comes from them.
+        source: who we are.
     """
 
     def __init__(
         self,
         broker: Broker,
-        topics: Collection[str],
-        announcer: Announcer,
+        names: Collection[str],
+        envelope: Envelope,
+        source: Source,
         *,
+        settings: Settings,
         clock: Clock,
         random: Random,
-        max_deferred: int,
         changed: Callable[[EntityKey], None],
+        resync: Callable[[Collection[str] | None], None],
         lost: Callable[[], None],
-        restored: Callable[[Collection[str] | None], None],
+        is_watched: Callable[[], bool],
     ) -> None:
         """
         Args:
-            topics: what to subscribe to: the entities' names.
-            announcer: numbers what this node publishes.
+            names: the entities.
+            envelope: how this application spells topics and messages.
+            source: who we are.
             changed: called with every key that another node says changed.
+            resync: called, once the broker confirmed, to load these entities (None: all) again.
             lost: called when changes may be lost from now on.
-            restored: called, once the broker confirmed, with the topics concerned (None: all).
+            is_watched: whether there is anything to load again.
         """
         self.is_up = False
         self.is_confirmed = False
         self.dropped = 0
         self._broker = broker
-        self._topics = frozenset(topics)
-        self._announcer = announcer
+        self._envelope = envelope
+        self.source = source
+        self._private = private(source.publisher)
+        self._names = frozenset(names)
+        self._topics = frozenset(map(envelope.topic, (*names, CONTROL, self._private)))
         self._clock = clock
         self._random = random
-        self._max_deferred = max_deferred
-        self._changed, self._lost, self._restored = changed, lost, restored
-        self._deferred: dict[EntityKey, None] = {}
-        self._flushing: asyncio.Task[None] | None = None
+        self._changed, self._resync, self._lost, self._is_watched = changed, resync, lost, is_watched
+        announcer = Announcer(source)
+        self.outgoing = Outgoing(
+            broker,
+            envelope,
+            announcer,
+            settings=settings,
+            clock=clock,
+            random=random,
+            is_up=lambda: self.is_up,
+        )
+        sequences = Sequences((*names, CONTROL), settings.gap_grace)
+        self._peers = lambda: sequences.sources
+        self.gaps = Gaps(sequences, clock, random, settings.gap_interval, self._reload)
+        self._echo = Echo(clock, settings.echo_interval, settings.echo_timeout, self._send_echo)
         self._missing: frozenset[str] = frozenset()
+        self._restored: set[str] = set()
+        self._settling: Timer | None = None
         self._attempted = asyncio.Event()
-        self._down_since = clock.now()
 
     @property
     def age(self) -> float:
-        """Seconds since the link was last known to carry everything; 0 while it is up."""
-        return 0.0 if self.is_up else self._clock.now() - self._down_since
+        """Seconds since the link is known to have carried everything."""
+        return self._clock.now() - self._echo.confirmed
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing waits to be handed to the broker."""
-        return not self._deferred and (self._flushing is None or self._flushing.done())
+    def is_settled(self) -> bool:
+        """Whether it is up, and all that has to be loaded again for that has begun."""
+        return self.is_up and not self._restored
 
     async def attempted(self) -> None:
         """Return once the first try to connect succeeded or failed."""
@@ -87,13 +120,10 @@ class Link:
         try:
             while True:
                 try:
-                    await self._broker.connect()
-                    await self._broker.subscribe(self._topics)
+                    await self._connect()
                     delay = _FIRST_DELAY
                     self._up(None)
-                    async for delivery in self._broker.receive():
-                        self._take(delivery)
-                    raise BrokerUnavailable("the link ended")
+                    await self._carry()
                 except BrokerUnavailable as error:
                     _log.warning("broker link: %s; next try in about %.2g s", error, delay)
                 except Exception:
@@ -106,70 +136,46 @@ class Link:
                 await self._clock.sleep(delay * self._random.uniform(0.5, 1.0))
                 delay = min(_MAX_DELAY, delay * 2)
         finally:
-            if self._flushing is not None:
-                self._flushing.cancel()
+            self.outgoing.close()
+            self.gaps.close()
+            if self._settling is not None:
+                self._settling.cancel()
             await self._close()
 
-    async def publish(self, keys: Sequence[EntityKey]) -> bool:
-        """Tell the other nodes that these keys changed.
+    # One connection
 
-        Returns:
-            True when the broker accepted all, False when some are kept until it returns.
+    async def _connect(self) -> None:
+        try:
+            async with timeout(self._clock, _CONNECT_TIMEOUT):
+                await self._broker.connect()
+                await self._broker.subscribe(self._topics)
+        except TimeoutError:
+            raise BrokerUnavailable(f"the broker did not answer for {_CONNECT_TIMEOUT:g} s") from None
 
-        Raises:
-            BrokerUnavailable: the broker is away and too many keys are kept already.
-        """
-        if self.is_up and not self._deferred:
-            try:
-                await self._hand_over(keys)
-                return True
-            except BrokerUnavailable as error:
-                _log.warning("publish: %s; %d keys are kept until the broker returns", error, len(keys))
-        if len(self._deferred.keys() | keys) > self._max_deferred:
-            raise BrokerUnavailable(f"the broker is away and {len(self._deferred)} keys wait for it already")
-        self._deferred.update(dict.fromkeys(keys))
-        self._flush_soon()
-        return False
+    async def _carry(self) -> None:
+        """Receive, beat and listen to ourselves until one of them fails."""
+        loop = asyncio.get_running_loop()
+        jobs = [
+            loop.create_task(self._receive()),
+            loop.create_task(self._echo.watch(lambda: self.is_up)),
+            loop.create_task(self.outgoing.beat(self._peers, self.gaps.poll)),
+        ]
+        try:
+            done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+            for job in done:
+                job.result()
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
 
-    async def _hand_over(self, keys: Sequence[EntityKey]) -> None:
-        for topic, payloads in self._announcer.messages(keys).items():
-            for start in range(0, len(payloads), _BATCH):
-                await self._broker.publish(topic, payloads[start : start + _BATCH])
+    async def _receive(self) -> None:
+        async for delivery in self._broker.receive():
+            self._take(delivery)
+        raise BrokerUnavailable("the link ended")
 
-    def _take(self, delivery: Delivery) -> None:
-        if isinstance(delivery, Message):
-            self._receive(delivery)
-        elif isinstance(delivery, Lost):
-            self._missing |= self._topics if delivery.topics is None else delivery.topics & self._topics
-            self._down()
-        else:
-            self._up(delivery.topics)
-
-    def _receive(self, message: Message) -> None:
-        change = wire.decode(message.payload)
-        if change is None:
-            self.dropped += 1
-            if self.dropped.bit_count() == 1:  # 1, 2, 4, 8 …: a flood cannot fill the log
-                _log.warning(
-                    "%d messages dropped that are no changes, the last on %s", self.dropped, message.topic
-                )
-        elif change.origin is None or change.origin.epoch != self._announcer.epoch:
-            self._changed(change.key)
-        # Our own echo: the views were triggered at notify, so loading now would be a second load.
-
-    def _up(self, topics: Collection[str] | None) -> None:
-        self._missing = frozenset() if topics is None else self._missing.difference(topics)
-        if not self._missing:
-            self.is_up = self.is_confirmed = True
-        self._attempted.set()
-        self._restored(topics)
-        self._flush_soon()
-
-    def _down(self) -> None:
-        if self.is_up:
-            self.is_up = False
-            self._down_since = self._clock.now()
-            self._lost()
+    async def _send_echo(self, number: int) -> None:
+        await self.outgoing.say(self._private, Number(self.source.epoch, number))
 
     async def _close(self) -> None:
         try:
@@ -177,22 +183,82 @@ class Link:
         except Exception:  # noqa: BLE001 - an adapter's driver may raise anything
             _log.exception("broker link: closing it failed")
 
-    def _flush_soon(self) -> None:
-        if self.is_up and self._deferred and (self._flushing is None or self._flushing.done()):
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+    # What comes in
 
-    async def _flush(self) -> None:
-        delay = _FIRST_DELAY
-        while self.is_up and self._deferred:
-            # Taken out first: a key that changes again meanwhile is kept again, for one more message.
-            keys = list(self._deferred)[:_BATCH]
-            for key in keys:
-                del self._deferred[key]
-            try:
-                await self._hand_over(keys)
-            except BrokerUnavailable as error:
-                # Also where the link itself says nothing is wrong: a kept key must not be forgotten.
-                self._deferred = dict.fromkeys(keys) | self._deferred
-                _log.warning("publish of kept keys: %s; next try in about %.2g s", error, delay)
-                await self._clock.sleep(delay * self._random.uniform(0.5, 1.0))
-                delay = min(_MAX_DELAY, delay * 2)
+    def _take(self, delivery: Delivery) -> None:
+        if isinstance(delivery, Message):
+            self._open(delivery)
+        elif isinstance(delivery, Lost):
+            self._missing |= self._topics if delivery.topics is None else delivery.topics & self._topics
+            self._down()
+        else:
+            self._up(delivery.topics)
+
+    def _open(self, message: Message) -> None:
+        name = self._envelope.name(message.topic)
+        letter = self._envelope.open(message.topic, message.payload)
+        match letter:
+            case None:
+                self._drop(name)
+            case Change():
+                self._hear(name if name == letter.key.entity else "", letter.origin)
+                if letter.origin is None or letter.origin.source != self.source:
+                    self._changed(letter.key)
+                # Our own came back: the views were triggered at notify; now would be a second load.
+            case Order():
+                self._hear(CONTROL, letter.origin)
+                if letter.origin.source != self.source:
+                    self._resync(letter.entities)
+            case Beat():
+                self.gaps.learn(letter)
+            case Number():
+                if letter.epoch == self.source.epoch:
+                    self._echo.heard(letter.number)
+
+    def _hear(self, name: str, origin: Origin | None) -> None:
+        if origin is not None:
+            self.gaps.hear(name, origin)
+
+    def _drop(self, name: str) -> None:
+        self.dropped += 1
+        if self.dropped.bit_count() == 1:  # 1, 2, 4, 8 …: a flood cannot fill the log
+            _log.warning("%d messages dropped that no node can have sent, the last on %s", self.dropped, name)
+        if name in self._names:
+            self.gaps.strange(name)
+
+    # What may have been lost
+
+    def _up(self, topics: Collection[str] | None) -> None:
+        self._missing = frozenset() if topics is None else self._missing.difference(topics)
+        if not self._missing:
+            self.is_up = self.is_confirmed = True
+        self._attempted.set()
+        names = {self._envelope.name(topic) for topic in self._topics if topics is None or topic in topics}
+        settle = _SETTLE if self._is_watched() else 0.0
+        self.gaps.cover(names, self._clock.now() + settle)
+        self._restored |= names
+        if self._settling is not None:
+            self._settling.cancel()
+        if settle == 0.0:
+            self._settled()
+        else:
+            self._settling = self._clock.call_later(settle, self._settled)
+        self.outgoing.flush_soon()
+
+    def _settled(self) -> None:
+        self._settling = None
+        names, self._restored = self._restored, set()
+        self._load_again(names)
+
+    def _reload(self, names: Collection[str]) -> None:
+        _log.warning("messages about %s were lost: loading again what is watched", ", ".join(sorted(names)))
+        self._load_again(names)
+
+    def _load_again(self, names: Collection[str]) -> None:
+        # A lost order may have named any entity.
+        self._resync(None if CONTROL in names else self._names.intersection(names))
+
+    def _down(self) -> None:
+        if self.is_up:
+            self.is_up = False
+            self._lost()

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from entity_sync.brokers.base import Broker
 from entity_sync.clock import Clock
 from entity_sync.core import v2
-from entity_sync.core.announce import Announcer
+from entity_sync.core.envelope import Envelope
 from entity_sync.core.frame import Frame
 from entity_sync.core.messages import Beat, Limits, Stale, Welcome
 from entity_sync.core.standing import Standing
@@ -21,7 +21,7 @@ from entity_sync.hub.hub import Hub
 from entity_sync.hub.link import Link
 from entity_sync.hub.tasks import Tasks
 from entity_sync.loading.catalog import Catalog
-from entity_sync.model import ClientMessage, EntityKey, Receipt
+from entity_sync.model import ClientMessage, EntityKey, Receipt, Source
 from entity_sync.settings import Settings
 
 __all__ = ["Application", "Capture", "Member", "Node", "OnMessage"]
@@ -65,6 +65,7 @@ class Application:
     on_message: OnMessage | None = None
     captures: Sequence[Capture] = ()
     origins: frozenset[str] = field(default_factory=frozenset)
+    envelope: Envelope = field(default_factory=Envelope)
 
 
 class Node:
@@ -88,13 +89,15 @@ class Node:
         self.link = Link(
             broker,
             application.catalog.names,
-            Announcer(self.id, _draw(application.random)),
+            application.envelope,
+            Source(self.id, _draw(application.random)),
+            settings=application.settings,
             clock=application.clock,
             random=application.random,
-            max_deferred=application.settings.max_deferred,
             changed=self.hub.changed,
+            resync=self.hub.resync,
             lost=self._lost,
-            restored=self._restored,
+            is_watched=lambda: bool(self.hub.views),
         )
         self._tasks = Tasks()
         self._count = 0
@@ -137,6 +140,7 @@ class Node:
 
     async def close(self) -> None:
         """Stop everything."""
+        await self.link.outgoing.bye()
         await self._tasks.close()
         await self.hub.close()
 
@@ -158,7 +162,7 @@ class Node:
     @property
     def idle(self) -> bool:
         """Whether everything known so far has reached the clients."""
-        return self.hub.idle and self.link.idle
+        return self.hub.idle and self.link.outgoing.idle
 
     @property
     def welcome(self) -> Frame:
@@ -171,26 +175,19 @@ class Node:
     # Changes
 
     async def notify(self, keys: Sequence[EntityKey]) -> Receipt:
-        """Load what is watched here, and tell the other nodes.
-
-        Raises:
-            BrokerUnavailable: the broker is away and too many keys wait for it already.
-        """
+        """Load what is watched here, and tell the other nodes."""
         self._count += 1
         token = f"{self.id}.{self._count}"
         for key in keys:
             self.hub.changed(key)
-        accepted = await self.link.publish(keys)
+        accepted = await self.link.outgoing.publish(keys)
         return Receipt("accepted" if accepted else "deferred", token)
 
     def _lost(self) -> None:
         self._stand(v2.frame(Stale(reason="broker", age_ms=round(self.link.age * 1_000))))
 
-    def _restored(self, topics: Collection[str] | None) -> None:
-        self.hub.resync(topics)
-
     def _resynced(self) -> None:
-        if self.link.is_up:
+        if self.link.is_settled:
             self._stand(None)
 
     def _stand(self, stale: Frame | None) -> None:

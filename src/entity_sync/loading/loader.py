@@ -126,10 +126,14 @@ def check_name(name: str) -> None:
     """Refuse a name that not every broker can carry.
 
     Raises:
-        ConfigurationError: the name is not of ``[A-Za-z0-9_.-]{1,64}``.
+        ConfigurationError: the name is not of ``[A-Za-z0-9_.-]{1,64}``, or reserved.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"an entity name is 1 to 64 of A-Z a-z 0-9 _ . -, not {name!r}")
+        raise ConfigurationError(
+            f"an entity name is 1 to 64 of A-Z a-z 0-9 _ . - with the topic prefix, not {name!r}"
+        )
+    if name.startswith("entity-sync."):
+        raise ConfigurationError(f"names that begin with 'entity-sync.' are our own, as {name!r} does")
 
 
 def principal_key(principal: object) -> str:

@@ -1,0 +1,73 @@
+"""Keys that wait for the broker to come back: bounded, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from entity_sync.model import Change, EntityKey
+
+__all__ = ["Backlog"]
+
+
+class Backlog:
+    """What has to be published later.
+
+    A key is kept with the number its message was given already, if one was: the same message is handed
+    over again, so that no other node sees a hole where only our hand-over failed. Beyond the bound an
+    entity's keys are forgotten for one order to load all of that entity.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """
+        Args:
+            limit: distinct keys kept.
+        """
+        self._limit = limit
+        self._kept: dict[EntityKey, Change] = {}
+        self._overflowed: dict[str, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._kept or self._overflowed)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def keep(self, changes: Sequence[Change]) -> None:
+        """Publish these later."""
+        for change in changes:
+            key = change.key
+            if key.entity in self._overflowed:
+                continue
+            if (kept := self._kept.get(key)) is None or kept.origin is None:
+                self._kept[key] = change
+            if len(self._kept) > self._limit:
+                self._overflow()
+
+    def put_back(self, changes: Sequence[Change]) -> None:
+        """What `take` gave could not be published: it is the oldest again."""
+        later, self._kept = self._kept, {}
+        self.keep(changes)
+        self.keep(list(later.values()))
+
+    def take(self, count: int) -> tuple[list[str], list[Change]]:
+        """Remove and return the entities to load whole, and the oldest changes, at most ``count``.
+
+        A key that changes again from now on is kept anew, for one more message.
+        """
+        entities, self._overflowed = list(self._overflowed), {}
+        changes = [self._kept.pop(key) for key in list(self._kept)[:count]]
+        return entities, changes
+
+    def order(self, entities: Sequence[str]) -> None:
+        """All of these entities has to be loaded again, later."""
+        for entity in entities:
+            self._overflowed[entity] = None
+            for key in [key for key in self._kept if key.entity == entity]:
+                del self._kept[key]
+
+    def _overflow(self) -> None:
+        """Forget the keys of the entity that has most of them."""
+        counts: dict[str, int] = {}
+        for key in self._kept:
+            counts[key.entity] = counts.get(key.entity, 0) + 1
+        self.order([max(counts, key=lambda entity: counts[entity])])

@@ -1,0 +1,186 @@
+"""What this node tells the others: its changes, or later when the broker is away, and its beats."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from random import Random
+
+from entity_sync.brokers.base import Broker
+from entity_sync.clock import Clock, timeout
+from entity_sync.core.announce import Announcer
+from entity_sync.core.backlog import Backlog
+from entity_sync.core.control import Control
+from entity_sync.core.envelope import CONTROL, Envelope
+from entity_sync.errors import BrokerUnavailable
+from entity_sync.model import Change, EntityKey
+from entity_sync.settings import Settings
+
+__all__ = ["Outgoing"]
+
+_log = logging.getLogger("entity_sync.link")
+_BATCH = 500  # payloads handed to the broker in one publish
+_FIRST_DELAY, _MAX_DELAY = 0.05, 2.0
+_BYE_TIMEOUT = 1.0
+_PEERS_A_SECOND = 10.0  # alive beats that a node hears, however many nodes there are
+
+
+class Outgoing:
+    """Numbers what this node says, hands it to the broker, and keeps what the broker does not take."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        envelope: Envelope,
+        announcer: Announcer,
+        *,
+        settings: Settings,
+        clock: Clock,
+        random: Random,
+        is_up: Callable[[], bool],
+    ) -> None:
+        self._broker = broker
+        self._envelope = envelope
+        self._announcer = announcer
+        self._settings = settings
+        self._clock = clock
+        self._random = random
+        self._is_up = is_up
+        self._backlog = Backlog(settings.max_deferred)
+        self._flushing: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be handed to the broker."""
+        return not self._backlog and (self._flushing is None or self._flushing.done())
+
+    async def publish(self, keys: Sequence[EntityKey]) -> bool:
+        """Tell the other nodes that these keys changed.
+
+        Returns:
+            True when the broker accepted all, False when some are kept until it does.
+        """
+        if self._is_up() and not self._backlog:
+            left = await self._hand_over(self._announcer.changes(keys, self._clock.now()))
+            if not left:
+                return True
+            self._backlog.keep(left)
+        else:
+            self._backlog.keep([Change(key) for key in keys])
+        self.flush_soon()
+        return False
+
+    def flush_soon(self) -> None:
+        """Hand over what was kept, if the link is up."""
+        if self._is_up() and self._backlog and (self._flushing is None or self._flushing.done()):
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    async def say(self, name: str, letter: Control) -> None:
+        """Publish a control message.
+
+        Raises:
+            BrokerUnavailable: the broker did not take it.
+        """
+        await self._publish(name, [self._envelope.seal(name, letter)])
+
+    async def beat(self, peers: Callable[[], int], poll: Callable[[], None]) -> None:
+        """Tell from time to time how far this node has numbered, until cancelled.
+
+        Args:
+            peers: how many sources there are; the more, the rarer each speaks, so that what a node
+                hears of their life does not grow with their number.
+            poll: called as often, to look for those that should have spoken.
+        """
+        clock, settings = self._clock, self._settings
+        next_alive = clock.now()
+        while True:
+            await clock.sleep(settings.quiet_after)
+            poll()
+            now = clock.now()
+            beats = self._announcer.quiet(now, settings.quiet_after)
+            if self._announcer.has_spoken and now >= next_alive:
+                interval = max(settings.alive_interval, peers() / _PEERS_A_SECOND)
+                beats.append(self._announcer.alive(now, interval))
+                next_alive = now + interval * self._random.uniform(0.8, 1.0)
+            await self._beat(beats)
+
+    async def bye(self) -> None:
+        """Say that nothing follows, so that nobody waits for it; for a bounded time."""
+        if self._is_up() and self._announcer.has_spoken:
+            try:
+                async with timeout(self._clock, _BYE_TIMEOUT):
+                    await self._beat(self._announcer.bye(self._clock.now()))
+            except TimeoutError:
+                _log.debug("the broker did not take this node's bye in time")
+
+    def close(self) -> None:
+        """Hand over nothing more."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    async def _beat(self, beats: Sequence[Control]) -> None:
+        for beat in beats if self._is_up() else ():
+            try:
+                await self.say(CONTROL, beat)
+            except BrokerUnavailable as error:
+                _log.debug("a beat was not taken: %s", error)  # the echo says what that means
+                return
+
+    async def _hand_over(self, changes: Sequence[Change]) -> list[Change]:
+        """Publish, and return what the broker did not take."""
+        left: list[Change] = []
+        groups: dict[str, list[Change]] = {}
+        for change in changes:
+            groups.setdefault(change.key.entity, []).append(change)
+        for name, group in groups.items():
+            for start in range(0, len(group), _BATCH):
+                batch = group[start : start + _BATCH]
+                try:
+                    await self._publish(name, [self._envelope.seal(name, change) for change in batch])
+                except BrokerUnavailable as error:
+                    _log.warning("publish: %s; %d keys are kept until the broker returns", error, len(batch))
+                    left += batch
+        return left
+
+    async def _publish(self, name: str, payloads: Sequence[bytes]) -> None:
+        try:
+            async with timeout(self._clock, self._settings.publish_timeout):
+                await self._broker.publish(self._envelope.topic(name), payloads)
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"the broker did not accept within {self._settings.publish_timeout:g} s"
+            ) from None
+        except BrokerUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - an adapter's driver may raise anything; the keys are kept
+            _log.exception("publish: the adapter failed")
+            raise BrokerUnavailable(f"the adapter raised {type(error).__name__}") from None
+
+    async def _flush(self) -> None:
+        delay = _FIRST_DELAY
+        while self._is_up() and self._backlog:
+            if await self._flush_some():
+                delay = _FIRST_DELAY
+            else:
+                await self._clock.sleep(delay * self._random.uniform(0.5, 1.0))
+                delay = min(_MAX_DELAY, delay * 2)
+
+    async def _flush_some(self) -> bool:
+        entities, kept = self._backlog.take(_BATCH)
+        now = self._clock.now()
+        if entities:
+            _log.warning("more keys changed than are kept: every node loads all of %s", ", ".join(entities))
+            try:
+                await self.say(CONTROL, self._announcer.order(entities, now))
+            except BrokerUnavailable:
+                self._backlog.order(entities)
+                self._backlog.put_back(kept)
+                return False
+        numbered = [
+            change if change.origin is not None else self._announcer.changes([change.key], now)[0]
+            for change in kept
+        ]
+        left = await self._hand_over(numbered)
+        self._backlog.put_back(left)
+        return not left
