@@ -9,10 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from entity_sync.errors import BrokerUnavailable, MissingExtra
 
-from entity_sync.errors import BrokerUnavailable
+try:
+    from redis.asyncio.connection import AbstractConnection
+    from redis.exceptions import RedisError, ResponseError
+except ImportError:
+    raise MissingExtra("a redis:// broker", "redis") from None
 
 __all__ = ["TIMEOUT", "Command", "Line", "Opener"]
 

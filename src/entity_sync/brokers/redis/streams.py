@@ -105,18 +105,7 @@ class Streams:
             if not before:
                 await line.ask([("PING",)], within=_ANSWER)
                 continue
-            keys = [_KEY + topic for topic in before]
-            read = (
-                "XREAD",
-                "COUNT",
-                _COUNT,
-                "BLOCK",
-                int(_BLOCK * 1_000),
-                "STREAMS",
-                *keys,
-                *before.values(),
-            )
-            [found] = await line.ask([read], within=_BLOCK + _ANSWER)
+            [found] = await line.ask([_read(before)], within=_BLOCK + _ANSWER)
             full = {topic for topic, entries in _by_topic(found) if self._take(topic, entries) == _COUNT}
             if full:  # we may have been so slow that what we had not read was trimmed
                 await self._compare(line, {topic: before[topic] for topic in full})
@@ -179,6 +168,12 @@ class Streams:
         else:
             await self._compare(line, _begun(self._places))
         return now
+
+
+def _read(places: Mapping[str, bytes]) -> Command:
+    keys: Command = tuple(_KEY + topic for topic in places)
+    limits: Command = ("COUNT", _COUNT, "BLOCK", int(_BLOCK * 1_000))
+    return ("XREAD", *limits, "STREAMS", *keys, *places.values())
 
 
 async def _ends(line: Line, topics: Collection[str]) -> dict[str, bytes]:
