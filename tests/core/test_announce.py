@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from entity_sync.core.announce import Announcer
 from entity_sync.core.envelope import CONTROL, MAX_BYTES, Envelope
 from entity_sync.core.signing import Signing
-from entity_sync.model import EntityKey, Source
+from entity_sync.model import EntityKey, Origin, Source
 
 KEYS = st.builds(EntityKey, st.sampled_from("abc"), st.text(st.characters(exclude_categories=["Cs"])))
 SOURCE = Source("p" * 16, "e" * 16)
@@ -90,3 +90,14 @@ def test_everything_fits(id: str):
     beat = announcer.alive(1e9, 1e6)
     assert len(envelope.seal(CONTROL, beat)) <= MAX_BYTES
     assert envelope.open(envelope.topic(CONTROL), envelope.seal(CONTROL, beat)) == beat
+
+
+def test_orders_are_numbered_too():
+    """An order has its place among those of its source, as a change has among those of its entity."""
+    announcer = Announcer(SOURCE)
+    assert [announcer.order(["a", "b"], now).origin for now in (1.0, 2.5)] == [
+        Origin(SOURCE, 1),
+        Origin(SOURCE, 2, 1_500),
+    ]
+    assert announcer.order(["a"], 3.0).entities == ("a",)
+    assert announcer.alive(3.0, 1.0).topics == {CONTROL: (3, 0)}

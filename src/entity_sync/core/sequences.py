@@ -31,17 +31,42 @@ class _Track:
         next: the lowest number that nobody has spoken of yet.
         edge: the lowest number spoken of, while it is open whether its predecessor matters.
         holes: numbers spoken of and not heard → when their grace ends, the earliest first.
+        below: numbers heard below the edge → when their predecessors were published, at the latest.
     """
 
     next: int
     edge: int | None
     holes: dict[int, float] = field(default_factory=dict)
+    below: dict[int, float] = field(default_factory=dict)
 
     def expect(self, end: int, deadline: float) -> None:
         """Every number below ``end`` should have come, or come by the deadline."""
         for number in range(self.next, end):
             self.holes[number] = deadline
         self.next = max(self.next, end)
+
+    def hear(self, seq: int, predecessor: float, covered: float, deadline: float) -> None:
+        """This number came; its predecessor was published at that time at the latest."""
+        if self.edge is not None and seq < self.edge:
+            self.below[seq] = predecessor
+            return
+        is_new = seq >= self.next or seq in self.holes
+        self.expect(seq, deadline)
+        self.next = max(self.next, seq + 1)
+        self.holes.pop(seq, None)
+        if is_new and seq == self.edge:
+            self._lower(predecessor, covered, deadline)
+
+    def _lower(self, predecessor: float, covered: float, deadline: float) -> None:
+        """The edge was heard: its predecessor matters if it was published after what we loaded."""
+        while self.edge is not None and predecessor >= covered:
+            self.edge -= 1
+            if self.edge not in self.below:
+                self.holes[self.edge] = deadline
+                return
+            predecessor = self.below.pop(self.edge)
+        self.edge = None
+        self.below.clear()
 
     @property
     def due(self) -> float:
@@ -52,6 +77,7 @@ class _Track:
         """Nothing below `next` matters any more."""
         self.edge = None
         self.holes.clear()
+        self.below.clear()
 
 
 @dataclass(slots=True)
@@ -133,15 +159,8 @@ class Sequences:
         track = life.tracks.get(name)
         if track is None or self._leaps(name, track, seq):
             track = life.tracks[name] = _Track(seq, seq)
-        is_new = seq >= track.next or seq in track.holes
-        track.expect(seq, now + self.grace)
-        track.next = max(track.next, seq + 1)
-        track.holes.pop(seq, None)
-        if is_new and seq == track.edge:
-            matters = since is not None and now - since / 1_000 >= self._covered[name]
-            track.edge = seq - 1 if matters else None
-            if matters:  # the predecessor was published after what we loaded, and has not come yet
-                track.holes[seq - 1] = now + self.grace
+        predecessor = -inf if since is None else now - since / 1_000
+        track.hear(seq, predecessor, self._covered[name], now + self.grace)
         self._note(source, name, track)
 
     def learn(self, beat: Beat, now: float) -> None:
@@ -188,7 +207,7 @@ class Sequences:
 
     def _leaps(self, name: str, track: _Track, seq: int) -> bool:
         """No broker reorders so far: what is between was lost, or the number is forged."""
-        leaps = abs(seq - track.next) > _MAX_HOLES or len(track.holes) > _MAX_HOLES
+        leaps = abs(seq - track.next) > _MAX_HOLES
         if leaps:
             self._overdue.add(name)
         return leaps

@@ -42,24 +42,34 @@ class Echo:
         if number == self._number:
             self._came_back.set()
 
-    async def watch(self, is_up: Callable[[], bool]) -> None:
-        """Watch for as long as numbers come back; while the link says itself that it is down, none is sent.
+    async def watch(self, confirmed: Callable[[], None], is_up: Callable[[], bool]) -> None:
+        """Watch a new connection for as long as numbers come back.
+
+        Args:
+            confirmed: called when the first came back.
+            is_up: where the link says itself that it is down, later numbers are not sent.
 
         Raises:
-            BrokerUnavailable: one did not.
+            BrokerUnavailable: one did not come back.
         """
+        await self._expect(lambda: True)
+        confirmed()
         while True:
-            started = self._clock.now()
+            await self._clock.sleep(max(0.0, self.confirmed + self._interval - self._clock.now()))
             if is_up():
-                try:
-                    async with timeout(self._clock, self._patience):
-                        await self._probe()
-                except TimeoutError:
-                    if is_up():
-                        raise BrokerUnavailable(
-                            f"what this node sends to itself has not come back for {self._patience:g} s"
-                        ) from None
-            await self._clock.sleep(max(0.0, started + self._interval - self._clock.now()))
+                await self._expect(is_up)
+            else:
+                await self._clock.sleep(self._interval)
+
+    async def _expect(self, is_up: Callable[[], bool]) -> None:
+        try:
+            async with timeout(self._clock, self._patience):
+                await self._probe()
+        except TimeoutError:
+            if is_up():
+                raise BrokerUnavailable(
+                    f"what this node sends to itself has not come back for {self._patience:g} s"
+                ) from None
 
     async def _probe(self) -> None:
         self._number += 1

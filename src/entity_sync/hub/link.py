@@ -95,6 +95,7 @@ class Link:
         self._peers = lambda: sequences.sources
         self.gaps = Gaps(sequences, clock, random, settings.gap_interval, self._reload)
         self._echo = Echo(clock, settings.echo_interval, settings.echo_timeout, self._send_echo)
+        self._delay = _FIRST_DELAY
         self._missing: frozenset[str] = frozenset()
         self._restored: set[str] = set()
         self._settling: Timer | None = None
@@ -116,25 +117,22 @@ class Link:
 
     async def run(self) -> None:
         """Connect, and connect again whenever the link ends, until cancelled."""
-        delay = _FIRST_DELAY
         try:
             while True:
                 try:
                     await self._connect()
-                    delay = _FIRST_DELAY
-                    self._up(None)
                     await self._carry()
                 except BrokerUnavailable as error:
-                    _log.warning("broker link: %s; next try in about %.2g s", error, delay)
+                    _log.warning("broker link: %s; next try in about %.2g s", error, self._delay)
                 except Exception:
                     if not self.is_confirmed:
                         raise  # it never worked: whoever starts the node is told
-                    _log.exception("broker link: the adapter failed; next try in about %.2g s", delay)
+                    _log.exception("broker link: the adapter failed; next try in about %.2g s", self._delay)
                 self._down()
                 self._attempted.set()
                 await self._close()
-                await self._clock.sleep(delay * self._random.uniform(0.5, 1.0))
-                delay = min(_MAX_DELAY, delay * 2)
+                await self._clock.sleep(self._delay * self._random.uniform(0.5, 1.0))
+                self._delay = min(_MAX_DELAY, self._delay * 2)
         finally:
             self.outgoing.close()
             self.gaps.close()
@@ -153,11 +151,11 @@ class Link:
             raise BrokerUnavailable(f"the broker did not answer for {_CONNECT_TIMEOUT:g} s") from None
 
     async def _carry(self) -> None:
-        """Receive, beat and listen to ourselves until one of them fails."""
+        """Receive, beat and listen to ourselves until one of them fails; up once we have heard ourselves."""
         loop = asyncio.get_running_loop()
         jobs = [
             loop.create_task(self._receive()),
-            loop.create_task(self._echo.watch(lambda: self.is_up)),
+            loop.create_task(self._echo.watch(self._carries, lambda: self.is_up)),
             loop.create_task(self.outgoing.beat(self._peers, self.gaps.poll)),
         ]
         try:
@@ -227,6 +225,10 @@ class Link:
             self.gaps.strange(name)
 
     # What may have been lost
+
+    def _carries(self) -> None:
+        self._delay = _FIRST_DELAY
+        self._up(None)
 
     def _up(self, topics: Collection[str] | None) -> None:
         self._missing = frozenset() if topics is None else self._missing.difference(topics)

@@ -1,0 +1,72 @@
+"""Keys that wait for the broker."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entity_sync.core.backlog import Backlog
+from entity_sync.model import Change, EntityKey, Origin, Source
+
+
+def change(id: str, seq: int | None = None, entity: str = "items") -> Change:
+    origin = None if seq is None else Origin(Source("p", "e"), seq)
+    return Change(EntityKey(entity, id), origin)
+
+
+def test_each_key_once_in_order():
+    """A key that changes again keeps its place; the oldest are taken first."""
+    backlog = Backlog(10)
+    assert not backlog
+    backlog.keep([change("1"), change("2"), change("1"), change("3")])
+    assert len(backlog) == 3
+    assert backlog.take(2) == ([], [change("1"), change("2")])
+    assert backlog.take(2) == ([], [change("3")])
+    assert not backlog
+
+
+def test_a_number_that_was_given_is_kept():
+    """A message that failed is handed over with its number again, also if its key changed meanwhile."""
+    backlog = Backlog(10)
+    backlog.keep([change("1", 7), change("2")])
+    backlog.keep([change("1"), change("2", 8)])
+    assert backlog.take(9) == ([], [change("1", 7), change("2", 8)])
+
+
+def test_put_back_is_the_oldest_again():
+    """What could not be published goes before what came meanwhile, with its number."""
+    backlog = Backlog(10)
+    backlog.keep([change("3"), change("1")])
+    backlog.put_back([change("1", 7), change("2", 8)])
+    assert backlog.take(9) == ([], [change("1", 7), change("2", 8), change("3")])
+
+
+def test_beyond_the_bound_an_entity_is_ordered_whole():
+    """The entity with most keys gives its place to one order, which covers its later keys too."""
+    backlog = Backlog(3)
+    backlog.keep([change("1"), change("1", entity="users"), change("2"), change("3")])
+    backlog.keep([change("4"), change("2", entity="users")])
+    assert len(backlog) == 2
+    assert backlog.take(9) == (["items"], [change("1", entity="users"), change("2", entity="users")])
+    assert not backlog
+
+
+def test_only_an_order_is_left():
+    """An order alone keeps the backlog from being empty."""
+    backlog = Backlog(1)
+    backlog.order(["items"])
+    assert backlog
+    assert backlog.take(9) == (["items"], [])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123456")), max_size=40), st.integers(1, 5))
+def test_bounded_and_complete(keys: list[tuple[str, str]], limit: int):
+    """Never more keys than the bound; every key is kept, or its entity ordered whole."""
+    backlog = Backlog(limit)
+    for entity, id in keys:
+        backlog.keep([change(id, entity=entity)])
+        assert len(backlog) <= limit
+    entities, kept = backlog.take(100)
+    found = {one.key for one in kept}
+    assert all(entity in entities or (entity, id) in found for entity, id in keys)
