@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from contextlib import suppress
+import sqlite3
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from entity_sync import EntitySync
+from entity_sync.brokers.base import Broker, Lost, Message, Restored
+from entity_sync.brokers.registry import broker_from
+from entity_sync.errors import UnknownBroker
 from entity_sync.server.standalone import listen
+from entity_sync.testing import BrokerContract
+from tests.demo.cluster import demo, tabs
 
 pytestmark = pytest.mark.source
 
@@ -20,13 +31,18 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("protocol/*.md")]
 
 
-def block(document: str, name: str) -> dict[str, Any]:
-    """Execute the Python block that follows ``<!-- run: name -->`` and return its names."""
+def source(document: str, name: str) -> str:
+    """The text of the block that follows ``<!-- run: name -->`` or ``<!-- file: name -->``."""
     text = (ROOT / document).read_text()
-    found = re.search(rf"<!-- run: {name} -->\n```python\n(.*?)```", text, re.DOTALL)
+    found = re.search(rf"<!-- (?:run|file): {re.escape(name)} -->\n```\w+\n(.*?)```", text, re.DOTALL)
     assert found is not None, f"{document} has no block named {name}"
+    return found[1]
+
+
+def block(document: str, name: str) -> dict[str, Any]:
+    """Execute a Python block and return its names."""
     names: dict[str, Any] = {"__name__": name}
-    exec(compile(found[1], f"{document}:{name}", "exec", dont_inherit=True), names)
+    exec(compile(source(document, name), f"{document}:{name}", "exec", dont_inherit=True), names)
     return names
 
 
@@ -64,12 +80,124 @@ async def test_readme_client(capsys: pytest.CaptureFixture[str]):
             await following
 
 
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The broker of docs/own-broker.md, importable and registered as it says, in child processes too."""
+    (tmp_path / "sqlite_queue.py").write_text(source("docs/own-broker.md", "sqlite_queue"))
+    project = tomllib.loads(source("docs/own-broker.md", "pyproject.toml"))["project"]
+    [(group, entries)] = project["entry-points"].items()
+    information = tmp_path / "sqlite_queue-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: sqlite-queue\nVersion: 1\n")
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+    (information / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    found = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(found))
+    yield tmp_path
+    sys.modules.pop("sqlite_queue", None)
+
+
+class OwnBroker(BrokerContract):
+    @pytest.fixture(autouse=True)
+    def queue(self, installed: Path) -> None:
+        self.url = f"sqlite-queue://{installed}/queue.sqlite3"
+
+
+class TestOwnBrokerAsObject(OwnBroker):
+    async def make(self) -> Broker:
+        broker: Broker = import_module("sqlite_queue").SqliteBroker(self.url)
+        return broker
+
+
+class TestOwnBrokerByEntryPoint(OwnBroker):
+    async def make(self) -> Broker:
+        return broker_from(self.url)
+
+    async def test_slow_node_is_told(self):
+        """Who is further behind than the table keeps is told that messages are lost, and goes on."""
+        async with self._joined("items") as slow, self._joined("items") as quick:
+            await quick.publish("items", [b"old"] * 100_005)
+            deliveries = slow.receive()
+            assert [await anext(deliveries) for _ in range(3)] == [
+                Lost(),
+                Restored(),
+                Message("items", b"old"),
+            ]
+
+
+def test_own_broker_is_short():
+    """The adapter has 60 lines at most."""
+    assert len(source("docs/own-broker.md", "sqlite_queue").splitlines()) <= 60
+
+
+def test_own_broker_as_the_page_hands_it_over(installed: Path):
+    """The page's application takes the adapter as an object."""
+    assert isinstance(block("docs/own-broker.md", "object")["sync"], EntitySync)
+
+
+async def test_own_broker_passes_the_tests_of_its_page(installed: Path):
+    """The page's test module passes as it stands."""
+    (installed / "test_sqlite_queue.py").write_text(source("docs/own-broker.md", "test_sqlite_queue"))
+    (installed / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_sqlite_queue.py"]
+    process = await asyncio.create_subprocess_exec(*command, cwd=installed, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert " passed" in output.decode()
+
+
+async def test_own_broker_joins_processes(installed: Path):
+    """Nodes in three processes show an edit of one of them, and the notify of a fourth."""
+    broker = f"sqlite-queue://{installed}/queue.sqlite3"
+    async with (
+        demo(installed / "bakery.sqlite3", "--nodes", "3", "--broker", broker) as cluster,
+        tabs(cluster.sockets) as shown,
+    ):
+        assert await shown[0].client.message({"edit": {"id": 3, "field": "quantity", "value": 40}}) == {
+            "ok": True
+        }
+        for tab in shown:
+            await tab.until(quantity=40)
+        with closing(sqlite3.connect(cluster.database)) as connection, connection:
+            connection.execute("UPDATE orders SET note = 'from outside' WHERE id = 3")
+        notify = await asyncio.create_subprocess_exec(*cluster.notify_command)
+        assert await notify.wait() == 0
+        for tab in shown:
+            await tab.until(note="from outside")
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path):
     """Every relative link and image of a document exists."""
-    targets = re.findall(r"\]\(([^)#:]+)\)|src(?:set)?=\"([^\"]+)\"", document.read_text())
+    targets = re.findall(r"\]\(([^):]+)\)|src(?:set)?=\"([^\"]+)\"", document.read_text())
     for target in (first or second for first, second in targets):
-        assert (document.parent / target).exists(), f"{document.name} links to {target}, which does not exist"
+        path, _, anchor = target.partition("#")
+        found = document.parent / path if path else document
+        assert found.exists(), f"{document.name} links to {path}, which does not exist"
+        assert not anchor or anchor in anchors(found), f"{document.name}: {path} has no heading #{anchor}"
+
+
+def anchors(document: Path) -> set[str]:
+    """The headings of a document as GitHub spells them in links."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_brokers_page_names_every_scheme():
+    """The table of URLs has every scheme that is built in, and its forms are understood."""
+    page = (ROOT / "docs" / "brokers.md").read_text()
+    table = page[page.index("## URLs") :].split("\n\n")[1]
+    with pytest.raises(UnknownBroker) as unknown:
+        broker_from("carrier-pigeon://loft")
+    known = set(re.findall(r"[a-z+]+", str(unknown.value).partition("known: ")[2].partition(")")[0]))
+    assert set(re.findall(r"`([a-z+]+)://`", table)) == known
+
+
+@pytest.mark.parametrize("name", ["nodes"])
+def test_brokers_page(name: str):
+    """The page's code makes an application."""
+    assert isinstance(block("docs/brokers.md", name)["sync"], EntitySync)
 
 
 def test_guarantee_names_every_variant():

@@ -8,76 +8,18 @@ import re
 import signal
 import sqlite3
 import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from entity_sync.client import Client, connect
+from tests.demo.cluster import PATIENCE, demo, tabs
 from tests.support.servers import running
 
-_PATIENCE = 30.0
 PROGRAMS = {"nsq": "nsqd", "nats": "nats-server", "redis": "redis-server", "postgresql": "postgres"}
 EVERY_BROKER = [
     pytest.param(scheme, marks=pytest.mark.needs(name), id=scheme) for scheme, name in PROGRAMS.items()
 ]
-
-
-@dataclass
-class Demo:
-    """A running command.
-
-    Attributes:
-        said: its standard output until the pages could be opened.
-        database: the SQLite file.
-    """
-
-    process: asyncio.subprocess.Process
-    said: list[str]
-    database: Path
-
-    @property
-    def sockets(self) -> list[str]:
-        pages = re.findall(r"http://(\S+)/", "\n".join(self.said))
-        return [f"ws://{place}/ws/entity-sync/" for place in pages]
-
-    @property
-    def notify_command(self) -> list[str]:
-        line = next(line for line in self.said if "entity-sync notify" in line)
-        return [sys.executable, "-m", "entity_sync", *line.split()[1:]]
-
-    async def stop(self, number: signal.Signals = signal.SIGINT) -> str:
-        """Return its log."""
-        self.process.send_signal(number)
-        async with asyncio.timeout(_PATIENCE):
-            _, errors = await self.process.communicate()
-        return errors.decode()
-
-
-@asynccontextmanager
-async def demo(database: Path, *arguments: str) -> AsyncIterator[Demo]:
-    command = [sys.executable, "-m", "entity_sync", "demo", "--port", "0", "--database", str(database)]
-    process = await asyncio.create_subprocess_exec(
-        *command, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    said: list[str] = []
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            while not said or "Ctrl-C stops" not in said[-1]:
-                line = (await process.stdout.readline()).decode().rstrip()
-                if not line:
-                    raise AssertionError((await process.communicate())[1].decode())
-                said.append(line)
-        yield Demo(process, said, database)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.communicate()
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -98,31 +40,6 @@ def descendants(pid: int) -> dict[int, str]:
 def is_running(pid: int) -> bool:
     shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False, text=True)
     return shown.stdout.strip()[:1] not in ("", "Z")
-
-
-class Tab:
-    """A client that shows order 3, as a page does."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self._states = aiter(client.subscribe("orders", "3"))
-
-    async def until(self, **fields: Any) -> None:
-        """Wait for a state with these values."""
-        async with asyncio.timeout(_PATIENCE):
-            async for state in self._states:
-                if state.rows and state.rows[0].data.items() >= fields.items():
-                    return
-
-
-@asynccontextmanager
-async def tabs(sockets: list[str]) -> AsyncIterator[list[Tab]]:
-    """One client for each node, all showing the row as it is."""
-    async with AsyncExitStack() as stack:
-        found = [Tab(await stack.enter_async_context(connect(url))) for url in sockets]
-        for tab in found:
-            await tab.until(quantity=3)
-        yield found
 
 
 @pytest.mark.parametrize("scheme", EVERY_BROKER)
@@ -201,7 +118,7 @@ async def test_nodes_end_with_the_command(tmp_path: Path):
             assert len(nodes) == 2
             cluster.process.kill()
             await cluster.process.communicate()
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 while any(map(is_running, nodes)):
                     await asyncio.sleep(0.05)
 
