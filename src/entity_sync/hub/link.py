@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from random import Random
 
 from entity_sync.brokers.base import Broker, Delivery, Lost, Message
@@ -21,7 +22,7 @@ from entity_sync.hub.outgoing import Outgoing
 from entity_sync.model import Change, EntityKey, Origin, Source
 from entity_sync.settings import Settings
 
-__all__ = ["Link"]
+__all__ = ["Link", "Reactions"]
 
 _log = logging.getLogger("entity_sync.link")
 _FIRST_DELAY, _MAX_DELAY = 0.05, 2.0
@@ -30,6 +31,23 @@ _SETTLE = 0.1
 """Seconds from a confirmed subscription to the first load after it. What other nodes published before
 that moment is covered by those loads, and a message needs less than this to arrive: so the first ones
 heard of a source do not look as if their predecessors were lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reactions:
+    """What a link leads to.
+
+    Attributes:
+        changed: called with every key that another node says changed.
+        resync: called, once the broker confirmed, to load these entities (None: all) again.
+        lost: called when changes may be lost from now on.
+        is_watched: whether there is anything to load again.
+    """
+
+    changed: Callable[[EntityKey], None]
+    resync: Callable[[Collection[str] | None], None]
+    lost: Callable[[], None]
+    is_watched: Callable[[], bool]
 
 
 class Link:
@@ -54,20 +72,13 @@ class Link:
         settings: Settings,
         clock: Clock,
         random: Random,
-        changed: Callable[[EntityKey], None],
-        resync: Callable[[Collection[str] | None], None],
-        lost: Callable[[], None],
-        is_watched: Callable[[], bool],
+        reactions: Reactions,
     ) -> None:
         """
         Args:
             names: the entities.
             envelope: how this application spells topics and messages.
             source: who we are.
-            changed: called with every key that another node says changed.
-            resync: called, once the broker confirmed, to load these entities (None: all) again.
-            lost: called when changes may be lost from now on.
-            is_watched: whether there is anything to load again.
         """
         self.is_up = False
         self.is_confirmed = False
@@ -80,16 +91,9 @@ class Link:
         self._topics = frozenset(map(envelope.topic, (*names, CONTROL, self._private)))
         self._clock = clock
         self._random = random
-        self._changed, self._resync, self._lost, self._is_watched = changed, resync, lost, is_watched
-        announcer = Announcer(source)
+        self._reactions = reactions
         self.outgoing = Outgoing(
-            broker,
-            envelope,
-            announcer,
-            settings=settings,
-            clock=clock,
-            random=random,
-            is_up=lambda: self.is_up,
+            broker, envelope, Announcer(source), self._says_up, settings=settings, clock=clock, random=random
         )
         sequences = Sequences((*names, CONTROL), settings.gap_grace)
         self._peers = lambda: sequences.sources
@@ -155,7 +159,7 @@ class Link:
         loop = asyncio.get_running_loop()
         jobs = [
             loop.create_task(self._receive()),
-            loop.create_task(self._echo.watch(self._carries, lambda: self.is_up)),
+            loop.create_task(self._echo.watch(self._carries, self._says_up)),
             loop.create_task(self.outgoing.beat(self._peers, self.gaps.poll)),
         ]
         try:
@@ -201,12 +205,12 @@ class Link:
             case Change():
                 self._hear(name if name == letter.key.entity else "", letter.origin)
                 if letter.origin is None or letter.origin.source != self.source:
-                    self._changed(letter.key)
+                    self._reactions.changed(letter.key)
                 # Our own came back: the views were triggered at notify; now would be a second load.
             case Order():
                 self._hear(CONTROL, letter.origin)
                 if letter.origin.source != self.source:
-                    self._resync(letter.entities)
+                    self._reactions.resync(letter.entities)
             case Beat():
                 self.gaps.learn(letter)
             case Number():
@@ -226,6 +230,9 @@ class Link:
 
     # What may have been lost
 
+    def _says_up(self) -> bool:
+        return self.is_up
+
     def _carries(self) -> None:
         self._delay = _FIRST_DELAY
         self._up(None)
@@ -236,7 +243,7 @@ class Link:
             self.is_up = self.is_confirmed = True
         self._attempted.set()
         names = {self._envelope.name(topic) for topic in self._topics if topics is None or topic in topics}
-        settle = _SETTLE if self._is_watched() else 0.0
+        settle = _SETTLE if self._reactions.is_watched() else 0.0
         self.gaps.cover(names, self._clock.now() + settle)
         self._restored |= names
         if self._settling is not None:
@@ -258,9 +265,9 @@ class Link:
 
     def _load_again(self, names: Collection[str]) -> None:
         # A lost order may have named any entity.
-        self._resync(None if CONTROL in names else self._names.intersection(names))
+        self._reactions.resync(None if CONTROL in names else self._names.intersection(names))
 
     def _down(self) -> None:
         if self.is_up:
             self.is_up = False
-            self._lost()
+            self._reactions.lost()

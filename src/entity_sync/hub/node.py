@@ -18,7 +18,7 @@ from entity_sync.core.messages import Beat, Limits, Stale, Welcome
 from entity_sync.core.standing import Standing
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.hub import Hub
-from entity_sync.hub.link import Link
+from entity_sync.hub.link import Link, Reactions
 from entity_sync.hub.tasks import Tasks
 from entity_sync.loading.catalog import Catalog
 from entity_sync.model import ClientMessage, EntityKey, Receipt, Source
@@ -94,10 +94,12 @@ class Node:
             settings=application.settings,
             clock=application.clock,
             random=application.random,
-            changed=self.hub.changed,
-            resync=self.hub.resync,
-            lost=self._lost,
-            is_watched=lambda: bool(self.hub.views),
+            reactions=Reactions(
+                changed=self.hub.changed,
+                resync=self.hub.resync,
+                lost=self._lost,
+                is_watched=lambda: bool(self.hub.views),
+            ),
         )
         self._tasks = Tasks()
         self._count = 0

@@ -34,11 +34,11 @@ class Outgoing:
         broker: Broker,
         envelope: Envelope,
         announcer: Announcer,
+        is_up: Callable[[], bool],
         *,
         settings: Settings,
         clock: Clock,
         random: Random,
-        is_up: Callable[[], bool],
     ) -> None:
         self._broker = broker
         self._envelope = envelope
