@@ -281,6 +281,19 @@ async def test_close_during_subscribe(nsqd):
     assert broker._topics == {}
 
 
+async def test_close_during_connect(nsqd):
+    """A `close` that overtakes `connect` wins: it raises, and nothing stays open."""
+    broker = NsqBroker(nsqd.url)
+    nsqd.freeze()
+    connecting = asyncio.create_task(broker.connect())
+    await asyncio.wait([connecting], timeout=0.1)
+    await broker.close()
+    nsqd.thaw()
+    with pytest.raises(BrokerUnavailable, match="meanwhile"):
+        await connecting
+    assert broker._publisher is None
+
+
 async def test_several_nsqds(nsqd, tmp_path_factory):
     """With several nsqds all are listened to and the first is published to; any one that ends is told."""
     other = Nsqd(tmp_path_factory.mktemp("other"))

@@ -204,6 +204,18 @@ async def test_answer_that_never_comes(nsqd, monkeypatch):
     await client.connection.close()
 
 
+async def test_answer_to_a_batch_that_never_comes(nsqd, monkeypatch):
+    """What was joined behind a heartbeat's answer is watched as well as what was sent at once."""
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    client = await joined(nsqd)
+    client.connection.data_received(HEARTBEAT)
+    answer = client.connection.publish(b"t", [b"1"])
+    with pytest.raises(BrokerUnavailable, match="did not answer"):
+        async with asyncio.timeout(2.0):
+            await answer
+    await client.connection.close()
+
+
 async def test_own_stall_is_not_taken_for_silence(nsqd, monkeypatch):
     """A loop that stood still for longer than two intervals first reads what nsqd sent meanwhile."""
     monkeypatch.setattr(module, "_HEARTBEAT", 0.2)

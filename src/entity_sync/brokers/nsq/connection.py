@@ -180,9 +180,12 @@ class Connection(asyncio.Protocol):
         if not self._frames.is_empty:
             raise protocol.ProtocolError("bytes in the clear where TLS should begin")
         upgraded = self._expect()
-        transport = await self._loop.start_tls(
-            self._transport, self, tls, server_hostname=self._endpoint.host
-        )
+        try:
+            name = self._endpoint.host
+            transport = await self._loop.start_tls(self._transport, self, tls, server_hostname=name)
+        except BaseException:
+            upgraded.cancel()
+            raise
         assert transport is not None
         self._transport = transport
         if self._error is not None:
