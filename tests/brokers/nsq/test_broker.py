@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -245,6 +246,19 @@ async def test_frozen_and_thawed(nsqd):
     nsqd.thaw()
     await publishing
     assert await received(broker, 1) == [Message("items", b"1")]
+    await broker.close()
+
+
+@pytest.mark.slow
+async def test_own_stall(nsqd):
+    """A loop that stands still for 5 s keeps its subscription, and a publish that was under way succeeds."""
+    broker = await joined(nsqd.url, "items")
+    publishing = asyncio.create_task(broker.publish("items", [b"1"]))
+    await asyncio.sleep(0)
+    time.sleep(5.0)
+    await publishing
+    await broker.publish("items", [b"2"])
+    assert {m.payload for m in await received(broker, 2)} == {b"1", b"2"}
     await broker.close()
 
 

@@ -70,9 +70,13 @@ def authority(tmp_path_factory) -> Path:
         )
 
     constraints = x509.BasicConstraints(ca=True, path_length=None)
+    subject = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     ca = builder(ca_name, ca_key.public_key()).add_extension(constraints, critical=True)
+    ca = ca.add_extension(subject, critical=False).add_extension(_signs_certificates(), critical=True)
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     leaf = builder(x509.Name([]), key.public_key()).add_extension(names, critical=True)
+    leaf = leaf.add_extension(issuer, critical=False)
     pem = serialization.Encoding.PEM
     (directory / "ca.pem").write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(pem))
     (directory / "cert.pem").write_bytes(leaf.sign(ca_key, hashes.SHA256()).public_bytes(pem))
@@ -80,6 +84,14 @@ def authority(tmp_path_factory) -> Path:
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return directory
+
+
+def _signs_certificates() -> x509.KeyUsage:
+    unused = (
+        "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only",
+        "decipher_only", "crl_sign", "digital_signature",
+    )  # fmt: skip
+    return x509.KeyUsage(key_cert_sign=True, **dict.fromkeys(unused, False))
 
 
 def tls_options(authority: Path) -> tuple[str, ...]:
