@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -95,6 +97,25 @@ def test_orders_survive(database: Path):
         connection.execute("UPDATE orders SET quantity = 8 WHERE id = 3")
     app.build(database)
     assert order(database, 3)["quantity"] == 8
+
+
+def test_nodes_that_begin_together(tmp_path: Path):
+    """Nodes that start at once on a new file all find the six orders."""
+    program = "import sys; from pathlib import Path; from entity_sync.cli.demo.shop import Shop\n"
+    program += "sys.stdin.read(1)\nfor path in sys.argv[1:]: Shop(Path(path))"
+    files = [str(tmp_path / f"{number}.sqlite3") for number in range(40)]
+    command = [sys.executable, "-c", program, *files]
+    nodes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    for node in nodes:
+        assert node.stdin is not None
+        node.stdin.write("!")
+        node.stdin.flush()
+    assert [node.communicate()[1] for node in nodes] == [""] * 4
+    for file in files:
+        with closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("SELECT count(*) FROM orders").fetchone() == (6,)
 
 
 def test_database_of_another_application(database: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +17,7 @@ STATUSES = ("ordered", "baking", "ready", "sold")
 _COLUMNS = ["id", "customer", "item", "status", "quantity", "note", "updated_at"]
 _T = TypeVar("_T")
 
-# The trigger dates a change from the sqlite3 program too.
-_SCHEMA = """
+_TABLE = """
 CREATE TABLE orders (
     id INTEGER PRIMARY KEY,
     customer TEXT NOT NULL,
@@ -27,11 +26,14 @@ CREATE TABLE orders (
     quantity INTEGER NOT NULL CHECK (quantity BETWEEN 0 AND 999),
     note TEXT NOT NULL DEFAULT '',
     updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
-);
+)
+"""
+# It dates a change from the sqlite3 program too.
+_TRIGGER = """
 CREATE TRIGGER orders_updated AFTER UPDATE OF customer, item, status, quantity, note ON orders
 BEGIN
     UPDATE orders SET updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = NEW.id;
-END;
+END
 """
 _ROWS = (
     (1, "Amara", "Rye sourdough", "ready", 2, ""),
@@ -112,15 +114,26 @@ class Shop:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(orders)")]
-    if columns and columns != _COLUMNS:
-        raise ConfigurationError("this database has orders of another application: choose another file")
-    connection.execute("PRAGMA journal_mode = WAL")
-    if not columns:
-        connection.executescript(_SCHEMA)
+    _check(connection)
+    # Several nodes may begin with the same new file. SQLite does not wait to change the mode.
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    if not _check(connection):
+        connection.execute(_TABLE)
+        connection.execute(_TRIGGER)
     if connection.execute("SELECT count(*) FROM orders").fetchone() == (0,):
         insert = "INSERT INTO orders (id, customer, item, status, quantity, note) VALUES (?, ?, ?, ?, ?, ?)"
         connection.executemany(insert, _ROWS)
+    connection.execute("COMMIT")
+
+
+def _check(connection: sqlite3.Connection) -> bool:
+    """Whether there are orders; raises ConfigurationError if they are not a bakery's."""
+    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(orders)")]
+    if columns and columns != _COLUMNS:
+        raise ConfigurationError("this database has orders of another application: choose another file")
+    return bool(columns)
 
 
 def _is_rowid(id: int) -> bool:
