@@ -41,13 +41,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub": {"loading", "core", "brokers.base", "clock", "settings", "model", "errors"},
     "server": {"hub", "core", "clock", "settings", "model", "errors"},
     # the ways in
-    "publisher": {"brokers.registry", "brokers.base", "loading", "core", "model", "errors"},
+    "environment": {"core", "errors"},
+    "publisher": {"environment", "brokers.registry", "brokers.base", "loading", "core", "model", "errors"},
     "capture": {"model", "errors", "clock"},
     "client": {"core", "model", "errors", "clock"},
     "entity": {"model"},
     "app": {
-        "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base", "publisher",
-        "clock", "settings", "model", "errors",
+        "environment", "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base",
+        "publisher", "clock", "settings", "model", "errors",
     },
     "cli": {
         "", "app", "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base",

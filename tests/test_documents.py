@@ -61,6 +61,12 @@ def test_readme_fastapi():
         assert socket.receive_json()["rows"] == [{"data": {"price": 5}}]
 
 
+def test_brokers_signing(monkeypatch: pytest.MonkeyPatch):
+    """The signing application of docs/brokers.md takes its secret from the environment."""
+    monkeypatch.setenv("SHOP_SIGNING_SECRET", "x" * 16)
+    assert isinstance(block("docs/brokers.md", "signing")["sync"], EntitySync)
+
+
 async def test_readme_client(capsys: pytest.CaptureFixture[str]):
     """The README's Python program prints the row it follows."""
     follow = block("README.md", "client")["follow"]

@@ -6,17 +6,16 @@ import asyncio
 import concurrent.futures
 import inspect
 import logging
-import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from random import Random, SystemRandom
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+from entity_sync import environment
 from entity_sync.brokers.base import Broker
 from entity_sync.brokers.registry import broker_from
 from entity_sync.clock import Clock, SystemClock
-from entity_sync.core.envelope import Envelope
 from entity_sync.core.signing import Signing
 from entity_sync.entity import Entity
 from entity_sync.errors import ConfigurationError, NotRunning
@@ -49,7 +48,7 @@ class EntitySync:
         settings: Settings | None = None,
         origins: Iterable[str] = (),
         captures: Sequence[Capture] = (),
-        topic_prefix: str = "",
+        topic_prefix: str | None = None,
         signing: Signing | None = None,
         lifespan: Callable[[EntitySync], AbstractAsyncContextManager[Any]] | None = None,
         clock: Clock | None = None,
@@ -63,9 +62,9 @@ class EntitySync:
                 ``https://app.example``; ``*`` allows every page of the web, and warns.
             captures: what notices changes that nobody notifies.
             topic_prefix: begins every topic on the broker, so that applications can share one; the
-                same on every node and publisher.
-            signing: proves to the other nodes who wrote a message; None trusts whoever can publish
-                on the broker.
+                same on every node and publisher. None for ``$ENTITY_SYNC_TOPIC_PREFIX``, else "".
+            signing: proves to the other nodes who wrote a message. None for the keys in
+                ``$ENTITY_SYNC_SIGNING_KEYS``, else whoever can publish on the broker is trusted.
             lifespan: the application's own resources where we are the server: entered before
                 the first connection, left after the drain.
             clock: where time comes from; for tests.
@@ -75,11 +74,11 @@ class EntitySync:
             ConfigurationError: an origin is no origin, or the prefix cannot begin a topic.
             UnknownBroker: nothing answers to the URL's scheme.
         """
-        self._broker = broker if broker is not None else os.environ.get("ENTITY_SYNC_BROKER", "memory://")
+        self._broker = broker if broker is not None else environment.broker_url()
         self._settings = settings or Settings()
         self._origins = frozenset(_check_origin(origin) for origin in origins)
         self._captures = tuple(captures)
-        self._envelope = Envelope(topic_prefix, signing)
+        self._envelope = environment.envelope(topic_prefix, signing)
         self._own_lifespan = lifespan
         self._clock = clock or SystemClock()
         self._random = random or SystemRandom()

@@ -11,11 +11,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from entity_sync import environment
 from entity_sync.brokers.base import Broker
 from entity_sync.brokers.registry import broker_from
 from entity_sync.core.announce import Announcer
 from entity_sync.core.control import Beat
-from entity_sync.core.envelope import CONTROL, Envelope
+from entity_sync.core.envelope import CONTROL
 from entity_sync.core.signing import Signing
 from entity_sync.errors import BadId, BrokerUnavailable, NotRunning
 from entity_sync.loading.ids import ID_TYPES
@@ -38,14 +39,15 @@ class AsyncPublisher:
         self,
         broker: str | Broker,
         *,
-        topic_prefix: str = "",
+        topic_prefix: str | None = None,
         signing: Signing | None = None,
         patience: float = 10.0,
     ) -> None:
         """
         Args:
             broker: a URL or an adapter.
-            topic_prefix, signing: as the nodes' ``EntitySync`` has them.
+            topic_prefix, signing: as the nodes' ``EntitySync`` has them, from the same variables of
+                the environment where None.
             patience: seconds a notify tries again while the broker is away.
 
         Raises:
@@ -53,7 +55,7 @@ class AsyncPublisher:
             ConfigurationError: the prefix cannot begin a topic.
         """
         self._broker = broker_from(broker) if isinstance(broker, str) else broker
-        self._envelope = Envelope(topic_prefix, signing)
+        self._envelope = environment.envelope(topic_prefix, signing)
         self._patience = patience
         self._announcer = Announcer(Source("", ""))
         self._is_open = False
@@ -153,7 +155,7 @@ class Publisher:
         self,
         broker: str | Broker,
         *,
-        topic_prefix: str = "",
+        topic_prefix: str | None = None,
         signing: Signing | None = None,
         patience: float = 10.0,
     ) -> None:
