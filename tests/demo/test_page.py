@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -270,6 +271,52 @@ def test_screenshot(browser: Browser, page_url: str, tmp_path: Path, complaints:
     path = folder / f"demo-{scheme}.png"
     page.mouse.move(0, 0)
     page.screenshot(path=path, animations="disabled")
+    assert path.stat().st_size > 20_000
+
+
+@contextmanager
+def three_nodes(database: Path) -> Iterator[list[str]]:
+    """The URLs of the pages of three nodes on an nsqd."""
+    command = [sys.executable, "-m", "entity_sync", "demo", "--nodes", "3", "--broker", "nsq", "--port", "0"]
+    arguments = [*command, "--database", str(database)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        said: list[str] = []
+        while not said or said[-1] not in ("Ctrl-C stops everything.\n", ""):
+            said.append(process.stdout.readline())
+        try:
+            yield re.findall(r"http://\S+/", "".join(said))
+        finally:
+            process.terminate()
+
+
+@pytest.mark.needs("nsqd")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_of_three_nodes(
+    browser: Browser, database: Path, tmp_path: Path, complaints: list[str], scheme: str
+):
+    """An edit in the page of any of three nodes appears in all three; the README's picture shows it."""
+    with three_nodes(database) as urls:
+        pages = [tab(browser, url, complaints, color_scheme=scheme) for url in urls]
+        for number, page in enumerate(pages, 1):
+            expect(page.get_by_role("heading", level=1)).to_contain_text(f"node {number} of 3")
+            expect(page.locator("#command")).to_contain_text(" && entity-sync notify --broker nsq://")
+            page.get_by_test_id("order-3-increase").click()
+            for each in pages:
+                expect(each.get_by_test_id("order-3-quantity")).to_have_text(str(3 + number))
+        for page in pages:
+            page.set_viewport_size({"width": 420, "height": 640})
+        pages[0].get_by_test_id("order-1-increase").click()
+        for page in pages:
+            expect(page.get_by_test_id("order-1-quantity")).to_have_text("3")
+        shots = [base64.b64encode(page.screenshot()).decode() for page in pages]
+    images = "".join(
+        f"<img src='data:image/png;base64,{shot}' style='border-radius: 12px'>" for shot in shots
+    )
+    together = browser.new_page(viewport={"width": 3 * 420 + 2 * 16, "height": 640})
+    together.set_content(f"<body style='margin: 0; display: flex; gap: 16px'>{images}")
+    path = (IMAGES if os.environ.get("ENTITY_SYNC_SCREENSHOTS") else tmp_path) / f"nodes-{scheme}.png"
+    together.screenshot(path=path, omit_background=True)
     assert path.stat().st_size > 20_000
 
 

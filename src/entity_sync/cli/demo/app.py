@@ -24,6 +24,13 @@ from entity_sync.server.standalone import Listener
 __all__ = ["Link", "build", "page_url", "pages", "run"]
 
 _PATH = "/ws/entity-sync/"
+_BROKERS = {
+    "nsq": "NSQ",
+    "nats": "NATS",
+    "redis": "Redis",
+    "postgres": "PostgreSQL",
+    "postgresql": "PostgreSQL",
+}
 _PAGES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/demo.css": ("demo.css", "text/css; charset=utf-8"),
@@ -116,7 +123,11 @@ def _about(shop: Shop, link: Link | None) -> dict[str, Any]:
     if link is None:
         return about
     scheme = link.broker.partition("://")[0]
-    return about | {"node": link.name, "scheme": scheme, "notify": link.notify_command(is_private=False)}
+    return about | {
+        "node": link.name,
+        "broker": _BROKERS.get(scheme, scheme),
+        "notify": link.notify_command(is_private=False),
+    }
 
 
 async def _apply(shop: Shop, wanted: _Quantity | _Status | _Note) -> None:

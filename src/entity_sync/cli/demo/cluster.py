@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from entity_sync.brokers.registry import broker_from
+from entity_sync.app import EntitySync
 from entity_sync.cli.demo.node import Assignment
 from entity_sync.cli.demo.servers import serving
 from entity_sync.cli.demo.shop import Shop
@@ -137,14 +137,14 @@ async def _supervise(
     for number in _SIGNALS:
         with suppress(NotImplementedError):  # on Windows asyncio itself turns Ctrl-C into a cancellation
             loop.add_signal_handler(number, ask)
+    _check(cluster)
     with suppress(asyncio.CancelledError):
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(TemporaryDirectory(prefix="entity-sync-demo-"))
             database = (cluster.database or Path(folder, "bakery.sqlite3")).absolute()
-            Shop(database)  # made here, before several nodes would make it at once
+            Shop(database)
             broker, server = cluster.broker, None
             if "://" not in broker:
-                broker_from(f"{broker}://127.0.0.1")  # a missing library is told before anything starts
                 running = await stack.enter_async_context(serving(broker))
                 processes.append(running.process)
                 broker, server = running.url, running.program
@@ -155,6 +155,12 @@ async def _supervise(
             on_ready(Started(pages, broker, server, database))
             await asyncio.gather(*(_watch(node.number, "it", node.process, on_line) for node in nodes))
             raise ConfigurationError("all nodes ended")
+
+
+def _check(cluster: Cluster) -> None:
+    """Raise what every node would, while it can still be told once: a wrong URL, a missing library."""
+    url = cluster.broker if "://" in cluster.broker else f"{cluster.broker}://127.0.0.1"
+    EntitySync(url, topic_prefix=cluster.topic_prefix)
 
 
 @asynccontextmanager

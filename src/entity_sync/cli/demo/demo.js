@@ -230,10 +230,11 @@ const quoted = (text) => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("
 
 function about({ data }) {
   if (!data) return;
-  const update = `sqlite3 ${quoted(data.database)} "UPDATE orders SET quantity = quantity + 1 WHERE id = 3"`;
-  byId("command").textContent = data.notify ? `${update} && ${data.notify}` : update;
+  const change = `sqlite3 ${quoted(data.database)} "UPDATE orders SET quantity = quantity + 1 WHERE id = 3"`;
+  byId("command").textContent = data.notify ? `${change} && ${data.notify}` : change;
   if (data.node) {
-    byId("subtitle").textContent = `This is ${data.node}: they share a SQLite file, and tell one another over ${data.scheme}.`;
+    document.querySelector("h1").textContent = `The bakery · ${data.node}`;
+    byId("subtitle").textContent = `The nodes share one SQLite file, and tell one another over ${data.broker} what changed.`;
     document.title = `${data.node} · the bakery`;
   }
   for (const statuses of document.querySelectorAll(".statuses"))
