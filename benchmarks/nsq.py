@@ -326,9 +326,9 @@ def _tell(figures: dict[str, dict[str, list[float]]], report: Report) -> None:
             **{
                 "one by one /s": spread(found["single"]),
                 "500 in flight /s": spread(found["many"]),
-                "CPU µs": spread(found["many CPU"]),
+                "CPU µs each": spread(found["many CPU"]),
                 "consume /s": spread(found["consume"]),
-                "CPU µs ": spread(found["consume CPU"]),
+                "µs each": spread(found["consume CPU"]),
                 "delay p50 ms": quantile(found["delay"], 0.5),
                 "p99 ms": quantile(found["delay"], 0.99),
             },

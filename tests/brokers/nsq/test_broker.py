@@ -126,9 +126,9 @@ async def test_unsubscribed_topic_is_forgotten(nsqd):
 
 
 async def test_subscribing_twice_is_once(nsqd):
-    """A topic that is subscribed already is not subscribed again."""
+    """A topic that is subscribed already, or by two calls at once, is not subscribed again."""
     broker = await joined(nsqd.url, "items", "items")
-    await broker.subscribe(["items", "users"])
+    await asyncio.gather(*(broker.subscribe(["items", "users"]) for _ in range(3)))
     await broker.publish("items", [b"1"])
     await broker.publish("users", [b"2"])
     assert sorted(m.payload for m in await received(broker, 2)) == [b"1", b"2"]

@@ -32,7 +32,7 @@ class Client:
         self.connection, self.peer = connection, peer
         self.bodies: list[bytes] = []
         self.end: asyncio.Future[BrokerUnavailable] = asyncio.get_running_loop().create_future()
-        connection.ended = self.end.set_result
+        connection.when_ended(self.end.set_result)
 
     async def ended(self) -> str:
         async with asyncio.timeout(PATIENCE):
@@ -302,6 +302,17 @@ async def test_subscription_ends_with_a_goodbye(nsqd):
     await client.connection.close()
     await client.peer.count("FIN", 1)
     assert client.bodies == []
+
+
+async def test_end_is_told_to_who_asks_late(nsqd):
+    """Whoever asks after the connection ended is told at once."""
+    connection = await Connection.open(Endpoint("127.0.0.1", nsqd.port))
+    connection.data_received(wire.error(b"E_INVALID early"))
+    told: list[BrokerUnavailable] = []
+    connection.when_ended(told.append)
+    assert "E_INVALID early" in str(told[0])
+    await connection.close()
+    assert len(told) == 1
 
 
 async def test_exchange_of_a_dead_connection():

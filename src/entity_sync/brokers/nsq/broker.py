@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from uuid import uuid4
 
@@ -93,8 +93,8 @@ class NsqBroker:
         if self._inbox is not inbox:
             publisher.abort()
             raise BrokerUnavailable(f"{self._address} was closed meanwhile")
-        publisher.ended = inbox.fail
         self._publisher, self._published_to = publisher, {place}
+        publisher.when_ended(inbox.fail)
         if self._is_lookup:
             self._following = asyncio.get_running_loop().create_task(self._follow(inbox))
 
@@ -122,14 +122,11 @@ class NsqBroker:
         new = [topic for topic in dict.fromkeys(topics) if topic not in self._topics]
         for topic in new:
             _wire_name(topic)
-        try:
-            async with bounded(self._address):
-                await self._join(inbox, {topic: await self._places(topic) for topic in new})
-        except BaseException:
-            for topic in new:
-                for connection in self._topics.pop(topic, {}).values():
-                    connection.abort()
-            raise
+        async with bounded(self._address):
+            opened = await self._open(inbox, {topic: await self._places(topic) for topic in new})
+        for topic, connections in opened.items():
+            if self._topics.setdefault(topic, connections) is not connections:
+                _abort(connections.values())  # another call was faster
 
     async def unsubscribe(self, topics: Collection[str]) -> None:
         """Close the connections of these topics: NSQ knows no other end of a subscription."""
@@ -163,30 +160,33 @@ class NsqBroker:
     def _endpoint(self, place: Place) -> Endpoint:
         return Endpoint(*place, tls=self._tls, secret=self._secret)
 
-    async def _join(self, inbox: Inbox, wanted: dict[str, set[Place]]) -> None:
-        """Subscribe to each topic at each place; raises the first failure and stops the others."""
+    async def _open(self, inbox: Inbox, wanted: dict[str, set[Place]]) -> dict[str, dict[Place, Connection]]:
+        """Subscribe to each topic at each place: all of it, or the first failure is raised."""
+        opened: dict[str, dict[Place, Connection]] = {topic: {} for topic in wanted}
         try:
             async with asyncio.TaskGroup() as group:
                 for topic, places in wanted.items():
                     for place in places:
-                        group.create_task(self._join_one(inbox, topic, place))
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-
-    async def _join_one(self, inbox: Inbox, topic: str, place: Place) -> None:
-        connection = await Connection.open(self._endpoint(place))
-        try:
-            connection.deliver = lambda payloads: inbox.put(topic, payloads)
-            # A new name each time: nsqd may still hold the channel of a connection that is half dead.
-            channel = protocol.channel_name(f"{uuid4()}{_EPHEMERAL}")
-            await connection.subscribe(_wire_name(topic), channel)
-            if self._inbox is not inbox or place in self._topics.get(topic, ()):
-                raise BrokerUnavailable(f"{self._address} was closed, or {topic} subscribed, meanwhile")
-        except BaseException:
-            connection.abort()
+                        group.create_task(self._open_one(inbox, topic, place, opened[topic]))
+            if self._inbox is not inbox:
+                raise BrokerUnavailable(f"{self._address} was closed meanwhile")
+        except BaseException as error:
+            for connections in opened.values():
+                _abort(connections.values())
+            if isinstance(error, BaseExceptionGroup):
+                raise error.exceptions[0] from None
             raise
-        connection.ended = inbox.fail
-        self._topics.setdefault(topic, {})[place] = connection
+        return opened
+
+    async def _open_one(
+        self, inbox: Inbox, topic: str, place: Place, opened: dict[Place, Connection]
+    ) -> None:
+        connection = opened[place] = await Connection.open(self._endpoint(place))
+        connection.deliver = lambda payloads: inbox.put(topic, payloads)
+        # A new name each time: nsqd may still hold the channel of a connection that is half dead.
+        channel = protocol.channel_name(f"{uuid4()}{_EPHEMERAL}")
+        await connection.subscribe(_wire_name(topic), channel)
+        connection.when_ended(inbox.fail)
 
     async def _places(self, topic: str) -> set[Place]:
         if not self._is_lookup:
@@ -213,22 +213,34 @@ class NsqBroker:
         lost: set[str] = set()
         while True:
             await asyncio.sleep(_POLL)
-            for topic in list(self._topics):
+            lost &= self._topics.keys()
+            for topic, known in list(self._topics.items()):
                 try:
-                    await self._catch_up(inbox, topic, lost)
-                except BrokerError as error:
+                    await self._catch_up(inbox, topic, known, lost)
+                except (BrokerError, ConfigurationError) as error:
                     _log.warning("topic %s: %s; next try in %g s", topic, error, _POLL)
 
-    async def _catch_up(self, inbox: Inbox, topic: str, lost: set[str]) -> None:
+    async def _catch_up(
+        self, inbox: Inbox, topic: str, known: dict[Place, Connection], lost: set[str]
+    ) -> None:
         async with bounded(self._address):
-            new = (await self._places(topic)).difference(self._topics.get(topic, ()))
+            new = (await self._places(topic)).difference(known)
             if new and topic not in lost:
                 lost.add(topic)
                 inbox.tell([Lost(frozenset({topic}))])
-            await self._join(inbox, {topic: new})
+            opened = await self._open(inbox, {topic: new})
+        if self._topics.get(topic) is not known:  # unsubscribed meanwhile
+            _abort(opened[topic].values())
+            return
+        known |= opened[topic]
         if topic in lost:
             lost.discard(topic)
             inbox.tell([Restored(frozenset({topic}))])
+
+
+def _abort(connections: Iterable[Connection]) -> None:
+    for connection in connections:
+        connection.abort()
 
 
 @lru_cache(maxsize=1_024)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 from entity_sync.brokers.nsq import protocol
@@ -34,12 +32,11 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         deliver: is given the bodies of messages, which are finished already.
-        ended: is told why the connection ended, unless `close` or `abort` ended it.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.deliver: Callable[[list[bytes]], None] | None = None
-        self.ended: Callable[[BrokerUnavailable], None] | None = None
+        self._ended: Callable[[BrokerUnavailable], None] | None = None
         self._endpoint = endpoint
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -68,6 +65,12 @@ class Connection(asyncio.Protocol):
             connection.abort()
             raise
         return connection
+
+    def when_ended(self, ended: Callable[[BrokerUnavailable], None]) -> None:
+        """Have `ended` told why the connection ended, now if it has; never of `close` and `abort`."""
+        self._ended = ended
+        if self._error is not None:
+            self._end(self._error)
 
     async def subscribe(self, topic: bytes, channel: bytes) -> None:
         """Return once nsqd confirmed; messages then come to `deliver`."""
@@ -105,7 +108,7 @@ class Connection(asyncio.Protocol):
 
     async def close(self) -> None:
         """Wait for the answers that are due and say goodbye, for a second at most."""
-        self.ended = None
+        self._ended = None
         try:
             async with asyncio.timeout(_FAREWELL):
                 if self.deliver is not None:
@@ -125,7 +128,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Leave at once."""
-        self.ended = None
+        self._ended = None
         self._end(self._closed())
         if self._transport is None:
             self._gone.set()
@@ -159,7 +162,7 @@ class Connection(asyncio.Protocol):
     async def _shake_hands(self) -> None:
         tls, secret = self._endpoint.tls, self._endpoint.secret
         self._send(protocol.MAGIC)
-        answer = _object(await self.request(protocol.identify(_identity(is_tls=tls is not None))))
+        answer = protocol.features(await self.request(protocol.identify(_identity(is_tls=tls is not None))))
         limit = answer.get("max_rdy_count")
         if isinstance(limit, int):
             self._max_ready = max(1, min(_MAX_READY, limit))
@@ -267,8 +270,8 @@ class Connection(asyncio.Protocol):
         self._exchange.fail(self._error)
         if self._transport is not None:
             self._transport.abort()
-        if self.ended is not None:
-            ended, self.ended = self.ended, None
+        if self._ended is not None:
+            ended, self._ended = self._ended, None
             ended(self._error)
 
 
@@ -288,11 +291,3 @@ def _identity(*, is_tls: bool) -> dict[str, Any]:
         "output_buffer_size": -1,
         "tls_v1": is_tls,
     }
-
-
-def _object(answer: bytes) -> dict[str, Any]:
-    with suppress(ValueError, RecursionError):
-        found = json.loads(answer)
-        if isinstance(found, dict):
-            return cast(dict[str, Any], found)
-    raise protocol.ProtocolError("the answer to IDENTIFY is no object")

@@ -8,21 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from struct import Struct
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from entity_sync.errors import BrokerError, ConfigurationError
 
 __all__ = [
-    "CLOSE", "HEARTBEAT", "MAGIC", "MAX_BATCH_BYTES", "MAX_BATCH_COUNT", "MAX_FRAME", "NOP", "OK", "Failure",
-    "Frame", "Frames", "Incoming", "ProtocolError", "Response", "auth", "batches", "channel_name", "finish",
-    "identify", "publish", "ready", "subscribe", "topic_name",
+    "CLOSE", "HEARTBEAT", "MAGIC", "MAX_BATCH_BYTES", "MAX_BATCH_COUNT", "MAX_FRAME", "NOP", "Failure",
+    "Frame", "Frames", "Incoming", "ProtocolError", "Response", "auth", "batches", "channel_name", "features",
+    "finish", "identify", "publish", "ready", "subscribe", "topic_name",
 ]  # fmt: skip
 
 MAGIC = b"  V2"
 NOP = b"NOP\n"
 CLOSE = b"CLS\n"
-OK = b"OK"
 HEARTBEAT = b"_heartbeat_"
 
 MAX_FRAME = 8 * 1_024 * 1_024
@@ -156,6 +156,15 @@ def _name(name: str, what: str) -> bytes:
 def identify(options: dict[str, Any]) -> bytes:
     """IDENTIFY: what we are and want; the answer is JSON."""
     return b"IDENTIFY\n" + _sized(json.dumps(options, separators=(",", ":")).encode())
+
+
+def features(answer: bytes) -> dict[str, Any]:
+    """What nsqd says of itself to IDENTIFY; raises ProtocolError where it is no JSON object."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(answer)
+        if isinstance(found, dict):
+            return cast(dict[str, Any], found)
+    raise ProtocolError("the answer to IDENTIFY is no object")
 
 
 def auth(secret: str) -> bytes:
