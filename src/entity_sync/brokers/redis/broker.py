@@ -51,6 +51,7 @@ class RedisBroker:
         self._hearing: Line | None = None
         self._streams: Streams | None = None
         self._speaking: Line | None = None
+        self._changing = asyncio.Lock()
         self._reopening = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
 
@@ -61,8 +62,12 @@ class RedisBroker:
             BrokerUnavailable: no server answers, or it refuses us.
         """
         self._inbox = asyncio.Queue()
-        self._speaking = await Line.open(self._open)
-        self._hearing = await Line.open(self._open, self._take)
+        try:
+            self._speaking = await Line.open(self._open)
+            self._hearing = await Line.open(self._open, self._take)
+        except BaseException:
+            await self.close()
+            raise
         if self._mode == "stream":
             self._streams = Streams(self._open, self._spoken, self._deliver)
         self._running = asyncio.create_task(self._run(self._hearing))
@@ -79,21 +84,27 @@ class RedisBroker:
 
     async def subscribe(self, topics: Collection[str]) -> None:
         """Return once the server confirmed; raises BrokerUnavailable otherwise."""
-        line, new = self._heard(), set(topics).difference(self._topics)
-        self._topics |= new
-        if self._streams is not None:
-            await self._streams.follow(new)
-        elif new:
-            await line.ask([("SUBSCRIBE", *new)], replies=len(new))
+        async with self._changing:
+            line, new = self._heard(), set(topics).difference(self._topics)
+            self._topics |= new
+            try:
+                if self._streams is not None:
+                    await self._streams.follow(new)
+                elif new:
+                    await line.ask([("SUBSCRIBE", *new)], replies=len(new))
+            except BaseException:
+                self._topics -= new
+                raise
 
     async def unsubscribe(self, topics: Collection[str]) -> None:
         """Receive these topics no longer."""
-        line, gone = self._heard(), self._topics.intersection(topics)
-        self._topics -= gone
-        if self._streams is not None:
-            self._streams.leave(gone)
-        elif gone:
-            await line.ask([("UNSUBSCRIBE", *gone)], replies=len(gone))
+        async with self._changing:
+            line, gone = self._heard(), self._topics.intersection(topics)
+            self._topics -= gone
+            if self._streams is not None:
+                self._streams.leave(gone)
+            elif gone:
+                await line.ask([("UNSUBSCRIBE", *gone)], replies=len(gone))
 
     async def receive(self) -> AsyncIterator[Delivery]:
         """Yield what arrives until closed.
@@ -132,8 +143,10 @@ class RedisBroker:
     async def _spoken(self) -> Line:
         """The line to speak by; a server may have closed one that was silent for long."""
         async with self._reopening:
-            if self._speaking is None:
+            if self._speaking is None or self._running is None:
                 raise BrokerUnavailable("the link to Redis is closed")
+            if self._running.done():
+                raise BrokerUnavailable("the link to Redis ended")
             if self._speaking.ended.done():
                 await self._speaking.close()
                 self._speaking = await Line.open(self._open)

@@ -1,7 +1,4 @@
-"""NATS core: ``nats://host:4222`` or ``tls://``, with ``user:password@`` or ``token@`` before the host.
-
-``?creds=FILE`` names a credentials file, ``?ca=``, ``?cert=`` and ``?key=`` files for TLS. Several hosts
-of one cluster may be given, separated by commas.
+"""One node's link to NATS core.
 
 Delivery: at most once; everything published while a node is away is lost to it, which `receive` says
 by raising. The client library's reconnect is not used: it keeps what was published in an outage for
@@ -13,29 +10,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from entity_sync.brokers.address import Address, tls_context, warn_plaintext
 from entity_sync.brokers.base import Delivery, Lost, Message, Restored
-from entity_sync.errors import BrokerUnavailable, ConfigurationError, MissingExtra
+from entity_sync.brokers.nats.client import FAILURES, TIMEOUT, Error, close, connect, written
+from entity_sync.brokers.nats.settings import options_of
+from entity_sync.errors import BrokerUnavailable
 
-try:
+if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
-    from nats.errors import Error
-except ImportError:
-    raise MissingExtra("a nats:// broker", "nats") from None
 
 __all__ = ["NatsBroker"]
 
-_PORT = 4222
-_TIMEOUT = 4.0  # seconds for one exchange with the server
 _PULSE = 2.0  # seconds between two questions whether the server is still there
 _CHUNK = 262_144  # bytes that may wait in the client before more is added
 _INBOX = 100_000  # messages that may wait
-_FAILURES = (Error, OSError, TimeoutError)
 
 
 class NatsBroker:
@@ -53,7 +45,7 @@ class NatsBroker:
         self._options: dict[str, Any] | None = None
         self._client: Client | None = None
         if isinstance(source, str):
-            self._options = _options(source)
+            self._options = options_of(source)
         else:
             self._client = source
         self._subscriptions: dict[str, Subscription] = {}
@@ -70,12 +62,16 @@ class NatsBroker:
             BrokerUnavailable: no server answers, or it refuses us.
         """
         self._inbox = asyncio.Queue()
-        self._ended = asyncio.get_running_loop().create_future()
-        if self._options is not None:
-            self._client = await self._open(self._options)
-        client = self._live()
-        self._reconnects = client.stats["reconnects"]
-        await self._exchange(_nothing)
+        ended = self._ended = asyncio.get_running_loop().create_future()
+        try:
+            if self._options is not None:
+                self._client = await connect(self._options, partial(self._closed, ended))
+            client = self._live()
+            self._reconnects = client.stats["reconnects"]
+            await self._exchange(_nothing)
+        except BaseException:
+            await self.close()
+            raise
         self._watching = asyncio.create_task(self._watch(client))
 
     async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
@@ -85,25 +81,34 @@ class NatsBroker:
         async def send(client: Client) -> None:
             for payload in payloads:
                 if client.pending_data_size > _CHUNK:
-                    await _written(client)
+                    await written(client)
                 await client.publish(subject, payload)
 
         await self._exchange(send)
 
     async def subscribe(self, topics: Collection[str]) -> None:
         """Return once the server confirmed; raises BrokerUnavailable otherwise."""
+        new: list[str] = []
 
         async def send(client: Client) -> None:
             for topic in set(topics).difference(self._subscriptions):
                 self._subscriptions[topic] = await client.subscribe(_subject(topic), cb=self._on(topic))
+                new.append(topic)
 
-        await self._exchange(send)
+        try:
+            await self._exchange(send)
+        except BaseException:
+            await self._leave(new)
+            raise
 
     async def unsubscribe(self, topics: Collection[str]) -> None:
         """Receive these topics no longer."""
         self._live()
+        await self._leave(topics)
+
+    async def _leave(self, topics: Collection[str]) -> None:
         for topic in set(topics).intersection(self._subscriptions):
-            with suppress(*_FAILURES):
+            with suppress(*FAILURES):
                 await self._subscriptions.pop(topic).unsubscribe()
 
     async def receive(self) -> AsyncIterator[Delivery]:
@@ -123,7 +128,6 @@ class NatsBroker:
     async def close(self) -> None:
         """Close the link; a client that was handed over only loses our subscriptions."""
         inbox, self._inbox = self._inbox, None
-        subscriptions, self._subscriptions = self._subscriptions, {}
         if inbox is not None:
             inbox.put_nowait(None)
         if self._watching is not None:
@@ -131,35 +135,11 @@ class NatsBroker:
             await asyncio.gather(self._watching, return_exceptions=True)
             self._watching = None
         if self._options is None:
-            for subscription in subscriptions.values():
-                with suppress(*_FAILURES):
-                    await subscription.unsubscribe()
+            await self._leave(tuple(self._subscriptions))
         elif self._client is not None:
             client, self._client = self._client, None
-            await _close(client)
-
-    async def _open(self, options: dict[str, Any]) -> Client:
-        client = _TlsClient() if options["servers"][0].startswith("tls:") else Client()
-        errors: list[Exception] = []
-
-        async def failed(error: Exception) -> None:
-            errors.append(error)
-
-        async def closed() -> None:
-            self._end(errors[-1] if errors else "the server closed it")
-
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                await client.connect(**options, error_cb=failed, closed_cb=closed)
-        except ImportError:
-            raise ConfigurationError("?creds= of a nats:// URL needs the package nkeys") from None
-        except _FAILURES as error:
-            await _close(client)
-            raise BrokerUnavailable(f"no link to NATS: {errors[-1] if errors else error!r}") from None
-        except BaseException:
-            await _close(client)
-            raise
-        return client
+            self._subscriptions.clear()
+            await close(client)
 
     def _live(self) -> Client:
         if self._inbox is None or self._client is None:
@@ -181,16 +161,16 @@ class NatsBroker:
         refused = client.last_error
         pong: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with asyncio.timeout(TIMEOUT):
                 async with self._writing:
                     await send(client)
-                    await _written(client)
+                    await written(client)
                 await client._send_ping(pong)
                 await asyncio.wait([pong, ended], return_when=asyncio.FIRST_COMPLETED)
         except Error as error:
             raise BrokerUnavailable(f"NATS did not take it: {error}") from None
         except TimeoutError:
-            raise self._end(f"no answer for {_TIMEOUT:g} s") from None
+            raise self._end(f"no answer for {TIMEOUT:g} s") from None
         except OSError as error:
             raise self._end(error) from None
         if ended.done():
@@ -208,6 +188,10 @@ class NatsBroker:
             pass
         finally:
             self._end("it was interrupted")
+
+    def _closed(self, ended: asyncio.Future[BrokerUnavailable], why: object) -> None:
+        if ended is self._ended:  # an earlier client may say it late
+            self._end(why)
 
     def _end(self, why: object) -> BrokerUnavailable:
         unavailable = BrokerUnavailable(f"the link to NATS ended: {why}")
@@ -233,65 +217,10 @@ class NatsBroker:
         return take
 
 
-class _TlsClient(Client):
-    """A client that encrypts even where the server does not ask for it, as ``tls://`` demands.
-
-    Without it whoever sits between us could take the server's wish away and read our credentials.
-    """
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        info["tls_required"] = True
-        await super()._process_info(info, initial_connection)
-
-
-async def _written(client: Client) -> None:
-    """Return once nothing waits in the client: only then a ping comes behind it."""
-    delay = 0.0
-    while client.pending_data_size > 0 and client.is_connected:
-        await asyncio.sleep(delay)
-        delay = min(0.01, delay + 0.001)
-
-
-async def _nothing(client: Client) -> None:
-    """Send nothing: the exchange is only a question whether the server is there."""
-
-
-async def _close(client: Client) -> None:
-    with suppress(*_FAILURES):
-        async with asyncio.timeout(1.0):
-            await client.close()
-    writer = getattr(client._transport, "_io_writer", None)
-    if writer is not None:
-        writer.transport.abort()  # a frozen server would keep what was to be written, or the end of TLS
-
-
 def _subject(topic: str) -> str:
     """The subject of a topic: NATS has no empty tokens between dots, our names may."""
     return ".".join(token or "=" for token in topic.split("."))
 
 
-def _options(url: str) -> dict[str, Any]:
-    address = Address.parse(url, _PORT)
-    if unknown := set(address.options).difference({"creds", "ca", "cert", "key"}):
-        raise ConfigurationError(f"a nats:// URL has no option {min(unknown)}")
-    hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.hosts]
-    options: dict[str, Any] = {
-        "servers": [f"{address.scheme}://{host}" for host in hosts],
-        "allow_reconnect": False,
-        "max_reconnect_attempts": 1,
-        "reconnect_time_wait": 0,
-        "connect_timeout": 2,
-    }
-    if address.password is not None:
-        options |= {"user": address.user or "", "password": address.password}
-    elif address.user is not None:
-        options["token"] = address.user
-    if creds := address.options.get("creds"):
-        if not Path(creds).is_file():
-            raise ConfigurationError("the file that ?creds= of a nats:// URL names cannot be read")
-        options["user_credentials"] = creds
-    if address.scheme == "tls" or address.options.keys() & {"ca", "cert"}:
-        options["tls"] = tls_context(address.options)
-    else:
-        warn_plaintext(address, "tls://")
-    return options
+async def _nothing(client: Client) -> None:
+    """Send nothing: the exchange is only a question whether the server is there."""
