@@ -179,6 +179,26 @@ def test_demo_says_what_to_try(tmp_path: Path):
     assert database.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "code"),
+    [
+        (("--nodes", "3"), "3 nodes need a broker", 2),
+        (("--nodes", "0"), "not in the range", 2),
+        (("--broker", "kafka"), "neither a URL nor one of nsq, nats, redis, postgresql", 2),
+        (("--nodes", "2", "--broker", "kafka://x"), "no broker answers to 'kafka'://", 1),
+        (("--nodes", "2", "--broker", "memory://x"), "joins the nodes of one process", 1),
+        (("--nodes", "2", "--broker", "nsq", "--topic-prefix", "a b"), "a topic prefix is", 1),
+        (("--broker", "redis"), "redis-server is not installed: apt-get install redis-server", 1),
+    ],
+)
+def test_demo_names_the_mistake(arguments: tuple[str, ...], error: str, code: int):
+    """What cannot run is one sentence that says what to do, before anything starts."""
+    result = run("demo", *arguments, PATH="/nowhere")
+    assert result.exit_code == code
+    assert error in " ".join(result.output.split())
+    assert "serving" not in result.output
+
+
 async def lines(process: asyncio.subprocess.Process, count: int) -> list[str]:
     assert process.stdout is not None
     async with asyncio.timeout(20):

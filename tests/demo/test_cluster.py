@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -135,3 +136,17 @@ async def test_node_that_ends_is_told(tmp_path: Path):
         for number in (1, 2):
             assert f"node {number} │ it ended by itself, with exit code -9" in errors.decode()
         assert errors.decode().endswith("Error: all nodes ended\n")
+
+
+@pytest.mark.needs("nsqd")
+async def test_port_that_is_taken(tmp_path: Path):
+    """A node that cannot start ends all of it, with its own words in the log."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        arguments = ("--nodes", "2", "--broker", "nsq", "--port", str(port))
+        with pytest.raises(AssertionError) as failed:
+            async with demo(tmp_path / "bakery.sqlite3", *arguments):
+                pass
+    said = str(failed.value)
+    assert f"node 1 │ Error: cannot listen on 127.0.0.1 port {port}" in said
+    assert said.endswith("Error: node 1 did not start; its last lines above say why\n")

@@ -151,6 +151,8 @@ def demo(
         raise click.BadParameter(
             f"{broker!r} is neither a URL nor one of {', '.join(show.SCHEMES)}.", param_hint="--broker"
         )
+    if broker is not None and nodes > 1:
+        _refuse_memory(broker)
     place = show.Place(host=host, port=port, database=database, topic_prefix=topic_prefix)
     if broker is None or (nodes == 1 and "://" in broker):
         show.one(place, broker, is_opened=is_opened)
@@ -193,12 +195,16 @@ def watch(url: str, entity: str, id: str, *, classic: bool, is_json: bool, ask_s
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 def notify(broker: str, topic_prefix: str, entity: str, ids: tuple[str, ...]) -> None:
     """Say that rows changed, to all nodes behind a broker; do it after the commit."""
+    _refuse_memory(broker)
+    with Publisher(broker, topic_prefix=topic_prefix) as publisher:
+        receipt = publisher.notify(entity, *ids)
+    keys = " ".join(str(EntityKey(entity, id)) for id in ids)
+    Output(is_json=False).say(f"{receipt.status}: {keys} (token {receipt.token})")
+
+
+def _refuse_memory(broker: str) -> None:
     if broker.startswith("memory:"):
         raise ConfigurationError(
             "memory:// joins the nodes of one process: nothing that another process says can reach them. "
             "Name the broker that your nodes use."
         )
-    with Publisher(broker, topic_prefix=topic_prefix) as publisher:
-        receipt = publisher.notify(entity, *ids)
-    keys = " ".join(str(EntityKey(entity, id)) for id in ids)
-    Output(is_json=False).say(f"{receipt.status}: {keys} (token {receipt.token})")
