@@ -198,9 +198,13 @@ def test_brokers_page_names_every_scheme():
         broker_from("carrier-pigeon://loft")
     known = set(re.findall(r"[a-z+]+", str(unknown.value).partition("known: ")[2].partition(")")[0]))
     assert set(re.findall(r"`([a-z+]+)://`", table)) == known
+    forms = re.findall(r"`([a-z+]+://[A-Z:][^`]*)`", table)
+    assert {form.partition("://")[0] for form in forms} >= {"memory", "nsq", "nats", "redis", "postgresql"}
+    for form in forms:
+        broker_from(form)
 
 
-@pytest.mark.parametrize("name", ["nodes"])
+@pytest.mark.parametrize("name", ["nodes", "client"])
 def test_brokers_page(name: str):
     """The page's code makes an application."""
     assert isinstance(block("docs/brokers.md", name)["sync"], EntitySync)
