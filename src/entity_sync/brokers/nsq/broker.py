@@ -19,10 +19,10 @@ from uuid import uuid4
 
 from entity_sync.brokers.address import Address, tls_context, warn_plaintext
 from entity_sync.brokers.base import TRANSIENT, Delivery, Lost, Restored
+from entity_sync.brokers.inbox import Inbox
 from entity_sync.brokers.nsq import protocol
 from entity_sync.brokers.nsq.connection import Connection
 from entity_sync.brokers.nsq.endpoint import Endpoint, bounded
-from entity_sync.brokers.nsq.inbox import Inbox
 from entity_sync.brokers.nsq.lookup import Place, nodes, producers
 from entity_sync.errors import BrokerError, BrokerUnavailable, ConfigurationError
 

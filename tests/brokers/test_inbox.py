@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from entity_sync.brokers import inbox as module
 from entity_sync.brokers.base import Lost, Message, Restored
-from entity_sync.brokers.nsq import inbox as module
-from entity_sync.brokers.nsq.inbox import Inbox
+from entity_sync.brokers.inbox import Inbox
 from entity_sync.errors import BrokerUnavailable
 
 

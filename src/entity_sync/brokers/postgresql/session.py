@@ -1,0 +1,182 @@
+"""A session of PostgreSQL, by whichever driver is installed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from entity_sync.errors import BrokerUnavailable, ConfigurationError, MissingExtra
+
+__all__ = ["PATIENCE", "Session", "open_session"]
+
+PATIENCE = 4.5  # seconds for an answer
+_PROBE = 2.0  # seconds between questions to a listening session
+_NOTIFY = "SELECT pg_notify({0}, text) FROM unnest({1}::text[]) AS text"
+
+
+class Session(Protocol):
+    """One session, used by one task at a time, except for `listen`."""
+
+    async def listen(self, topic: str, take: Callable[[str], None]) -> None:
+        """Return once PostgreSQL confirmed; texts then go to ``take`` while `follow` runs."""
+        ...
+
+    async def follow(self) -> None:
+        """Hand on what comes, until the session ends.
+
+        Raises:
+            BrokerUnavailable: it ended, or no longer answers.
+        """
+        ...
+
+    async def notify(self, topic: str, texts: Sequence[str]) -> None:
+        """Commit one transaction that notifies all texts."""
+        ...
+
+    async def close(self) -> None:
+        """End it, for a second at most."""
+        ...
+
+
+async def open_session(source: Any, driver: str | None) -> Session:
+    """Connect, or take a connection out of a pool for as long as the session lasts.
+
+    Args:
+        source: a URL, an ``asyncpg.Pool``, or a ``psycopg_pool.AsyncConnectionPool``.
+        driver: for a URL: ``asyncpg`` or ``psycopg``; None takes whichever is installed, asyncpg first.
+
+    Raises:
+        MissingExtra: no driver is installed.
+        Exception: whatever the driver raises.
+    """
+    if not isinstance(source, str):
+        return await (_Asyncpg if hasattr(source, "acquire") else _Psycopg).borrow(source)
+    if driver is None:
+        driver = "asyncpg" if find_spec("asyncpg") else "psycopg"
+    if driver == "asyncpg":
+        return await _Asyncpg.open(source)
+    if driver == "psycopg":
+        return await _Psycopg.open(source)
+    raise ConfigurationError(f"the driver of a postgresql broker is asyncpg or psycopg, not {driver!r}")
+
+
+class _Asyncpg:
+    """asyncpg: notifications come by callback, also while statements run."""
+
+    def __init__(self, connection: Any, pool: Any = None) -> None:
+        self._connection = connection
+        self._pool = pool
+        self._ended = asyncio.Event()
+        self._listening: tuple[str, Callable[..., None]] | None = None
+        connection.add_termination_listener(self._end)
+
+    @classmethod
+    async def open(cls, url: str) -> _Asyncpg:
+        try:
+            asyncpg: Any = import_module("asyncpg")  # it ships no types
+        except ImportError:
+            raise MissingExtra("the postgresql broker with asyncpg", "postgresql") from None
+        settings = {"application_name": "entity-sync", "tcp_keepalives_idle": "10"}
+        return cls(
+            await asyncpg.connect(url, timeout=PATIENCE, command_timeout=PATIENCE, server_settings=settings)
+        )
+
+    @classmethod
+    async def borrow(cls, pool: Any) -> _Asyncpg:
+        return cls(await pool.acquire(timeout=PATIENCE), pool)
+
+    async def listen(self, topic: str, take: Callable[[str], None]) -> None:
+        def hear(_connection: Any, _pid: int, _topic: str, text: str) -> None:
+            take(text)
+
+        self._listening = (topic, hear)
+        await self._connection.add_listener(*self._listening)
+
+    async def follow(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _PROBE)
+            if self._ended.is_set():
+                raise BrokerUnavailable("the connection that listens has ended")
+            await self._connection.execute("SELECT 1", timeout=PATIENCE)
+
+    async def notify(self, topic: str, texts: Sequence[str]) -> None:
+        await self._connection.execute(_NOTIFY.format("$1", "$2"), topic, list(texts), timeout=PATIENCE)
+
+    async def close(self) -> None:
+        self._connection.remove_termination_listener(self._end)
+        try:
+            async with asyncio.timeout(1.0):
+                if self._pool is None:
+                    await self._connection.close(timeout=1.0)
+                    return
+                if self._listening is not None:
+                    await self._connection.remove_listener(*self._listening)
+                await self._pool.release(self._connection, timeout=1.0)
+        except Exception:  # noqa: BLE001 - a dead connection is left without a goodbye
+            self._connection.terminate()
+
+    def _end(self, _connection: Any) -> None:
+        self._ended.set()
+
+
+class _Psycopg:
+    """psycopg: notifications are read by a generator that holds the connection."""
+
+    def __init__(self, connection: Any, pool: Any = None) -> None:
+        self._connection = connection
+        self._pool = pool
+        self._take: Callable[[str], None] = lambda _text: None
+
+    @classmethod
+    async def open(cls, url: str) -> _Psycopg:
+        try:
+            import psycopg
+        except ImportError:
+            raise MissingExtra("the postgresql broker", "postgresql") from None
+        settings: dict[str, Any] = {
+            "application_name": "entity-sync",
+            "connect_timeout": 4,
+            "keepalives_idle": 10,
+        }
+        return cls(await psycopg.AsyncConnection.connect(url, autocommit=True, **settings))
+
+    @classmethod
+    async def borrow(cls, pool: Any) -> _Psycopg:
+        connection = await pool.getconn(timeout=PATIENCE)
+        await connection.set_autocommit(True)
+        return cls(connection, pool)
+
+    async def listen(self, topic: str, take: Callable[[str], None]) -> None:
+        self._take = take
+        await self._connection.execute(f"LISTEN {_quoted(topic)}")
+
+    async def follow(self) -> None:
+        while True:
+            async for notification in self._connection.notifies(timeout=_PROBE):
+                self._take(notification.payload)
+            async with asyncio.timeout(PATIENCE):
+                await self._connection.execute("SELECT 1")
+
+    async def notify(self, topic: str, texts: Sequence[str]) -> None:
+        await self._connection.execute(_NOTIFY.format("%s", "%s"), [topic, list(texts)])
+
+    async def close(self) -> None:
+        if self._pool is None:
+            await self._connection.close()
+            return
+        try:
+            async with asyncio.timeout(1.0):
+                await self._connection.execute("UNLISTEN *")
+                await self._connection.set_autocommit(False)
+        except Exception:  # noqa: BLE001 - its pool replaces a dead connection
+            await self._connection.close()
+        await self._pool.putconn(self._connection)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
