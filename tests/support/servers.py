@@ -72,6 +72,21 @@ class Server(ABC):
         self._signal(signal.SIGKILL)
         self._reap()
 
+    def terminate(self) -> None:
+        """SIGTERM, and wait for its end."""
+        self._signal(signal.SIGTERM)
+        self._reap()
+
+    async def disconnect_clients(self) -> None:
+        """Have it end its clients' connections; by default it is started anew."""
+        self.terminate()
+        await self.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._process is not None
+
     def freeze(self) -> None:
         """SIGSTOP: its connections stay open, and nothing answers from here on."""
         self._signal(signal.SIGSTOP)
@@ -171,6 +186,9 @@ class RedisServer(Server):
     def greeting(self) -> tuple[bytes, bytes]:
         return b"PING\r\n", b"+PONG"
 
+    async def disconnect_clients(self) -> None:
+        await _say(self.port, b"CLIENT KILL TYPE pubsub\r\nCLIENT KILL TYPE normal\r\nQUIT\r\n")
+
 
 class PostgresServer(Server):
     """A PostgreSQL cluster of its own, which refuses to run as root."""
@@ -195,6 +213,19 @@ class PostgresServer(Server):
     def greeting(self) -> tuple[bytes, bytes]:
         user = b"user\0postgres\0database\0postgres\0\0"
         return (len(user) + 8).to_bytes(4, "big") + b"\0\3\0\0" + user, b"server_version"
+
+    async def disconnect_clients(self) -> None:
+        import asyncpg
+
+        connection = await asyncpg.connect(self.url)
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        await connection.execute(f"{others} AND backend_type = 'client backend'")
+        await connection.close()
+
+    def terminate(self) -> None:
+        """SIGINT: it ends its clients' connections instead of waiting for them."""
+        self._signal(signal.SIGINT)
+        self._reap()
 
     def kill(self) -> None:
         """SIGKILL to all of it: its backends would outlive the first process by a while."""
@@ -259,6 +290,14 @@ async def running(scheme: str, directory: Path) -> AsyncGenerator[Server, None]:
         yield server
     finally:
         await server.stop()
+
+
+async def _say(port: int, text: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text)
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
 
 
 def _program(name: str) -> str:
