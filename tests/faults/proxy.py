@@ -109,19 +109,23 @@ class Pair:
 
     def __init__(self, streams: dict[Direction, Stream]) -> None:
         self.streams = streams
-        self._running: asyncio.Future[object] | None = None
+        self._jobs: list[asyncio.Task[None]] = []
+        for stream in streams.values():
+            stream.writer.transport.set_write_buffer_limits(0)  # so that a drained writer closes at once
 
     async def run(self) -> None:
-        """Carry both directions until both have ended."""
-        self._running = asyncio.gather(*(stream.run() for stream in self.streams.values()))
+        """Carry both directions until both have ended, or one cannot go on."""
+        loop = asyncio.get_running_loop()
+        self._jobs = [loop.create_task(stream.run()) for stream in self.streams.values()]
         try:
-            await self._running
-        except OSError:  # an end is gone, or the connection was cut: FIN, so that what was written arrives
-            pass
+            await asyncio.wait(self._jobs, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            self._running.cancel()
+            for job in self._jobs:
+                job.cancel()
             for stream in self.streams.values():
                 stream.writer.close()
+            # An end that is gone, or a cut, is what a proxy is for.
+            await asyncio.gather(*self._jobs, return_exceptions=True)
 
     def reset(self) -> None:
         """RST to both ends."""
@@ -130,8 +134,8 @@ class Pair:
             with suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             stream.writer.transport.abort()
-        if self._running is not None:
-            self._running.cancel()
+        for job in self._jobs:
+            job.cancel()
 
 
 class Proxy:
@@ -298,8 +302,10 @@ class Proxy:
             if self._says_goodbye_at_once:
                 raise ConnectionRefusedError
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
+        except BaseException as error:
             writer.close()
+            if not isinstance(error, OSError):
+                raise
             return
         pair = Pair({
             "up": Stream(self._flows["up"], reader, far_writer, split_nothing()),

@@ -11,9 +11,9 @@ import pytest
 from entity_sync.brokers.base import Broker, Delivery, Message
 from entity_sync.brokers.registry import broker_from
 from entity_sync.hub.gaps import Gaps
-from tests.faults.faults import FAULTS, Fault
-from tests.faults.proxy import Proxy
-from tests.faults.world import world
+from tests.outages.faults import FAULTS, Fault
+from tests.outages.proxy import Proxy
+from tests.outages.world import world
 from tests.support.servers import SERVERS, Server
 
 PROGRAMS = {"nsq": "nsqd", "nats": "nats-server", "redis": "redis-server", "postgresql": "postgres"}

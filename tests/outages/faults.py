@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tests.faults.proxy import BOTH, DOWN, UP, Proxy
+from tests.outages.proxy import BOTH, DOWN, UP, Proxy
 from tests.support.servers import Server
 
 __all__ = ["FAULTS", "Fault"]
@@ -25,20 +25,14 @@ class Fault:
     is_silent: bool = False
 
 
-def _during(of: Callable[[Proxy], object]) -> _Strike:
+def _during(of: Callable[[Proxy], AbstractContextManager[None]]) -> _Strike:
     """A fault of the proxy that lasts."""
 
     @asynccontextmanager
     async def strike(proxy: Proxy, _server: Server, seconds: float) -> AsyncGenerator[None]:
-        context = of(proxy)
-        if isinstance(context, AbstractAsyncContextManager):
-            async with context:
-                yield
-                await asyncio.sleep(seconds)
-        else:
-            with context:  # type: ignore[attr-defined]
-                yield
-                await asyncio.sleep(seconds)
+        with of(proxy):
+            yield
+            await asyncio.sleep(seconds)
 
     return strike
 
@@ -107,7 +101,7 @@ FAULTS = (
     Fault("stall-down", _during(lambda proxy: proxy.stall(*DOWN)), is_silent=True),
     Fault("stall-up", _during(lambda proxy: proxy.stall(*UP)), is_silent=True),
     Fault("delay", _during(lambda proxy: proxy.delay(0.1, *BOTH))),
-    Fault("drip", _during(lambda proxy: proxy.drip(7, *BOTH))),
+    Fault("drip", _during(lambda proxy: proxy.drip(7))),
     Fault("cut-mid-frame-down", _during(lambda proxy: proxy.cut_mid_frame(101, *DOWN))),
     Fault("cut-mid-frame-up", _during(lambda proxy: proxy.cut_mid_frame(101, *UP))),
     Fault("duplicate-down", _during(lambda proxy: proxy.duplicate(*DOWN))),
