@@ -124,8 +124,9 @@ class Pair:
                 job.cancel()
             for stream in self.streams.values():
                 stream.writer.close()
-            # An end that is gone, or a cut, is what a proxy is for.
-            await asyncio.gather(*self._jobs, return_exceptions=True)
+            for outcome in await asyncio.gather(*self._jobs, return_exceptions=True):
+                if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
+                    raise outcome  # an end that is gone, or a cut, is what a proxy is for; this is not
 
     def reset(self) -> None:
         """RST to both ends."""
