@@ -26,6 +26,7 @@ from entity_sync.model import EntityKey, Receipt, Source
 __all__ = ["AsyncPublisher", "Publisher"]
 
 _BATCH = 500
+_PAUSE = 0.025  # seconds between full batches: faster, and the nodes' queues in the broker may overflow
 _FIRST_DELAY, _MAX_DELAY = 0.05, 1.0
 _QUIET_AFTER = 1.0  # seconds
 _BYE_TIMEOUT = 2.0  # seconds
@@ -107,6 +108,8 @@ class AsyncPublisher:
             for start in range(0, len(keys), _BATCH):
                 changes = self._announcer.changes(keys[start : start + _BATCH], _now())
                 await self._publish(entity, [self._envelope.seal(entity, change) for change in changes])
+                if len(changes) == _BATCH:
+                    await asyncio.sleep(_PAUSE)
         self._count += 1
         return Receipt("accepted", f"{self._announcer.source.epoch}.{self._count}")
 
