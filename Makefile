@@ -23,7 +23,7 @@ RUNTIME := $(VENV)/runtime.stamp
 DEV := $(VENV)/dev.stamp
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check fix bench simulate coverage wheel-test wheel-check system clean
+.PHONY: help demo test test-faults check fix bench simulate coverage wheel-test wheel-check system clean
 
 help: ## List the targets
 	@bold=; plain=
@@ -86,6 +86,9 @@ fix: $(DEV) ## Format the code and repair what the linter can
 
 bench: $(DEV) ## Run the benchmarks
 	@$(PY) -m benchmarks $(ARGS)
+
+test-faults: $(DEV) ## Put the brokers' real servers through minutes of outages
+	@$(PY) -m tests.outages $(ARGS)
 
 simulate: $(DEV) ## Simulate nodes, clients and faults under a virtual clock
 	@$(PY) -m tests.simulation $(ARGS)

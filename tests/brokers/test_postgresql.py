@@ -194,18 +194,29 @@ def test_urls_that_cannot_be(url: str):
         PostgresBroker(url)
 
 
-async def test_unknown_driver(server: Server):
+def test_unknown_driver():
     """A driver that there is not is named."""
     with pytest.raises(ConfigurationError, match="'libpq'"):
-        await PostgresBroker(f"{server.url}?driver=libpq").connect()
+        PostgresBroker("postgresql://127.0.0.1/?driver=libpq")
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-async def test_missing_driver(monkeypatch: pytest.MonkeyPatch, driver: str):
-    """A driver that is not installed is told with the command that installs one."""
-    monkeypatch.setitem(sys.modules, driver, None)
-    with pytest.raises(MissingExtra, match=r"pip install 'entity-sync\[postgresql\]'"):
-        await PostgresBroker(f"postgresql://127.0.0.1:1/?driver={driver}").connect()
+@pytest.mark.parametrize(
+    ("query", "missing", "extra"),
+    [("", DRIVERS, "postgresql"), ("?driver=asyncpg", ["asyncpg"], "postgresql"),
+     ("?driver=psycopg", ["psycopg"], "psycopg")],
+)  # fmt: skip
+def test_missing_driver(monkeypatch: pytest.MonkeyPatch, query: str, missing: list[str], extra: str):
+    """A driver that is not installed is told at once, with the command that installs one."""
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=rf"pip install 'entity-sync\[{extra}\]'"):
+        PostgresBroker(f"postgresql://127.0.0.1:1/{query}")
+
+
+def test_other_driver(monkeypatch: pytest.MonkeyPatch):
+    """Without asyncpg psycopg is taken."""
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    assert PostgresBroker("postgresql://127.0.0.1:1/")._driver == "psycopg"
 
 
 def test_plaintext_is_warned_of(caplog: pytest.LogCaptureFixture):

@@ -18,7 +18,7 @@ from entity_sync.brokers.address import Address, warn_plaintext
 from entity_sync.brokers.base import Delivery
 from entity_sync.brokers.inbox import Inbox
 from entity_sync.brokers.postgresql.letter import Letters, read
-from entity_sync.brokers.postgresql.session import PATIENCE, Session, open_session
+from entity_sync.brokers.postgresql.session import PATIENCE, Session, check_driver, open_session
 from entity_sync.errors import BrokerUnavailable, ConfigurationError, EntitySyncError
 
 __all__ = ["PostgresBroker"]
@@ -39,12 +39,14 @@ class PostgresBroker:
 
         Raises:
             ConfigurationError: the URL or the channel cannot be used.
+            MissingExtra: neither asyncpg nor psycopg is installed.
         """
-        self._source, self._driver, self._name = source, None, "PostgreSQL"
+        self._source, self._driver, self._name = source, "", "PostgreSQL"
         if isinstance(source, str):
             address = Address.parse(source, 5432)
             options = dict(address.options)
-            channel, self._driver = options.pop("channel", channel), options.pop("driver", None)
+            channel = options.pop("channel", channel)
+            self._driver = check_driver(options.pop("driver", None))
             if options.get("sslmode") not in {"verify-full", "verify-ca"}:
                 warn_plaintext(address, "?sslmode=verify-full")
             self._source = urlunsplit(urlsplit(source)._replace(query=urlencode(options)))
@@ -64,7 +66,6 @@ class PostgresBroker:
 
         Raises:
             BrokerUnavailable: PostgreSQL cannot be reached, or refuses.
-            MissingExtra: neither asyncpg nor psycopg is installed.
         """
         await self.close()
         inbox = self._inbox = Inbox()

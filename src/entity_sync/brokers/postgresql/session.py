@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from entity_sync.errors import BrokerUnavailable, ConfigurationError, MissingExtra
 
-__all__ = ["PATIENCE", "Session", "open_session"]
+__all__ = ["PATIENCE", "Session", "check_driver", "open_session"]
 
 PATIENCE = 4.5  # seconds for an answer
 _PROBE = 2.0  # seconds between questions to a listening session
@@ -42,26 +42,35 @@ class Session(Protocol):
         ...
 
 
-async def open_session(source: Any, driver: str | None) -> Session:
+def check_driver(driver: str | None) -> str:
+    """The name of the driver to use; None takes whichever is installed, asyncpg first.
+
+    Raises:
+        ConfigurationError: there is no such driver.
+        MissingExtra: it is not installed.
+    """
+    if driver not in {None, "asyncpg", "psycopg"}:
+        raise ConfigurationError(f"the driver of a postgresql broker is asyncpg or psycopg, not {driver!r}")
+    for name in (driver,) if driver is not None else ("asyncpg", "psycopg"):
+        with suppress(ImportError, ValueError):  # ValueError: it was looked for before, and is not there
+            if find_spec(name) is not None:
+                return name
+    raise MissingExtra("the postgresql broker", "psycopg" if driver == "psycopg" else "postgresql")
+
+
+async def open_session(source: Any, driver: str) -> Session:
     """Connect, or take a connection out of a pool for as long as the session lasts.
 
     Args:
         source: a URL, an ``asyncpg.Pool``, or a ``psycopg_pool.AsyncConnectionPool``.
-        driver: for a URL: ``asyncpg`` or ``psycopg``; None takes whichever is installed, asyncpg first.
+        driver: what `check_driver` returned for a URL.
 
     Raises:
-        MissingExtra: no driver is installed.
         Exception: whatever the driver raises.
     """
     if not isinstance(source, str):
         return await (_Asyncpg if hasattr(source, "acquire") else _Psycopg).borrow(source)
-    if driver is None:
-        driver = "asyncpg" if find_spec("asyncpg") else "psycopg"
-    if driver == "asyncpg":
-        return await _Asyncpg.open(source)
-    if driver == "psycopg":
-        return await _Psycopg.open(source)
-    raise ConfigurationError(f"the driver of a postgresql broker is asyncpg or psycopg, not {driver!r}")
+    return await (_Asyncpg if driver == "asyncpg" else _Psycopg).open(source)
 
 
 class _Asyncpg:
@@ -76,10 +85,7 @@ class _Asyncpg:
 
     @classmethod
     async def open(cls, url: str) -> _Asyncpg:
-        try:
-            asyncpg: Any = import_module("asyncpg")  # it ships no types
-        except ImportError:
-            raise MissingExtra("the postgresql broker with asyncpg", "postgresql") from None
+        asyncpg: Any = import_module("asyncpg")  # it ships no types
         settings = {"application_name": "entity-sync", "tcp_keepalives_idle": "10"}
         return cls(
             await asyncpg.connect(url, timeout=PATIENCE, command_timeout=PATIENCE, server_settings=settings)
@@ -134,10 +140,8 @@ class _Psycopg:
 
     @classmethod
     async def open(cls, url: str) -> _Psycopg:
-        try:
-            import psycopg
-        except ImportError:
-            raise MissingExtra("the postgresql broker", "postgresql") from None
+        import psycopg
+
         settings: dict[str, Any] = {
             "application_name": "entity-sync",
             "connect_timeout": 4,
