@@ -12,12 +12,14 @@ import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycopg_pool import AsyncConnectionPool
 
 from entity_sync.brokers.base import Broker, Message
 from entity_sync.brokers.postgresql import PostgresBroker
 from entity_sync.brokers.postgresql.letter import Letters, read
 from entity_sync.errors import BrokerError, BrokerUnavailable, ConfigurationError, MissingExtra
-from entity_sync.testing import BrokerContract
+from entity_sync.testing import BrokerOutageContract
+from tests.support.outages import ServerOutages
 from tests.support.servers import Server, running
 
 pytestmark = pytest.mark.needs("postgres")
@@ -31,15 +33,15 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         yield server
 
 
-class _Contract(BrokerContract):
+class _Contract(ServerOutages, BrokerOutageContract):
     driver = ""
 
     @pytest.fixture(autouse=True)
     async def _server(self, server: Server) -> None:
-        self._url = f"{server.url}?driver={self.driver}"
+        self.server = server
 
     async def make(self) -> Broker:
-        return PostgresBroker(self._url)
+        return PostgresBroker(f"{self.server.url}?driver={self.driver}")
 
 
 class TestAsyncpg(_Contract):
@@ -152,6 +154,22 @@ async def test_pool(server: Server):
             await broker.close()
             assert pool.get_idle_size() == pool.get_size()
             assert await pool.fetchval("SELECT count(*) FROM pg_listening_channels()") == 0
+
+
+async def test_pool_of_psycopg(server: Server):
+    """psycopg's pool lends and gets back its connections as asyncpg's does."""
+    async with AsyncConnectionPool(server.url, min_size=1, max_size=2, open=False) as pool:
+        for _ in range(2):
+            broker = PostgresBroker(pool)
+            await broker.connect()
+            await broker.subscribe(["items"])
+            await broker.publish("items", [b"1"])
+            assert await first(broker) == [Message("items", b"1")]
+            await broker.close()
+            async with pool.connection() as connection:
+                assert not connection.autocommit
+                found = await connection.execute("SELECT count(*) FROM pg_listening_channels()")
+                assert await found.fetchone() == (0,)
 
 
 async def test_applications_in_one_database(server: Server):

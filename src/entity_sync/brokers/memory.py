@@ -47,6 +47,7 @@ class MemoryBroker:
             ConfigurationError: another process of this application has joined.
         """
         self._exclusive.acquire()
+        self._topics = frozenset()
         self._inbox, self._loop = asyncio.Queue(), asyncio.get_running_loop()
         with _lock:
             _members.setdefault(self._name, {})[self] = None

@@ -11,8 +11,9 @@ import pytest
 from entity_sync.brokers.base import Broker, Message
 from entity_sync.brokers.nsq import NsqBroker
 from entity_sync.brokers.nsq import connection as connection_module
-from entity_sync.errors import BrokerError, BrokerUnavailable, ConfigurationError
-from entity_sync.testing import BrokerContract
+from entity_sync.errors import BrokerUnavailable, ConfigurationError
+from entity_sync.testing import BrokerOutageContract
+from tests.support.outages import ServerOutages
 from tests.support.servers import Nsqd, running
 
 pytestmark = pytest.mark.needs("nsqd")
@@ -45,25 +46,19 @@ async def drained(broker: Broker) -> None:
         pass
 
 
-class TestNsq(BrokerContract):
+class TestNsq(ServerOutages, BrokerOutageContract):
     """`nsq://` by the public contract."""
+
+    is_ordered = False
+    carries_empty = False
 
     @pytest.fixture(autouse=True)
     async def _server(self, nsqd):
-        self.url = nsqd.url
+        self.server = nsqd
 
     async def make(self) -> Broker:
         """A node of the same nsqd."""
-        return NsqBroker(self.url)
-
-    async def test_carries_bytes_unchanged(self) -> None:
-        """As in the contract, but an empty payload is refused, as nsqd would, and harms nothing."""
-        payloads = [bytes(range(256)), "ü€😀".encode(), b"x" * 4_096]
-        async with self._joined("bytes") as broker:
-            with pytest.raises(BrokerError, match="no empty messages"):
-                await broker.publish("bytes", [b"1", b""])
-            await broker.publish("bytes", payloads)
-            assert [message.payload for message in await received(broker, len(payloads))] == payloads
+        return NsqBroker(self.server.url)
 
 
 async def test_ready_is_not_used_up(nsqd):

@@ -131,11 +131,17 @@ class _Asyncpg:
 
 
 class _Psycopg:
-    """psycopg: notifications are read by a generator that holds the connection."""
+    """psycopg: notifications are read by a generator that holds the connection.
+
+    Whoever cancels a statement of psycopg waits until the server has been asked to cancel it, which a
+    stopped server never is. So statements are tasks of their own: one that is given up goes on until
+    the server answers, or until its connection is dropped.
+    """
 
     def __init__(self, connection: Any, pool: Any = None) -> None:
         self._connection = connection
         self._pool = pool
+        self._running: set[asyncio.Task[Any]] = set()
         self._take: Callable[[str], None] = lambda _text: None
 
     @classmethod
@@ -157,29 +163,49 @@ class _Psycopg:
 
     async def listen(self, topic: str, take: Callable[[str], None]) -> None:
         self._take = take
-        await self._connection.execute(f"LISTEN {_quoted(topic)}")
+        await self._run(f"LISTEN {_quoted(topic)}")
 
     async def follow(self) -> None:
         while True:
             async for notification in self._connection.notifies(timeout=_PROBE):
                 self._take(notification.payload)
-            async with asyncio.timeout(PATIENCE):
-                await self._connection.execute("SELECT 1")
+            await self._run("SELECT 1")
 
     async def notify(self, topic: str, texts: Sequence[str]) -> None:
-        await self._connection.execute(_NOTIFY.format("%s", "%s"), [topic, list(texts)])
+        await self._run(_NOTIFY.format("%s", "%s"), [topic, list(texts)])
 
     async def close(self) -> None:
-        if self._pool is None:
+        if self._running:
+            await asyncio.wait(self._running, timeout=0.5)
+        if self._running:
+            self._drop()
+        elif self._pool is not None:
+            await self._run("UNLISTEN *")
+            await self._connection.set_autocommit(False)
+        else:
             await self._connection.close()
-            return
-        try:
-            async with asyncio.timeout(1.0):
-                await self._connection.execute("UNLISTEN *")
-                await self._connection.set_autocommit(False)
-        except Exception:  # noqa: BLE001 - its pool replaces a dead connection
-            await self._connection.close()
-        await self._pool.putconn(self._connection)
+        if self._pool is not None:
+            await self._pool.putconn(self._connection)
+
+    async def _run(self, statement: str, parameters: Sequence[Any] | None = None) -> None:
+        task = asyncio.get_running_loop().create_task(self._connection.execute(statement, parameters))
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        done, _ = await asyncio.wait([task], timeout=PATIENCE)
+        if not done:
+            self._drop()
+            raise TimeoutError
+        task.result()
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever gave it up does not want to know
+
+    def _drop(self) -> None:
+        self._connection.pgconn.finish()  # no goodbye, and no request to cancel
+        for task in self._running:
+            task.cancel()
 
 
 def _quoted(name: str) -> str:
