@@ -14,7 +14,39 @@ from tests.faults.proxy import Proxy
 from tests.faults.world import World
 from tests.support.servers import Server
 
-__all__ = ["HEALS", "TELLS", "Outcome", "endure", "through"]
+__all__ = ["HEALS", "KINDS", "TELLS", "Kind", "Outcome", "endure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A broker, and in which of several ways it is used.
+
+    Attributes:
+        program: what its server is.
+        query: of the URL.
+    """
+
+    scheme: str
+    program: str
+    query: str = ""
+
+    def url(self, server: Server, port: int) -> str:
+        """Where nodes find the server behind a port; PostgreSQL's clients are not to ask for TLS first."""
+        parts = urlsplit(server.url)
+        place = f"{parts.netloc.rpartition(':')[0]}:{port}"
+        query = "&".join(filter(None, (self.query, "sslmode=disable" * (self.scheme == "postgresql"))))
+        return urlunsplit(parts._replace(netloc=place, query=query))
+
+
+KINDS = {
+    "nsq": Kind("nsq", "nsqd"),
+    "nats": Kind("nats", "nats-server"),
+    "redis": Kind("redis", "redis-server"),
+    "postgresql": Kind("postgresql", "postgres"),
+    "redis-stream": Kind("redis", "redis-server", "mode=stream"),
+    "postgresql-psycopg": Kind("postgresql", "postgres", "driver=psycopg"),
+}
+"""Every way in which nodes can be joined by a server, by its name in reports."""
 
 HEALS = 10.0
 """Seconds after the end of a fault within which everything shown must be true."""
@@ -34,27 +66,30 @@ class Outcome:
     healed: float
 
 
-async def endure(scheme: str, server: Server, fault: Fault, seed: object) -> Outcome:
+async def endure(name: str, server: Server, fault: Fault, seed: object) -> Outcome:
     """Let two nodes live through a fault.
+
+    Args:
+        name: of one of `KINDS`.
 
     Raises:
         AssertionError: a promise was broken; it says which, with the broker, the fault and the seed.
     """
     try:
         async with AsyncExitStack() as stack:
-            return await _endure(stack, scheme, server, fault, f"{seed} {scheme} {fault.name}")
+            return await _endure(stack, KINDS[name], server, fault, f"{seed} {name} {fault.name}")
     except (AssertionError, TimeoutError) as error:
-        raise AssertionError(f"{fault.name} on {scheme}, seed {seed}: {error}") from error
+        raise AssertionError(f"{fault.name} on {name}, seed {seed}: {str(error) or 'too late'}") from error
 
 
-async def _endure(stack: AsyncExitStack, scheme: str, server: Server, fault: Fault, seed: str) -> Outcome:
+async def _endure(stack: AsyncExitStack, kind: Kind, server: Server, fault: Fault, seed: str) -> Outcome:
     random = Random(seed)
     proxies = [
-        await stack.enter_async_context(Proxy(server.port, random, SPLITTERS[scheme])) for _ in range(2)
+        await stack.enter_async_context(Proxy(server.port, random, SPLITTERS[kind.scheme])) for _ in range(2)
     ]
-    urls = [through(server.url, proxy.port) for proxy in proxies]
-    world = World(urls, _DURING + _AFTER, seed=seed)
-    scene = Scene(scheme, server, proxies, world.topics, random)
+    urls = [kind.url(server, proxy.port) for proxy in proxies]
+    world = World(urls, _DURING + _AFTER, seed=seed, takes_noise=fault.is_noise)
+    scene = Scene(kind.scheme, server, proxies, world.topics, random)
     told: float | None = None
     async with AsyncExitStack() as lasting:
         if fault.at_start:
@@ -74,11 +109,3 @@ async def _endure(stack: AsyncExitStack, scheme: str, server: Server, fault: Fau
     await stack.aclose()
     assert not world.violations, "\n  ".join(world.violations)
     return Outcome(told, healed)
-
-
-def through(url: str, port: int) -> str:
-    """The same server behind another port; PostgreSQL's clients are not to ask for TLS first."""
-    parts = urlsplit(url)
-    place = f"{parts.netloc.rpartition(':')[0]}:{port}"
-    query = "sslmode=disable" if parts.scheme == "postgresql" else parts.query
-    return urlunsplit(parts._replace(netloc=place, query=query))

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-
-import asyncpg
 
 from entity_sync.brokers.registry import broker_from
 from entity_sync.core.envelope import CONTROL
@@ -35,9 +32,8 @@ async def killed(server: Server) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def stopped(server: Server) -> AsyncIterator[None]:
-    """Ended in order, by the signal that does not wait for clients; started again at the end."""
-    server._signal(signal.SIGINT if server.program == "postgres" else signal.SIGTERM)
-    await asyncio.to_thread(server._reap)
+    """Ended in order; started again at the end."""
+    await asyncio.to_thread(server.terminate)
     try:
         yield
     finally:
@@ -56,25 +52,14 @@ async def frozen(server: Server) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def kicked(scene: Scene) -> AsyncIterator[None]:
-    """The broker itself ends its clients' connections; NATS has no such order, and is restarted."""
-    match scene.scheme:
-        case "redis":
-            await _ask(scene.server.port, b"CLIENT KILL TYPE pubsub\r\nCLIENT KILL TYPE normal\r\nQUIT\r\n")
-        case "postgresql":
-            connection = await asyncpg.connect(scene.server.url)
-            await connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity "
-                "where pid <> pg_backend_pid() and backend_type = 'client backend'"
-            )
-            await connection.close()
-        case "nsq":
-            port = int(re.findall(r"HTTP: listening on 127\.0\.0\.1:(\d+)", scene.server.log())[-1])
-            path = f"/topic/delete?topic={scene.topics}{ENTITY}"
-            answer = await _ask(port, f"POST {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode())
-            assert b" 200 " in answer, answer
-        case _:
-            async with stopped(scene.server):
-                pass
+    """The broker itself ends its clients' connections; nsqd does where a topic is deleted."""
+    if scene.scheme == "nsq":
+        port = int(re.findall(r"HTTP: listening on 127\.0\.0\.1:(\d+)", scene.server.log())[-1])
+        path = f"/topic/delete?topic={scene.topics}{ENTITY}"
+        answer = await _ask(port, f"POST {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode())
+        assert b" 200 " in answer, answer
+    else:
+        await scene.server.disconnect_clients()
     yield
 
 

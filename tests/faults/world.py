@@ -38,7 +38,7 @@ class World:
 
     def __init__(
         self, brokers: Sequence[str | Broker], ids: Collection[str], *,
-        seed: object, settings: Settings = SHORT, silence: float = 4.0,
+        seed: object, settings: Settings = SHORT, silence: float = 4.0, takes_noise: bool = False,
     ) -> None:  # fmt: skip
         """
         Args:
@@ -46,12 +46,14 @@ class World:
             ids: the rows.
             seed: of all chance; also keeps the run's topics apart from those of others.
             silence: seconds that a v2 client may show an old row without saying so.
+            takes_noise: a client library may fail in its own way over bytes that no server sends.
         """
         self.random = Random(f"{seed}")
         self.violations: list[str] = []
         self.truth = dict.fromkeys(ids, 0)
         self._times: dict[str, list[float]] = {id: [0.0] for id in ids}
         self._silence = silence
+        self._takes_noise = takes_noise
         self._reader = Random(f"{seed} loads")
         self.topics = f"{self.random.getrandbits(48):x}."
         self.nodes = [EntitySync(broker, settings=settings, topic_prefix=self.topics) for broker in brokers]
@@ -75,7 +77,8 @@ class World:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _loop, context: self.complain(f"nobody took: {context}"))
+        if not self._takes_noise:
+            loop.set_exception_handler(lambda _loop, context: self.complain(f"nobody took: {context}"))
         self._stack.callback(loop.set_exception_handler, None)
         listening = _Errors(self.complain)
         logging.getLogger("entity_sync").addHandler(listening)
@@ -103,11 +106,12 @@ class World:
 
     # What happens
 
-    def commit(self, id: str) -> None:
-        """Change a row, and notify through any node."""
+    def commit(self, id: str, node: EntitySync | None = None) -> None:
+        """Change a row, and notify in the background, through any node unless one is named."""
+        loop, through = asyncio.get_running_loop(), self.random.choice(self.nodes)
         self.truth[id] += 1
-        self._times[id].append(asyncio.get_running_loop().time())
-        task = asyncio.get_running_loop().create_task(self.random.choice(self.nodes).notify(ENTITY, id))
+        self._times[id].append(loop.time())
+        task = loop.create_task((node or through).notify(ENTITY, id))
         self._notifying.add(task)
         task.add_done_callback(self._notified)
 
@@ -119,6 +123,10 @@ class World:
             self.commit(self.random.choice(choice))
             due += 1 / rate
             await asyncio.sleep(max(0.0, due - loop.time()))
+
+    async def all_notified(self) -> None:
+        """Return once every notify has returned."""
+        await asyncio.gather(*self._notifying, return_exceptions=True)
 
     def _notified(self, task: asyncio.Task[Any]) -> None:
         self._notifying.discard(task)
