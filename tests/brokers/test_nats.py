@@ -70,7 +70,7 @@ class TestNats(BrokerContract):
 
 
 class TestNatsLink(LinkContract):
-    scheme, module, library = "nats", "entity_sync.brokers.nats.broker", "nats"
+    scheme, library = "nats", "nats"
 
 
 async def test_dots(server: Server):

@@ -86,7 +86,7 @@ class TestRedisStream(TestRedis):
 
 
 class TestRedisLink(LinkContract):
-    scheme, module, library = "redis", "entity_sync.brokers.redis.broker", "redis"
+    scheme, library = "redis", "redis"
 
 
 class TestRedisStreamLink(TestRedisLink):

@@ -13,7 +13,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from entity_sync.brokers.base import Delivery, Lost, Message, Restored
+from entity_sync.brokers.base import Delivery
+from entity_sync.brokers.inbox import Inbox
 from entity_sync.brokers.nats.client import FAILURES, TIMEOUT, Error, close, connect, written
 from entity_sync.brokers.nats.settings import options_of
 from entity_sync.errors import BrokerUnavailable
@@ -27,7 +28,6 @@ __all__ = ["NatsBroker"]
 
 _PULSE = 2.0  # seconds between two questions whether the server is still there
 _CHUNK = 262_144  # bytes that may wait in the client before more is added
-_INBOX = 100_000  # messages that may wait
 
 
 class NatsBroker:
@@ -49,7 +49,7 @@ class NatsBroker:
         else:
             self._client = source
         self._subscriptions: dict[str, Subscription] = {}
-        self._inbox: asyncio.Queue[Delivery | BrokerUnavailable | None] | None = None
+        self._inbox: Inbox | None = None
         self._ended: asyncio.Future[BrokerUnavailable] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
@@ -61,7 +61,7 @@ class NatsBroker:
         Raises:
             BrokerUnavailable: no server answers, or it refuses us.
         """
-        self._inbox = asyncio.Queue()
+        self._inbox = Inbox()
         ended = self._ended = asyncio.get_running_loop().create_future()
         try:
             if self._options is not None:
@@ -120,16 +120,14 @@ class NatsBroker:
         inbox = self._inbox
         if inbox is None:
             raise BrokerUnavailable("the link to NATS is closed")
-        while (delivery := await inbox.get()) is not None:
-            if isinstance(delivery, BrokerUnavailable):
-                raise delivery
+        async for delivery in inbox.deliveries():
             yield delivery
 
     async def close(self) -> None:
         """Close the link; a client that was handed over only loses our subscriptions."""
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
-            inbox.put_nowait(None)
+            inbox.close()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -198,21 +196,13 @@ class NatsBroker:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(unavailable)
             if self._inbox is not None:
-                self._inbox.put_nowait(unavailable)
+                self._inbox.fail(unavailable)
         return unavailable
 
     def _on(self, topic: str) -> Callable[[Msg], Awaitable[None]]:
         async def take(message: Msg) -> None:
-            inbox = self._inbox
-            if inbox is None or self._ended is None or self._ended.done():
-                return
-            if inbox.qsize() < _INBOX:
-                inbox.put_nowait(Message(topic, message.data))
-                return
-            while not inbox.empty():
-                inbox.get_nowait()
-            inbox.put_nowait(Lost())
-            inbox.put_nowait(Restored())
+            if self._inbox is not None:
+                self._inbox.put(topic, [message.data])
 
         return take
 

@@ -60,12 +60,14 @@ async def connect(options: dict[str, Any], ended: Callable[[object], object]) ->
 
 async def close(client: Client) -> None:
     """Close a client within about a second."""
+    writer = getattr(client._transport, "_io_writer", None)
+    if writer is None:
+        return  # it was never connected, which not every version of the library sees
     with suppress(*FAILURES):
         async with asyncio.timeout(1.0):
             await client.close()
-    writer = getattr(client._transport, "_io_writer", None)
-    if writer is not None:
-        writer.transport.abort()  # a frozen server would keep what was to be written, or the end of TLS
+    # After an upgrade to TLS there is another one; a frozen server would keep what waits in it.
+    getattr(client._transport, "_io_writer", writer).transport.abort()
 
 
 async def written(client: Client) -> None:

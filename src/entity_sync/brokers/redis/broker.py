@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from entity_sync.brokers.base import Delivery, Lost, Message, Restored
+from entity_sync.brokers.base import Delivery
+from entity_sync.brokers.inbox import Inbox
 from entity_sync.brokers.redis.line import Line
 from entity_sync.brokers.redis.settings import address_of, opener_like, opener_of
 from entity_sync.brokers.redis.streams import Streams
@@ -23,7 +24,6 @@ __all__ = ["RedisBroker"]
 
 _PULSE = 2.0  # seconds between two questions whether the server is still there
 _BATCH = 1_000  # payloads sent before their acceptance is awaited
-_INBOX = 100_000  # messages that may wait
 
 
 class RedisBroker:
@@ -47,7 +47,7 @@ class RedisBroker:
             self._open = opener_like(source)
         self._mode = mode
         self._topics: set[str] = set()
-        self._inbox: asyncio.Queue[Delivery | BrokerUnavailable | None] | None = None
+        self._inbox: Inbox | None = None
         self._hearing: Line | None = None
         self._streams: Streams | None = None
         self._speaking: Line | None = None
@@ -61,7 +61,7 @@ class RedisBroker:
         Raises:
             BrokerUnavailable: no server answers, or it refuses us.
         """
-        self._inbox = asyncio.Queue()
+        self._inbox = Inbox()
         try:
             self._speaking = await Line.open(self._open)
             self._hearing = await Line.open(self._open, self._take)
@@ -69,7 +69,7 @@ class RedisBroker:
             await self.close()
             raise
         if self._mode == "stream":
-            self._streams = Streams(self._open, self._spoken, self._deliver)
+            self._streams = Streams(self._open, self._spoken, self._inbox)
         self._running = asyncio.create_task(self._run(self._hearing))
 
     async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
@@ -115,16 +115,14 @@ class RedisBroker:
         inbox = self._inbox
         if inbox is None:
             raise BrokerUnavailable("the link to Redis is closed")
-        while (delivery := await inbox.get()) is not None:
-            if isinstance(delivery, BrokerUnavailable):
-                raise delivery
+        async for delivery in inbox.deliveries():
             yield delivery
 
     async def close(self) -> None:
         """Close the link."""
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
-            inbox.put_nowait(None)
+            inbox.close()
         self._topics.clear()
         if self._running is not None:
             self._running.cancel()
@@ -160,22 +158,11 @@ class RedisBroker:
             error = reason
         finally:
             if self._inbox is not None:
-                self._inbox.put_nowait(error)
+                self._inbox.fail(error)
 
     def _take(self, topic: str, payload: bytes) -> None:
-        self._deliver(Message(topic, payload))
-
-    def _deliver(self, delivery: Delivery) -> None:
-        inbox = self._inbox
-        if inbox is None or (isinstance(delivery, Message) and delivery.topic not in self._topics):
-            return
-        if inbox.qsize() < _INBOX:
-            inbox.put_nowait(delivery)
-            return
-        while not inbox.empty():
-            inbox.get_nowait()
-        inbox.put_nowait(Lost())
-        inbox.put_nowait(Restored())
+        if self._inbox is not None and topic in self._topics:
+            self._inbox.put(topic, [payload])
 
 
 async def _watch(line: Line) -> None:

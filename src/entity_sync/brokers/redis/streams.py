@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from contextlib import suppress
 from typing import Any
 
-from entity_sync.brokers.base import TRANSIENT, Delivery, Lost, Message, Restored
+from entity_sync.brokers.base import TRANSIENT, Lost, Restored
+from entity_sync.brokers.inbox import Inbox
 from entity_sync.brokers.redis.line import Command, Line, Opener
 from entity_sync.errors import BrokerUnavailable
 
@@ -38,16 +39,16 @@ class Streams:
         self,
         opener: Opener,
         speak: Callable[[], Awaitable[Line]],
-        deliver: Callable[[Delivery], None],
+        inbox: Inbox,
     ) -> None:
         """
         Args:
             speak: gives a line that is not blocked by reading.
-            deliver: called with everything that `run` finds.
+            inbox: gets everything that `run` finds.
         """
         self._opener = opener
         self._speak = speak
-        self._deliver = deliver
+        self._inbox = inbox
         self._places: dict[str, bytes] = {}
         self._followed = asyncio.Event()
         self._reader = 0
@@ -116,9 +117,12 @@ class Streams:
         """Deliver what is new of these entries; returns how many there are."""
         place = self._places.get(topic)
         if place is not None:
-            for identifier, fields in entries:
-                if _number(identifier) > _number(place) and fields and fields[0] == _FIELD:
-                    self._deliver(Message(topic, fields[1]))
+            payloads: list[bytes] = [
+                fields[1]
+                for identifier, fields in entries
+                if _number(identifier) > _number(place) and fields and fields[0] == _FIELD
+            ]
+            self._inbox.put(topic, payloads)
             self._places[topic] = max(place, entries[-1][0], key=_number)
         return len(entries)
 
@@ -134,8 +138,7 @@ class Streams:
             if anew and topic in self._places:
                 self._places[topic] = lasts[topic]
         if gaps:
-            self._deliver(Lost(frozenset(gaps)))
-            self._deliver(Restored(frozenset(gaps)))
+            self._inbox.tell((Lost(frozenset(gaps)), Restored(frozenset(gaps))))
 
     async def _greet(self, line: Line) -> bytes | None:
         """Learn how to wake our reading, and which server process it is, if it may be known."""
@@ -162,9 +165,9 @@ class Streams:
         """Go on, with a gap if one may have happened; returns which server it is now."""
         now = await self._greet(line)
         if now is None or now != server:  # what another one accepted, or kept, is not known
-            self._deliver(Lost())
+            self._inbox.tell((Lost(),))
             self._places |= await _ends(line, tuple(self._places))
-            self._deliver(Restored())
+            self._inbox.tell((Restored(),))
         else:
             await self._compare(line, _begun(self._places))
         return now
