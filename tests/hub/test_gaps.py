@@ -290,23 +290,25 @@ class CountingBroker:
 
 
 async def traffic(count: int) -> tuple[int, int]:
-    """Control messages published and delivered in two minutes by nodes that all speak once a minute."""
+    """Control messages published and delivered in ten minutes in which 30 keys change."""
     bus = Bus()
     catalog = Catalog()
     catalog.add(Loader.of("items", lambda id: None, per=None, public=True, timeout=1.0))
     application = Application(
-        catalog=catalog, settings=Settings(echo_interval=600.0, echo_timeout=600.0, beat_interval=600.0,
-        stale_after=2_000.0), clock=SystemClock(), random=Random(1),
-    )  # fmt: skip
+        catalog=catalog,
+        settings=Settings(echo_interval=900.0, echo_timeout=900.0, beat_interval=900.0, stale_after=2_000.0),
+        clock=SystemClock(),
+        random=Random(1),
+    )
     nodes = [Node(application, CountingBroker(bus)) for _ in range(count)]
     for node in nodes:
         await node.start()
-    for minute in range(3):
-        for node in nodes:
-            await node.notify([EntityKey("items", str(minute))])
-        await asyncio.sleep(60.0)
-        if minute == 0:  # until all know how many they are, each speaks more often
-            bus.published = bus.delivered = 0
+        await node.notify([EntityKey("items", "1")])
+    await asyncio.sleep(120.0)  # until each knows how many they are, it speaks more often
+    bus.published = bus.delivered = 0
+    for node in nodes[:30]:
+        await node.notify([EntityKey("items", "2")])
+        await asyncio.sleep(20.0)
     found = bus.published, bus.delivered
     for node in nodes:
         await node.close()
@@ -315,15 +317,11 @@ async def traffic(count: int) -> tuple[int, int]:
 
 @pytest.mark.slow
 def test_control_traffic_grows_as_the_nodes():
-    """300 nodes that all speak: what each hears of the others' life stays bounded, so that the whole grows
-    as the number of nodes and not as its square."""
+    """With ten times the nodes, what all of them hear of one another besides changes grows about tenfold,
+    not a hundredfold; what they publish hardly grows."""
     (small_out, small_in), _ = run_in_virtual_time(traffic(30))
     (large_out, large_in), _ = run_in_virtual_time(traffic(300))
-    minutes = 2
-    print(f"\n30 nodes: {small_out:,} published, {small_in:,} delivered; "
-          f"300: {large_out:,} and {large_in:,}")  # fmt: skip
-    # Each change is followed by one quiet beat of its node; changes reach every node anyway.
-    quiet = minutes * 300
-    alive_heard_by_each = (large_in / 300) - quiet
-    assert large_out <= 12 * small_out
-    assert alive_heard_by_each / (minutes * 60) <= 15  # a second: _PEERS_A_SECOND, with its jitter
+    print(f"\n30 nodes: {small_out:,} published, {small_in:,} heard; 300: {large_out:,} and {large_in:,}")
+    assert small_out > 0
+    assert large_out <= 1.5 * small_out
+    assert large_in <= 15 * small_in

@@ -119,7 +119,8 @@ async def many_keys(scheme: str, directory: Path, _seconds: float, seed: int) ->
                 gaps = _gaps(nodes)
                 grown = _memory() - before - sum(map(sys.getsizeof, heard.values())) // 2**20
                 reached = min((len(ids) for ids in heard.values()), default=0)
-            text = f"{reached:,} of {_KEYS:,} at each node, {took:.1f} s, {gaps} gaps, +{max(0.0, grown):.0f} MiB"
+            text = f"{reached:,} of {_KEYS:,} at each node, {took:.1f} s, {gaps} gaps"
+            text += f", +{max(0.0, grown):.0f} MiB"
             return Outcome(reached == _KEYS and grown <= _MAX_GROWTH, text)
 
 

@@ -26,7 +26,7 @@ _PAUSE = 0.025
 queue, and has to load whole entities again."""
 _FIRST_DELAY, _MAX_DELAY = 0.05, 2.0
 _BYE_TIMEOUT = 1.0
-_PEERS_A_SECOND = 10.0  # alive beats that a node hears, however many nodes there are
+_PEERS_A_SECOND = 4.0  # alive beats that a node hears, however many nodes there are
 
 
 class Outgoing:
