@@ -214,7 +214,8 @@ async def test_alter(proxy: Proxy):
 MESSAGES = {
     "nsq": [b"\0\0\0\6\0\0\0\0OK", b"\0\0\0\x21\0\0\0\2" + b"t" * 8 + b"\0\1" + b"0123456789abcdef" + b"abc"],
     "nats": [
-        b"INFO {}\r\n", b"MSG items 1 4\r\na\r\nb\r\n", b"PING\r\n", b"HMSG items 1 12 13\r\n" + b"h" * 13 + b"\r\n",
+        b"INFO {}\r\n",
+        b"MSG items 1 4\r\na\r\nb\r\n", b"PING\r\n", b"HMSG items 1 12 13\r\n" + b"h" * 13 + b"\r\n",
     ],
     "redis": [
         b"+OK\r\n", b"*3\r\n$7\r\nmessage\r\n$5\r\nitems\r\n$3\r\na\r\n\r\n", b"$-1\r\n", b":7\r\n",
