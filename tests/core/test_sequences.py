@@ -241,6 +241,17 @@ def test_sources_are_bounded(monkeypatch: pytest.MonkeyPatch):
     assert heard.check(20.0) == {"items"}
 
 
+def test_holes_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    """However many sources have holes at once, what is remembered is bounded; the oldest count as lost."""
+    monkeypatch.setattr(module, "_MAX_HOLED", 3)
+    heard = Sequences(["items", "users"], GRACE)
+    heard.hear("users", origin(2, 0.1), 20.0)
+    for number in range(3):
+        heard.hear("items", origin(2, 0.1, source=Source(f"forged {number}", "e")), 20.1)
+    assert heard.check(20.1) == {"users"}
+    assert heard.check(22.1) == {"items"}
+
+
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[int, list[int]]:
     count = draw(st.integers(1, 12))

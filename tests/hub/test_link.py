@@ -260,6 +260,25 @@ async def test_refused_publish_is_tried_again(shop: Shop):
     assert shop.sync.node.idle
 
 
+async def test_cancelled_notify_is_published_all_the_same(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    """Whoever notifies may be cancelled while the broker is slow; the change is published all the same."""
+    publish, is_slow = shop.broker.publish, asyncio.Event()
+
+    async def hang(topic: str, payloads: Sequence[bytes]) -> None:
+        is_slow.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(shop.broker, "publish", hang)
+    notifying = asyncio.create_task(shop.sync.notify("items", "1"))
+    await is_slow.wait()
+    monkeypatch.setattr(shop.broker, "publish", publish)
+    notifying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await notifying
+    await settled(shop.sync)
+    assert [payload.split(b'"')[7] for payload in shop.broker.published] == [b"1"]
+
+
 async def test_own_echo_loads_nothing(shop: Shop):
     """A node's own change costs one load, though the broker brings it back."""
     async with connect(shop.sync) as client:

@@ -18,7 +18,8 @@ from entity_sync.model import Origin, Source
 __all__ = ["Sequences"]
 
 _MAX_SOURCES = 10_000
-_MAX_HOLES = 10_000  # of one source on one name
+_MAX_HOLES = 3_000  # of one source on one name; what nsqd may have under way to one node is less
+_MAX_HOLED = 100  # sources and names with holes at once
 _UNTOLD_PATIENCE = 60.0  # seconds of silence of a source that never said when it would speak again
 _BEATS_MISSED = 3
 
@@ -213,10 +214,14 @@ class Sequences:
         return leaps
 
     def _note(self, source: Source, name: str, track: _Track) -> None:
-        if track.holes:
-            self._holed[source, name] = track
-        else:
+        if not track.holes:
             self._holed.pop((source, name), None)
+            return
+        self._holed[source, name] = track
+        if len(self._holed) > _MAX_HOLED:  # forged numbers could fill the memory: call the oldest lost
+            pair = next(iter(self._holed))
+            self._overdue.add(pair[1])
+            self._holed.pop(pair).settle()
 
     def _touch(self, source: Source, now: float) -> _Life:
         life = self._lives.pop(source, None) or _Life()

@@ -65,7 +65,13 @@ class Outgoing:
             True when the broker accepted all, False when some are kept until it does.
         """
         if self._is_up() and not self._backlog:
-            left = await self._hand_over(self._announcer.changes(keys, self._clock.now()))
+            changes = self._announcer.changes(keys, self._clock.now())
+            try:
+                left = await self._hand_over(changes)
+            except asyncio.CancelledError:  # whoever notified is gone, as a request may be; its change is not
+                self._backlog.keep(changes)
+                self.flush_soon()
+                raise
             if not left:
                 return True
             self._backlog.keep(left)
