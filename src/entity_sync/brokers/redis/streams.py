@@ -24,7 +24,7 @@ _KEY = "entity-sync:"
 _FIELD = b"change"
 _KEPT = 10_000  # messages of a topic
 _EXPIRY = 3_600  # seconds without a message after which a transient topic's stream is deleted
-_COUNT = 1_000  # messages of a topic read at once
+_COUNT = 4_000  # messages of a topic read at once: fewer than are kept, so who missed some reads as many
 _BLOCK = 1.0  # seconds to wait for the next message before asking whether the streams are still ours
 _ANSWER = 3.0  # seconds for the server to answer
 _PATIENCE = 3.0  # seconds to connect again before the link counts as ended
@@ -67,7 +67,7 @@ class Streams:
     async def follow(self, topics: Collection[str]) -> None:
         """Deliver what these topics carry from now on; raises BrokerUnavailable if their ends are unknown."""
         line = await self._speak()
-        self._places |= await _ends(line, topics)
+        self._places |= _ids(topics, await line.ask(_last(topics)))
         self._followed.set()
         with suppress(BrokerUnavailable):  # it only makes it faster, and a server may not allow it
             await line.ask([("CLIENT", "UNBLOCK", self._reader)])
@@ -128,8 +128,8 @@ class Streams:
 
     async def _compare(self, line: Line, places: Mapping[str, bytes]) -> None:
         """Tell of a gap where a stream does not hold anymore what follows these places."""
-        firsts = await line.ask([("XRANGE", _KEY + topic, "-", "+", "COUNT", 1) for topic in places])
-        lasts = await _ends(line, places)
+        ends = await line.ask([*_first(places), *_last(places)])
+        firsts, lasts = ends[: len(places)], _ids(places, ends[len(places) :])
         gaps: set[str] = set()
         for (topic, place), first in zip(places.items(), firsts, strict=True):
             anew = _number(lasts[topic]) < _number(place)
@@ -166,7 +166,9 @@ class Streams:
         now = await self._greet(line)
         if now is None or now != server:  # what another one accepted, or kept, is not known
             self._inbox.tell((Lost(),))
-            self._places |= await _ends(line, tuple(self._places))
+            topics = tuple(self._places)
+            ends = _ids(topics, await line.ask(_last(topics)))
+            self._places |= {topic: end for topic, end in ends.items() if topic in self._places}
             self._inbox.tell((Restored(),))
         else:
             await self._compare(line, _begun(self._places))
@@ -179,10 +181,17 @@ def _read(places: Mapping[str, bytes]) -> Command:
     return ("XREAD", *limits, "STREAMS", *keys, *places.values())
 
 
-async def _ends(line: Line, topics: Collection[str]) -> dict[str, bytes]:
-    """The id of each topic's last message."""
-    lasts = await line.ask([("XREVRANGE", _KEY + topic, "+", "-", "COUNT", 1) for topic in topics])
-    return {topic: last[0][0] if last else _NOTHING for topic, last in zip(topics, lasts, strict=True)}
+def _first(topics: Iterable[str]) -> list[Command]:
+    return [("XRANGE", _KEY + topic, "-", "+", "COUNT", 1) for topic in topics]
+
+
+def _last(topics: Iterable[str]) -> list[Command]:
+    return [("XREVRANGE", _KEY + topic, "+", "-", "COUNT", 1) for topic in topics]
+
+
+def _ids(topics: Collection[str], found: Sequence[Any]) -> dict[str, bytes]:
+    """The id of each topic's only entry that was found."""
+    return {topic: one[0][0] if one else _NOTHING for topic, one in zip(topics, found, strict=True)}
 
 
 def _by_topic(found: Iterable[Any] | None) -> Iterable[tuple[str, Sequence[Any]]]:
