@@ -88,7 +88,7 @@ bench: $(DEV) ## Run the benchmarks
 	@$(PY) -m benchmarks $(ARGS)
 
 test-faults: $(DEV) ## Put the brokers' real servers through minutes of outages
-	@$(PY) -m tests.outages $(ARGS)
+	@$(PY) -m tests.faults $(ARGS)
 
 simulate: $(DEV) ## Simulate nodes, clients and faults under a virtual clock
 	@$(PY) -m tests.simulation $(ARGS)

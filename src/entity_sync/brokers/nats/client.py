@@ -63,11 +63,25 @@ async def close(client: Client) -> None:
     writer = getattr(client._transport, "_io_writer", None)
     if writer is None:
         return  # it was never connected, which not every version of the library sees
+    tasks = _tasks(client)
     with suppress(*FAILURES):
         async with asyncio.timeout(1.0):
             await client.close()
+    for task in tasks:  # a connection that is reset during its close keeps the library from ending them
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     # After an upgrade to TLS there is another one; a frozen server would keep what waits in it.
     getattr(client._transport, "_io_writer", writer).transport.abort()
+
+
+def _tasks(client: Client) -> list[asyncio.Task[Any]]:
+    found: list[asyncio.Task[Any] | None] = [
+        client._reading_task,
+        client._ping_interval_task,
+        client._flusher_task,
+        *(subscription._wait_for_msgs_task for subscription in client._subs.values()),
+    ]
+    return [task for task in found if task is not None]
 
 
 async def written(client: Client) -> None:

@@ -146,8 +146,13 @@ class RedisBroker:
             if self._running.done():
                 raise BrokerUnavailable("the link to Redis ended")
             if self._speaking.ended.done():
+                running = self._running
                 await self._speaking.close()
-                self._speaking = await Line.open(self._open)
+                line = await Line.open(self._open)
+                if self._running is not running:
+                    await line.close()
+                    raise BrokerUnavailable("the link to Redis was closed meanwhile")
+                self._speaking = line
             return self._speaking
 
     async def _run(self, line: Line) -> None:
