@@ -31,7 +31,7 @@ help: ## List the targets
 	awk -v bold="$$bold" -v plain="$$plain" -F ':.*## ' \
 		'/^[a-z-]+:.*## / { printf "%s%-12s%s %s\n", bold, $$1, plain, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-# What the library itself needs, and nothing more.
+# What the library needs, with the clients of the brokers that the demo can run on.
 $(RUNTIME): pyproject.toml
 	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
 		found=$$("$(or $(PYTHON),python3)" --version 2>/dev/null || echo "none as $(or $(PYTHON),python3)")
@@ -45,7 +45,7 @@ $(RUNTIME): pyproject.toml
 		exit 1
 	fi
 	[ -x $(PY) ] || { echo "Making $(VENV) with $$("$(PYTHON)" --version)"; "$(PYTHON)" -m venv $(VENV); }
-	$(PIP) install --editable .
+	$(PIP) install --editable '.[nats,postgresql,redis]'
 	touch $@
 
 # What development and the tests need, by exact version, on top.
