@@ -24,11 +24,13 @@ class Kind:
     Attributes:
         program: what its server is.
         query: of the URL.
+        resumes: its adapter makes up for what a lost connection missed, and need not tell of it.
     """
 
     scheme: str
     program: str
     query: str = ""
+    resumes: bool = False
 
     def url(self, server: Server, port: int) -> str:
         """Where nodes find the server behind a port; PostgreSQL's clients are not to ask for TLS first."""
@@ -43,7 +45,7 @@ KINDS = {
     "nats": Kind("nats", "nats-server"),
     "redis": Kind("redis", "redis-server"),
     "postgresql": Kind("postgresql", "postgres"),
-    "redis-stream": Kind("redis", "redis-server", "mode=stream"),
+    "redis-stream": Kind("redis", "redis-server", "mode=stream", resumes=True),
     "postgresql-psycopg": Kind("postgresql", "postgres", "driver=psycopg"),
 }
 """Every way in which nodes can be joined by a server, by its name in reports."""
@@ -99,6 +101,8 @@ async def _endure(stack: AsyncExitStack, kind: Kind, server: Server, fault: Faul
         if not fault.at_start:
             await world.settle(_STARTS)
             await world.write(0.1, _RATE, _DURING + _AFTER)
+            for viewer in world.viewers:
+                viewer.was_stale = 0
             await lasting.enter_async_context(fault.inflict(scene))
         await world.write(fault.seconds, _RATE, _DURING + _AFTER)
         if fault.silences:
@@ -106,6 +110,22 @@ async def _endure(stack: AsyncExitStack, kind: Kind, server: Server, fault: Faul
             await world.write(0.05, _RATE, _DURING)
     await world.write(0.1, _RATE, _AFTER)
     healed = await world.settle(HEALS)
+    assert _has_happened(fault, kind, world), "the fault had no effect"
     await stack.aclose()
     assert not world.violations, "\n  ".join(world.violations)
     return Outcome(told, healed)
+
+
+def _has_happened(fault: Fault, kind: Kind, world: World) -> bool:
+    link = world.nodes[0].node.link
+    match fault.effect:
+        case "breaks":
+            return kind.resumes or all(
+                viewer.was_stale for viewer in world.viewers if viewer.wire == "v2" and viewer.node == 0
+            )
+        case "loses":
+            return link.gaps.count > 0
+        case "forges":
+            return link.dropped > 0
+        case None:
+            return True

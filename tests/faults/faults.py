@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from tests.faults import processes
 from tests.faults.frames import Frame
@@ -47,7 +47,9 @@ class Fault:
     """Something that happens, and is over when the context is left.
 
     Attributes:
-        silences: the numbers of the nodes that nothing can reach meanwhile: their clients have to be told.
+        effect: what must be seen of it, or it did not happen: the first node's clients were told that its
+            link broke, messages were found missing, or messages were dropped as nobody's.
+        silences: the numbers of the nodes that nothing reaches meanwhile: their clients have to be told.
         seconds: for how long there are commits meanwhile.
         at_start: it is there before the nodes are.
         is_noise: it makes bytes that no server sends.
@@ -57,6 +59,7 @@ class Fault:
     name: str
     what: str
     inflict: _Inflict
+    effect: Literal["breaks", "loses", "forges"] | None = None
     silences: tuple[int, ...] = ()
     seconds: float = 0.3
     at_start: bool = False
@@ -97,6 +100,10 @@ async def _on_all(
 
 def _black_hole_both(scene: Scene) -> AbstractAsyncContextManager[None]:
     return _on_all(scene, lambda proxy: proxy.black_hole(*BOTH))
+
+
+def _keep_resetting(scene: Scene) -> AbstractAsyncContextManager[None]:
+    return scene.link.keep_resetting(0.05)
 
 
 # Of messages: in whole frames, so that the protocol holds and only our numbers can tell
@@ -170,46 +177,81 @@ async def _stall_loop(_scene: Scene) -> AsyncIterator[None]:
     yield
 
 
+_LUMPS = frozenset({"redis-stream"})
+"""Messages travel in lumps there, and by another topic than that of the entity."""
 _FRAIL = frozenset({"postgresql"})
 """asyncpg 0.32 ends the whole process by a segmentation fault over noise."""
 
+
+@asynccontextmanager
+async def _storm(scene: Scene) -> AsyncIterator[None]:
+    """Two at a time, of the network and of processes, in any order."""
+
+    async def run(faults: Sequence[Fault]) -> None:
+        while True:
+            async with scene.random.choice(faults).inflict(scene):
+                await asyncio.sleep(scene.random.uniform(0.0, 0.3))
+
+    usual = [fault for fault in FAULTS if not (fault.is_noise or fault.at_start)]
+    ours = [fault for fault in usual if fault.inflict in _OF_PROCESSES]
+    others = [fault for fault in usual if fault not in ours and fault.inflict not in _OF_NOBODY]
+    async with processes.meanwhile(run(others)), processes.meanwhile(run(ours)):
+        yield
+
+
+def _killed(scene: Scene) -> AbstractAsyncContextManager[None]:
+    return processes.killed(scene.server)
+
+
+def _stopped(scene: Scene) -> AbstractAsyncContextManager[None]:
+    return processes.stopped(scene.server)
+
+
+def _frozen(scene: Scene) -> AbstractAsyncContextManager[None]:
+    return processes.frozen(scene.server)
+
+
+_OF_PROCESSES: tuple[_Inflict, ...] = (_killed, _kill_twice, _stopped, _frozen, processes.kicked)
+_OF_NOBODY: tuple[_Inflict, ...] = (_storm, _stall_loop, processes.forged)
+
 FAULTS = [
-    Fault("refuse", "connections end, new ones are refused", lambda s: s.link.refuse(), (0,)),
-    Fault("turn-away", "connections end, new ones too, once accepted", lambda s: s.link.turn_away(), (0,)),
-    Fault("reset", "RST on every connection", lambda s: s.link.reset()),
-    Fault("reset-both", "RST on every connection of both nodes", lambda s: _on_all(s, Proxy.reset)),
-    Fault("keep-resetting", "RST on one connection every 50 ms", lambda s: s.link.keep_resetting(0.05)),
-    Fault("flap", "refused and not refused, every few 10 ms", _flap),
-    Fault("end", "FIN on every connection, both ways", _end_orderly),
-    Fault("half-close-up", "FIN to the broker, which may go on sending", lambda s: s.link.half_close("up")),
-    Fault("half-close-down", "FIN to the node, which may go on sending", lambda s: s.link.half_close("down")),
-    Fault("black-hole", "connections carry nothing and do not end", lambda s: s.link.black_hole(*BOTH), (0,)),
-    Fault("black-hole-up", "the same, to the broker only", lambda s: s.link.black_hole("up"), (0,)),
-    Fault("black-hole-down", "the same, to the node only", lambda s: s.link.black_hole("down"), (0,)),
-    Fault("black-hole-both", "the same, for both nodes", _black_hole_both, (0, 1)),
-    Fault("stall", "everything is held back", lambda s: s.link.stall(*BOTH), (0,)),
-    Fault("stall-up", "what goes to the broker is held back", lambda s: s.link.stall("up"), (0,)),
-    Fault("stall-down", "what goes to the node is held back", lambda s: s.link.stall("down"), (0,)),
+    Fault("refuse", "connections end, new ones are refused", lambda s: s.link.refuse(), silences=(0,)),
+    Fault("turn-away", "connections end, new ones at once", lambda s: s.link.turn_away(), silences=(0,)),
+    Fault("reset", "RST on every connection", lambda s: s.link.reset(), "breaks"),
+    Fault("reset-both", "RST on every connection of both nodes", lambda s: _on_all(s, Proxy.reset), "breaks"),
+    Fault("keep-resetting", "RST on one connection every 50 ms", _keep_resetting, "breaks"),
+    Fault("flap", "refused and not refused, every few 10 ms", _flap, "breaks"),
+    Fault("end", "FIN on every connection, both ways", _end_orderly, "breaks"),
+    Fault("half-close-up", "FIN to the broker only", lambda s: s.link.half_close("up"), "breaks"),
+    Fault("half-close-down", "FIN to the node only", lambda s: s.link.half_close("down"), "breaks"),
+    Fault("black-hole", "connections carry nothing", lambda s: s.link.black_hole(*BOTH), silences=(0,)),
+    Fault("black-hole-up", "the same, to the broker", lambda s: s.link.black_hole("up"), silences=(0,)),
+    Fault("black-hole-down", "the same, to the node", lambda s: s.link.black_hole("down"), silences=(0,)),
+    Fault("black-hole-both", "the same, for both nodes", _black_hole_both, silences=(0, 1)),
+    Fault("stall", "everything is held back", lambda s: s.link.stall(*BOTH), silences=(0,)),
+    Fault("stall-up", "what goes to the broker is held back", lambda s: s.link.stall("up"), silences=(0,)),
+    Fault("stall-down", "what goes to the node is held back", lambda s: s.link.stall("down"), silences=(0,)),
     Fault("blink", "everything is held back for a moment", lambda s: s.link.stall(*BOTH)),
     Fault("delay", "100 ms both ways", lambda s: s.link.delay(0.1, *BOTH)),
     Fault("delay-down", "300 ms to the node", lambda s: s.link.delay(0.3, "down")),
-    Fault("drip", "20,000 bytes a second, both ways", lambda s: s.link.drip(20_000, *BOTH)),
-    Fault("drip-slowly", "500 bytes a second, both ways", lambda s: s.link.drip(500, *BOTH)),
-    Fault("cut-up", "ends within 2,000 bytes to the broker", lambda s: s.link.cut(2_000, "up")),
-    Fault("cut-down", "ends within 2,000 bytes to the node", lambda s: s.link.cut(2_000, "down")),
-    Fault("cut-early", "ends within 50 bytes, both ways", lambda s: s.link.cut(50, *BOTH), seconds=0.5),
+    Fault("drip", "20,000 bytes a second", lambda s: s.link.drip(20_000, *BOTH)),
+    Fault("drip-slowly", "200 bytes a second", lambda s: s.link.drip(200, *BOTH), "breaks", seconds=1.5),
+    Fault("cut-up", "the end within 500 bytes", lambda s: s.link.cut(500, "up"), "breaks", seconds=0.5),
+    Fault("cut-down", "the end within 500 bytes", lambda s: s.link.cut(500, "down"), "breaks", seconds=0.5),
+    Fault("cut-early", "the end within 50 bytes", lambda s: s.link.cut(50, *BOTH), silences=(0,)),
     Fault("repeat-bytes", "what goes to the broker goes twice", _repeat_bytes, is_noise=True),
-    Fault("insert-bytes", "noise before what goes to the node", _insert_bytes, is_noise=True, spares=_FRAIL),
-    Fault("lose-messages", "every other message is lost, and nobody tells", _lose),
-    Fault("double-messages", "every message comes twice", _double),
-    Fault("swap-messages", "messages come in another order", _swap),
-    Fault("forge-messages", "somebody publishes what no node says", processes.forged),
-    Fault("kill", "SIGKILL of the broker, and a new start", lambda s: processes.killed(s.server), (0, 1)),
-    Fault("kill-twice", "SIGKILL, a new start, and SIGKILL again", _kill_twice),
-    Fault("restart", "an orderly restart", lambda s: processes.stopped(s.server), (0, 1)),
-    Fault("freeze", "SIGSTOP of the broker, then SIGCONT", lambda s: processes.frozen(s.server), (0, 1)),
-    Fault("kick", "the broker ends the clients' connections", processes.kicked),
-    Fault("absent", "no broker when the nodes start", lambda s: processes.killed(s.server), at_start=True),
+    Fault("insert-bytes", "noise on the way down", _insert_bytes, "breaks", is_noise=True, spares=_FRAIL),
+    Fault("lose-messages", "every other message is lost, and nobody tells", _lose, "loses", spares=_LUMPS),
+    Fault("double-messages", "every message comes twice", _double, spares=_LUMPS),
+    Fault("swap-messages", "messages come in another order", _swap, spares=_LUMPS),
+    Fault("forge-messages", "a stranger says what no node says", processes.forged, "forges", spares=_LUMPS),
+    Fault("kill", "SIGKILL of the broker, and a new start", _killed, silences=(0, 1)),
+    Fault("kill-twice", "SIGKILL, a new start, and SIGKILL again", _kill_twice, "breaks"),
+    Fault("restart", "an orderly restart", _stopped, silences=(0, 1)),
+    Fault("freeze", "SIGSTOP of the broker, then SIGCONT", _frozen, silences=(0, 1)),
+    Fault("kick", "the broker ends the clients' connections", processes.kicked, "breaks"),
+    Fault("absent", "no broker when the nodes start", _killed, silences=(0, 1), at_start=True),
     Fault("loop-stall", "the nodes' event loop stands still", _stall_loop),
+    Fault("storm", "two of these at a time, one after the other", _storm, seconds=2.0),
 ]  # fmt: skip
 """Every fault, in the order of the table in the docs."""

@@ -37,7 +37,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "fault"), _cells())
+@pytest.mark.parametrize(("name", "fault"), list(_cells()))
 async def test_fault(servers: dict[str, Server], name: str, fault: Fault):
     """Whatever happens to the broker or the way there, clients end with the truth, and were told."""
     server = servers[KINDS[name].scheme]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TypeAlias
 
@@ -76,16 +77,14 @@ async def _kills(stack: AsyncExitStack, name: str, server: Server, seconds: floa
     await server.start()
     world = await stack.enter_async_context(_world(name, server, seed))
     await world.settle(HEALS)
-    loop, kills = asyncio.get_running_loop(), 0
-    writing = loop.create_task(world.write(seconds, 100.0, _IDS))
+    writing = asyncio.get_running_loop().create_task(world.write(inf, 100.0, _IDS))
     stack.callback(writing.cancel)
-    end = loop.time() + seconds
-    while loop.time() + _KILL_INTERVAL <= end:
+    kills = max(1, round(seconds / _KILL_INTERVAL))
+    for _ in range(kills):
         await asyncio.sleep(_KILL_INTERVAL)
         server.kill()
         await server.start()
-        kills += 1
-    await writing
+    writing.cancel()
     commits = sum(world.truth.values())
     try:
         healed = f"all true {await world.settle(HEALS):.1f} s after the last"

@@ -22,6 +22,7 @@ class Viewer:
         node: the number of its node.
         shown: id → the value it shows.
         is_stale: it was told that everything it shows may be old.
+        was_stale: how often it was told so.
     """
 
     def __init__(self, name: str, node: int, wire: Wire, complain: Callable[[str], None]) -> None:
@@ -30,6 +31,7 @@ class Viewer:
         self.wire = wire
         self.shown: dict[str, int] = {}
         self.is_stale = False
+        self.was_stale = 0
         self._complain = complain
         self._views: dict[int, str] = {}
         self._stale_ids: set[str] = set()
@@ -76,6 +78,7 @@ class Viewer:
             self._stale_ids.add(message["id"])
         else:
             self.is_stale = True
+            self.was_stale += 1
 
     def _told_fresh(self, message: dict[str, Any]) -> None:
         if "view" in message:

@@ -78,8 +78,7 @@ class World:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        if not self._takes_noise:
-            loop.set_exception_handler(lambda _loop, context: self.complain(f"nobody took: {context}"))
+        loop.set_exception_handler(self._take)
         self._stack.callback(loop.set_exception_handler, None)
         listening = _Errors(self.complain)
         logging.getLogger("entity_sync").addHandler(listening)
@@ -134,6 +133,11 @@ class World:
     async def all_notified(self) -> None:
         """Return once every notify has returned."""
         await asyncio.gather(*self._notifying, return_exceptions=True)
+
+    def _take(self, _loop: object, context: dict[str, Any]) -> None:
+        """What asyncio would log."""
+        if not self._takes_noise:
+            self.complain(f"nobody took: {context}")
 
     def _notified(self, task: asyncio.Task[Any]) -> None:
         self._notifying.discard(task)
