@@ -168,7 +168,8 @@ def _tells_no_last_numbers() -> AbstractContextManager[Any]:
 
 
 def _does_not_hear_itself() -> AbstractContextManager[Any]:
-    async def watch(_echo: Echo, _is_up: object) -> None:
+    async def watch(_echo: Echo, confirmed: Callable[[], None], _is_up: object) -> None:
+        confirmed()
         await asyncio.Event().wait()
 
     return patch.object(Echo, "watch", watch)
