@@ -43,7 +43,8 @@ def main() -> int:
     logging.getLogger("entity_sync").setLevel(logging.ERROR)
     logging.getLogger("entity_sync").addHandler(logging.NullHandler())
     logging.getLogger("nats").setLevel(logging.CRITICAL + 1)
-    names, trials = options.broker or [*SERVERS], options.trial or [*TRIALS, _MATRIX]
+    names = options.broker or [*SERVERS]
+    trials = options.trial or ([*TRIALS] if options.table else [*TRIALS, _MATRIX])
     faults = [fault for fault in FAULTS if fault.name in (options.fault or [fault.name])]
     results: dict[tuple[str, str], Result] = {}
     for name in names:
