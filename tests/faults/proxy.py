@@ -19,6 +19,9 @@ from tests.faults.pair import BOTH, Direction, Flow, Pair, Stream
 __all__ = ["BOTH", "Direction", "Proxy"]
 
 
+_ALL = slice(None)
+
+
 class Proxy:
     """Listens on a loopback port of its own and leads to another; ``async with`` opens and closes it.
 
@@ -39,7 +42,7 @@ class Proxy:
         self._random = random
         self._splitter = splitter
         self._flows: dict[Direction, Flow] = {"up": Flow(), "down": Flow()}
-        self._pairs: set[Pair] = set()
+        self._pairs: dict[Pair, None] = {}  # the oldest first
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._says_goodbye_at_once = False
@@ -79,19 +82,18 @@ class Proxy:
             self._says_goodbye_at_once = False
 
     @asynccontextmanager
-    async def reset(self) -> AsyncIterator[None]:
-        """RST on every connection, once."""
-        self._reset(self._pairs)
+    async def reset(self, which: slice = _ALL) -> AsyncIterator[None]:
+        """RST, once, on these connections in the order of their age."""
+        self._reset(list(self._pairs)[which])
         yield
 
     @asynccontextmanager
     async def keep_resetting(self, interval: float) -> AsyncIterator[None]:
-        """RST on one of the connections, again and again."""
+        """RST on the oldest connection, again and again."""
 
         async def run() -> None:
             while True:
-                if self._pairs:
-                    self._reset([self._random.choice(list(self._pairs))])
+                self._reset(list(self._pairs)[:1])
                 await asyncio.sleep(interval)
 
         async with _meanwhile(run()):
@@ -105,6 +107,14 @@ class Proxy:
                 pair.streams[direction].is_black = True
         async with self.stall(*directions):
             yield
+
+    @asynccontextmanager
+    async def forget(self, which: slice) -> AsyncIterator[None]:
+        """These connections, in the order of their age, carry nothing ever after; all else goes on."""
+        for pair in list(self._pairs)[which]:
+            for stream in pair.streams.values():
+                stream.is_black = True
+        yield
 
     @asynccontextmanager
     async def stall(self, *directions: Direction) -> AsyncIterator[None]:
@@ -192,11 +202,11 @@ class Proxy:
             "up": Stream(self._flows["up"], reader, far_writer, split_nothing()),
             "down": Stream(self._flows["down"], far_reader, writer, self._splitter()),
         })  # fmt: skip
-        self._pairs.add(pair)
+        self._pairs[pair] = None
         try:
             await pair.run()
         finally:
-            self._pairs.discard(pair)
+            del self._pairs[pair]
 
     def _reset(self, pairs: Iterable[Pair]) -> None:
         for pair in list(pairs):

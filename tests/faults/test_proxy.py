@@ -123,6 +123,19 @@ async def test_reset(proxy: Proxy):
                 assert await say(connection) == b"hello"
 
 
+async def test_some(proxy: Proxy):
+    """Only the named connections are hurt."""
+    async with connected(proxy) as first, connected(proxy) as second, connected(proxy) as third:
+        for connection in (first, second, third):
+            await say(connection)
+        async with proxy.reset(slice(1)), proxy.forget(slice(-1, None)):
+            third[1].write(b"lost")
+            assert await is_silent(third[0])
+            assert await say(second) == b"hello"
+            with pytest.raises(ConnectionResetError):
+                await first[0].readexactly(1)
+
+
 async def test_keep_resetting(proxy: Proxy):
     """Every connection is reset sooner or later, for as long as it lasts."""
     async with proxy.keep_resetting(0.01):
