@@ -240,7 +240,7 @@ FAULTS = [
     Fault("delay-down", "300 ms to the node", lambda s: s.link.delay(0.3, "down")),
     Fault("drip", "20,000 bytes a second", lambda s: s.link.drip(20_000, *BOTH)),
     Fault("drip-slowly", "200 bytes a second", lambda s: s.link.drip(200, *BOTH), "breaks", seconds=1.5),
-    Fault("cut-up", "the end within 500 bytes", lambda s: s.link.cut(500, "up"), "breaks", seconds=0.5),
+    Fault("cut-up", "the end within 500 bytes", lambda s: s.link.cut(500, "up"), seconds=0.5),
     Fault("cut-down", "the end within 500 bytes", lambda s: s.link.cut(500, "down"), "breaks", seconds=0.5),
     Fault("cut-early", "the end within 50 bytes", lambda s: s.link.cut(50, *BOTH), silences=(0,)),
     Fault("repeat-bytes", "what goes to the broker goes twice", _repeat_bytes, is_noise=True),
