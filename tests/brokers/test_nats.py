@@ -246,3 +246,20 @@ def _unused() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("noise", [b"INFO\r\n", b"INFO {\r\n", b"garbage\r\n", b""])
+async def test_a_stranger_that_is_no_nats(noise: bytes):
+    """Whatever a server says that is no greeting of NATS, there is no link, and no other exception."""
+
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(noise)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with server:
+        broker = NatsBroker(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(BrokerUnavailable):
+            await broker.connect()
+        await broker.close()

@@ -293,3 +293,21 @@ async def _reader(client: Redis) -> str:
                 if line["cmd"] == "xread":
                     return str(line["id"])
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("noise", [b":x\r\n", b"+OK\r\n" * 9, b"*1\r\n$-9\r\n", b"garbage\r\n"])
+async def test_a_stranger_that_is_no_redis(noise: bytes):
+    """Whatever a server says that is no answer of Redis, there is no link, and no other exception."""
+
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(noise)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with server:
+        broker = RedisBroker(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(BrokerUnavailable):  # noqa: PT012 - at the latest when something is asked
+            await broker.connect()
+            await broker.subscribe(["items"])
+        await broker.close()

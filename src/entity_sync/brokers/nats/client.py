@@ -49,7 +49,7 @@ async def connect(options: dict[str, Any], ended: Callable[[object], object]) ->
             await client.connect(**options, error_cb=failed, closed_cb=closed)
     except ImportError:
         raise ConfigurationError("?creds= of a nats:// URL needs the package nkeys") from None
-    except FAILURES as error:
+    except (*FAILURES, ValueError) as error:  # ValueError: its first line was cut in the middle
         await close(client)
         raise BrokerUnavailable(f"no link to NATS: {last or str(error) or 'no answer'}") from None
     except BaseException:

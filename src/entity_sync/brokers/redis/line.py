@@ -22,6 +22,9 @@ __all__ = ["TIMEOUT", "Command", "Line", "Opener"]
 TIMEOUT = 4.0
 """Seconds that one exchange with the server may take."""
 
+_FAILURES = (RedisError, OSError, ValueError, LookupError)
+"""What reading raises when the server is away, or when what comes is no Redis protocol."""
+
 Command: TypeAlias = tuple[str | bytes | int, ...]
 Opener: TypeAlias = Callable[[], AbstractConnection]
 """Makes a connection that is not open yet."""
@@ -65,7 +68,7 @@ class Line:
         try:
             async with asyncio.timeout(TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError) as error:
+        except _FAILURES as error:
             await _close(connection)
             raise BrokerUnavailable(f"no link to Redis: {str(error) or 'no answer'}") from None
         except BaseException:
@@ -125,7 +128,7 @@ class Line:
                     self._hear(reply[1].decode(), reply[2])
                 else:
                     self._answer(reply)
-        except (RedisError, OSError) as error:
+        except _FAILURES as error:
             self._end(error)
         finally:
             self._end("it was interrupted")
