@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
+from traceback import clear_frames
 from typing import Any, Protocol
 
 from entity_sync.errors import BrokerUnavailable, ConfigurationError, MissingExtra
 
-__all__ = ["PATIENCE", "Session", "check_driver", "open_session"]
+__all__ = ["PATIENCE", "Session", "borrow_session", "check_driver", "open_session"]
 
 PATIENCE = 4.5  # seconds for an answer
 _PROBE = 2.0  # seconds between questions to a listening session
@@ -19,7 +20,12 @@ _NOTIFY = "SELECT pg_notify({0}, text) FROM unnest({1}::text[]) AS text"
 
 
 class Session(Protocol):
-    """One session, used by one task at a time, except for `listen`."""
+    """One session, used by one task at a time, except for `close`."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is known to be over; a session that is not may be all the same."""
+        ...
 
     async def listen(self, topic: str, take: Callable[[str], None]) -> None:
         """Return once PostgreSQL confirmed; texts then go to ``take`` while `follow` runs."""
@@ -37,8 +43,12 @@ class Session(Protocol):
         """Commit one transaction that notifies all texts."""
         ...
 
-    async def close(self) -> None:
-        """End it, for a second at most."""
+    async def close(self, *, is_dead: bool = False) -> None:
+        """End it, for a second at most; at once and without a goodbye when it is dead.
+
+        Raises:
+            Exception: whatever the driver or the pool raises; it is over all the same.
+        """
         ...
 
 
@@ -58,19 +68,18 @@ def check_driver(driver: str | None) -> str:
     raise MissingExtra("the postgresql broker", "psycopg" if driver == "psycopg" else "postgresql")
 
 
-async def open_session(source: Any, driver: str) -> Session:
-    """Connect, or take a connection out of a pool for as long as the session lasts.
+async def open_session(url: str, driver: str) -> Session:
+    """Connect by a driver that `check_driver` returned; raises whatever the driver raises."""
+    return await (_Asyncpg if driver == "asyncpg" else _Psycopg).open(url)
+
+
+async def borrow_session(pool: Any) -> Session:
+    """Take a connection out of a pool for as long as the session lasts; raises as `open_session`.
 
     Args:
-        source: a URL, an ``asyncpg.Pool``, or a ``psycopg_pool.AsyncConnectionPool``.
-        driver: what `check_driver` returned for a URL.
-
-    Raises:
-        Exception: whatever the driver raises.
+        pool: an ``asyncpg.Pool``, or a ``psycopg_pool.AsyncConnectionPool``.
     """
-    if not isinstance(source, str):
-        return await (_Asyncpg if hasattr(source, "acquire") else _Psycopg).borrow(source)
-    return await (_Asyncpg if driver == "asyncpg" else _Psycopg).open(source)
+    return await (_Asyncpg if hasattr(pool, "acquire") else _Psycopg).borrow(pool)
 
 
 class _Asyncpg:
@@ -86,14 +95,23 @@ class _Asyncpg:
     @classmethod
     async def open(cls, url: str) -> _Asyncpg:
         asyncpg: Any = import_module("asyncpg")  # it ships no types
-        settings = {"application_name": "entity-sync", "tcp_keepalives_idle": "10"}
-        return cls(
-            await asyncpg.connect(url, timeout=PATIENCE, command_timeout=PATIENCE, server_settings=settings)
-        )
+        settings = {"application_name": "entity-sync"}
+        connection = await asyncpg.connect(url, timeout=PATIENCE, server_settings=settings)
+        try:
+            # Not among the settings above: poolers refuse to connect with one that they do not know.
+            await connection.execute("SET tcp_keepalives_idle = 10", timeout=PATIENCE)
+        except BaseException:
+            connection.terminate()
+            raise
+        return cls(connection)
 
     @classmethod
     async def borrow(cls, pool: Any) -> _Asyncpg:
         return cls(await pool.acquire(timeout=PATIENCE), pool)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
 
     async def listen(self, topic: str, take: Callable[[str], None]) -> None:
         def hear(_connection: Any, _pid: int, _topic: str, text: str) -> None:
@@ -113,9 +131,12 @@ class _Asyncpg:
     async def notify(self, topic: str, texts: Sequence[str]) -> None:
         await self._connection.execute(_NOTIFY.format("$1", "$2"), topic, list(texts), timeout=PATIENCE)
 
-    async def close(self) -> None:
-        self._connection.remove_termination_listener(self._end)
+    async def close(self, *, is_dead: bool = False) -> None:
         try:
+            self._connection.remove_termination_listener(self._end)
+            if is_dead:
+                self._connection.terminate()  # a pool then takes it back by itself
+                return
             async with asyncio.timeout(1.0):
                 if self._pool is None:
                     await self._connection.close(timeout=1.0)
@@ -123,7 +144,7 @@ class _Asyncpg:
                 if self._listening is not None:
                     await self._connection.remove_listener(*self._listening)
                 await self._pool.release(self._connection, timeout=1.0)
-        except Exception:  # noqa: BLE001 - a dead connection is left without a goodbye
+        except Exception:  # noqa: BLE001 - it is lost already, and there is nobody to tell
             self._connection.terminate()
 
     def _end(self, _connection: Any) -> None:
@@ -143,6 +164,11 @@ class _Psycopg:
         self._pool = pool
         self._running: set[asyncio.Task[Any]] = set()
         self._take: Callable[[str], None] = lambda _text: None
+        self._was_autocommit: bool = connection.autocommit
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self._connection.closed)
 
     @classmethod
     async def open(cls, url: str) -> _Psycopg:
@@ -153,13 +179,22 @@ class _Psycopg:
             "connect_timeout": 4,
             "keepalives_idle": 10,
         }
-        return cls(await psycopg.AsyncConnection.connect(url, autocommit=True, **settings))
+        try:
+            return cls(await psycopg.AsyncConnection.connect(url, autocommit=True, **settings))
+        except BaseException as error:
+            # Otherwise the socket of a failed attempt stays open until the garbage is collected.
+            clear_frames(error.__traceback__)
+            raise
 
     @classmethod
     async def borrow(cls, pool: Any) -> _Psycopg:
-        connection = await pool.getconn(timeout=PATIENCE)
-        await connection.set_autocommit(True)
-        return cls(connection, pool)
+        session = cls(await pool.getconn(timeout=PATIENCE), pool)
+        try:
+            await session._connection.set_autocommit(True)
+        except BaseException:
+            await session.close(is_dead=True)
+            raise
+        return session
 
     async def listen(self, topic: str, take: Callable[[str], None]) -> None:
         self._take = take
@@ -174,24 +209,28 @@ class _Psycopg:
     async def notify(self, topic: str, texts: Sequence[str]) -> None:
         await self._run(_NOTIFY.format("%s", "%s"), [topic, list(texts)])
 
-    async def close(self) -> None:
-        if self._running:
+    async def close(self, *, is_dead: bool = False) -> None:
+        if self._running and not is_dead:
             await asyncio.wait(self._running, timeout=0.5)
-        if self._running:
+        if self._running or is_dead:
             self._drop()
-        elif self._pool is not None:
-            await self._run("UNLISTEN *")
-            await self._connection.set_autocommit(False)
-        else:
+        if self._pool is None:
             await self._connection.close()
-        if self._pool is not None:
+            return
+        try:
+            if not self.has_ended:
+                await self._run("UNLISTEN *", within=0.5)
+                await self._connection.set_autocommit(self._was_autocommit)
+        finally:
             await self._pool.putconn(self._connection)
 
-    async def _run(self, statement: str, parameters: Sequence[Any] | None = None) -> None:
+    async def _run(
+        self, statement: str, parameters: Sequence[Any] | None = None, within: float = PATIENCE
+    ) -> None:
         task = asyncio.get_running_loop().create_task(self._connection.execute(statement, parameters))
         self._running.add(task)
         task.add_done_callback(self._finished)
-        done, _ = await asyncio.wait([task], timeout=PATIENCE)
+        done, _ = await asyncio.wait([task], timeout=within)
         if not done:
             self._drop()
             raise TimeoutError
