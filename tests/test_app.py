@@ -263,6 +263,8 @@ def one_parameter_authenticate(sync: EntitySync) -> None:
         (one_parameter_authenticate, "authenticate takes 2 positional arguments"),
         (lambda _sync: EntitySync(origins=["app.example"]), "an origin is a scheme and a host"),
         (lambda _sync: Settings(max_loads=0), "max_loads must be positive"),
+        (lambda _sync: Settings(alive_interval=float("inf")), "positive and finite"),
+        (lambda _sync: Settings(alive_interval=float("nan")), "positive and finite"),
         (lambda _sync: Settings(beat_interval=20.0), "stale_after must exceed beat_interval"),
     ],
 )

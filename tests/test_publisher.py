@@ -240,3 +240,42 @@ async def test_one_after_the_other():
             group.create_task(publisher.notify("items", n))
     found = [change.decode(payload) for payload in broker.accepted]
     assert [one.origin.seq for one in found if one and one.origin] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("leaves_task", [False, True])
+def test_bye_is_said(leaves_task: bool):
+    """A closed publisher has told its last number, although its broker's driver has tasks of its own."""
+
+    class Driver(Away):
+        task: asyncio.Task[None] | None = None
+
+        async def connect(self) -> None:
+            self.task = asyncio.create_task(asyncio.Event().wait()) if leaves_task else None  # type: ignore[arg-type]
+
+        async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+            if self.task is not None and self.task.done():
+                raise BrokerUnavailable("the driver's task was ended")
+            await super().publish(topic, payloads)
+
+        async def close(self) -> None:
+            if self.task is not None:
+                self.task.cancel()
+
+    broker = Driver(accepts=1)
+    with Publisher(broker) as publisher:
+        publisher.notify("items", "1")
+    assert [b'"bye":true' in payload for payload in broker.control] == [True]
+    assert b'"items":[1,' in broker.control[0]
+
+
+async def test_patience_bounds_what_hangs():
+    """A broker that neither accepts nor refuses is given up when the patience is over."""
+
+    class Frozen(Away):
+        async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+            await asyncio.Event().wait()
+
+    async with AsyncPublisher(Frozen(accepts=1), patience=0.01) as publisher:
+        async with asyncio.timeout(3.0):
+            with pytest.raises(BrokerUnavailable):
+                await publisher.notify("items", "1")

@@ -66,12 +66,20 @@ async def timeout(clock: Clock, seconds: float) -> AsyncGenerator[None, None]:
         has_expired = True
         task.cancel()
 
+    before = task.cancelling()
     timer = clock.call_later(seconds, expire)
     try:
         yield
     except asyncio.CancelledError:
-        if has_expired and task.uncancel() == 0:
+        if has_expired and task.uncancel() <= before:
             raise TimeoutError from None
         raise
+    except BaseException:
+        if has_expired:  # what is inside made something else of our cancellation
+            task.uncancel()
+        raise
+    else:
+        if has_expired:
+            task.uncancel()
     finally:
         timer.cancel()

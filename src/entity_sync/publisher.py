@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine, Iterable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -30,6 +30,7 @@ _PAUSE = 0.025  # seconds between full batches: faster, and the nodes' queues in
 _FIRST_DELAY, _MAX_DELAY = 0.05, 1.0
 _QUIET_AFTER = 1.0  # seconds
 _BYE_TIMEOUT = 2.0  # seconds
+_LEAST = 1.0  # seconds that a try may take, however short the patience
 _T = TypeVar("_T")
 
 
@@ -76,12 +77,15 @@ class AsyncPublisher:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
-        if self._is_connected and self._announcer.has_spoken:
-            with suppress(BrokerUnavailable, TimeoutError):  # then the nodes find out by themselves
-                async with asyncio.timeout(_BYE_TIMEOUT):
-                    await self._say(self._announcer.bye(_now()))
-        self._is_connected = False
-        await self._broker.close()
+        async with self._turn:  # what another task publishes now is told by the bye
+            try:
+                if self._is_connected and self._announcer.has_spoken:
+                    with suppress(BrokerUnavailable, TimeoutError):  # then the nodes find out by themselves
+                        async with asyncio.timeout(_BYE_TIMEOUT):
+                            await self._say(self._announcer.bye(_now()))
+            finally:
+                self._is_connected = False
+                await self._broker.close()
 
     async def notify(self, entity: str, *ids: object) -> Receipt:
         """Say that these keys changed, after the commit that changed them.
@@ -117,16 +121,19 @@ class AsyncPublisher:
         topic, loop = self._envelope.topic(entity), asyncio.get_running_loop()
         deadline, delay = loop.time() + self._patience, _FIRST_DELAY
         while True:
+            if not self._is_open:
+                raise NotRunning("this publisher was closed before the broker accepted")
             try:
-                if not self._is_connected:
-                    await self._broker.connect()
-                    self._is_connected = True
-                await self._broker.publish(topic, payloads)
+                async with asyncio.timeout_at(max(deadline, loop.time() + _LEAST)):
+                    if not self._is_connected:
+                        await self._broker.connect()
+                        self._is_connected = True
+                    await self._broker.publish(topic, payloads)
                 return
-            except BrokerUnavailable:
+            except (BrokerUnavailable, TimeoutError) as error:
                 await self._disconnect()
                 if loop.time() + delay > deadline:
-                    raise
+                    raise BrokerUnavailable(str(error) or "the broker did not accept in time") from None
             await asyncio.sleep(delay)
             delay = min(_MAX_DELAY, delay * 2)
 
@@ -164,6 +171,7 @@ class Publisher:
     ) -> None:
         """As `AsyncPublisher`."""
         self._inner = AsyncPublisher(broker, topic_prefix=topic_prefix, signing=signing, patience=patience)
+        self._notifying: set[Future[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -197,10 +205,9 @@ class Publisher:
         return self._run(self._inner.notify(entity, *ids))
 
     async def _close(self) -> None:
-        waiting = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        for notifying in list(self._notifying):  # and nothing of the broker's driver: the bye needs it
+            notifying.cancel()
+        await asyncio.sleep(0)
         await self._inner.__aexit__()
 
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -210,10 +217,14 @@ class Publisher:
             raise NotRunning(
                 "this publisher is not open in this process: use it in a with statement, after any fork"
             )
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        self._notifying.add(future)
         try:
-            return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+            return future.result()
         except CancelledError:
             raise NotRunning("this publisher was closed before the broker accepted") from None
+        finally:
+            self._notifying.discard(future)
 
 
 def _now() -> float:

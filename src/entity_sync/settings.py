@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from entity_sync.errors import ConfigurationError
 
@@ -82,8 +83,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if not isinstance(value, bool) and value <= 0:
-                raise ConfigurationError(f"Settings.{name} must be positive, not {value!r}")
+            if not isinstance(value, bool) and not 0 < value < inf:
+                raise ConfigurationError(f"Settings.{name} must be positive and finite, not {value!r}")
         if self.stale_after <= self.beat_interval:
             raise ConfigurationError(
                 "Settings.stale_after must exceed beat_interval, or every client is stale"

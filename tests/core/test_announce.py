@@ -53,24 +53,35 @@ def test_quiet_names_are_told_once():
 
 
 def test_signs_of_life():
-    """A sign of life tells the numbers of the names used last, and when the next one comes."""
+    """A sign of life tells as many numbers as fit, by turns all of them, and when the next one comes."""
     announcer = Announcer(SOURCE)
     assert not announcer.has_spoken
     announcer.changes([EntityKey(f"n{number}", "1") for number in range(100)], 1.0)
     announcer.changes([EntityKey("n5", "1")], 2.0)
-    beat = announcer.alive(3.0, 10.0)
+    beats = [announcer.alive(3.0, 10.0) for _ in range(3)]
     assert announcer.has_spoken
-    assert beat.topics["n5"] == (2, 1_000)
-    assert len(beat.topics) == 36
-    assert (beat.source, beat.next_ms, beat.bye) == (SOURCE, 10_000, False)
+    assert beats[0].topics["n5"] == (2, 1_000)
+    assert [len(beat.topics) for beat in beats] == [36, 36, 36]
+    assert len({name for beat in beats for name in beat.topics}) == 100
+    assert (beats[0].source, beats[0].next_ms, beats[0].bye) == (SOURCE, 10_000, False)
+
+
+def test_what_goes_out_again_is_young_again():
+    """A message that goes out later stands for what changed until then: its successor counts from there."""
+    announcer = Announcer(SOURCE)
+    announcer.changes([EntityKey("items", "1")], 1.0)
+    announcer.again(["items"], 5.0)
+    [change] = announcer.changes([EntityKey("items", "2")], 6.0)
+    assert change.origin == Origin(SOURCE, 2, 1_000)
 
 
 def test_last_words():
-    """Bye tells every number that no beat told, on as many pages as they need, the last of which says bye."""
+    """Bye tells every number, told before or not, on as many pages as they need; the last says bye."""
     announcer = Announcer(SOURCE)
     assert [beat.bye for beat in announcer.bye(0.0)] == [True]
     announcer.changes([EntityKey(f"n{number}", "1") for number in range(40)], 1.0)
-    beats = announcer.bye(2.0)
+    announcer.quiet(9.0, 1.0)
+    beats = announcer.bye(9.0)
     assert [beat.bye for beat in beats] == [False, True]
     assert {name for beat in beats for name in beat.topics} == {f"n{number}" for number in range(40)}
 
@@ -87,7 +98,7 @@ def test_everything_fits(id: str):
         assert len(sealed) <= MAX_BYTES
         assert envelope.open(envelope.topic(key.entity), sealed) == change
     announcer.changes([EntityKey(f"{number:064}", "1") for number in range(100)], 1e6)
-    beat = announcer.alive(1e9, 1e6)
+    beat = announcer.alive(1e9, 600.0)
     assert len(envelope.seal(CONTROL, beat)) <= MAX_BYTES
     assert envelope.open(envelope.topic(CONTROL), envelope.seal(CONTROL, beat)) == beat
 

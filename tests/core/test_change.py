@@ -55,6 +55,10 @@ KEY = EntityKey("items", "1")
         b'{"entity":"items","id":"1","publisher":"p","epoch":"e","seq":"1"}',
         b'{"entity":"items","id":"1","seq":1.5}',
         b'{"entity":"items","id":"1","publisher":"p","epoch":"e","seq":0}',
+        b'{"entity":"items","id":"1","publisher":"p","epoch":"e","seq":9007199254740992}',
+        b'{"entity":"items","id":"1","publisher":"p","epoch":"e","seq":2,"since":' + b"9" * 400 + b"}",
+        b'{"entity":"items","id":"1","publisher":"p","epoch":"e","seq":2,"since":-1}',
+        b'{"entity":"items","id":"1","publisher":"' + b"p" * 65 + b'","epoch":"e","seq":2}',
     ],
 )
 def test_foreign_bodies(payload: bytes):

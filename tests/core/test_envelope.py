@@ -46,7 +46,8 @@ def test_unsigned_letters(unsigned: Literal["refuse", "accept"]):
     ours = Envelope(signing=Signing({"a": "s" * 16}, unsigned=unsigned))
     forger = Envelope(signing=Signing({"a": "z" * 16}))
     for name, letter in LETTERS:
-        expected = letter if unsigned == "accept" and name == "items" else None
+        # Its number is left out: it could hide that one of a signing source is missing.
+        expected = Change(CHANGE.key) if unsigned == "accept" and name == "items" else None
         assert ours.open(name, Envelope().seal(name, letter)) == expected
         assert ours.open(name, forger.seal(name, letter)) is None
 

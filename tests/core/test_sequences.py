@@ -252,6 +252,16 @@ def test_holes_are_bounded(monkeypatch: pytest.MonkeyPatch):
     assert heard.check(22.1) == {"items"}
 
 
+def test_holes_of_one_source_are_bounded(heard: Sequences):
+    """Forged numbers that leap again and again do not fill the memory: beyond a bound all of it is lost."""
+    heard.hear("items", origin(1), 20.0)
+    heard.hear("items", origin(2_900), 20.0)
+    assert heard.check(20.0) == set()
+    heard.hear("items", origin(5_800), 20.0)
+    assert heard.check(20.0) == {"items"}
+    assert heard.check(100.0) == set()
+
+
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[int, list[int]]:
     count = draw(st.integers(1, 12))

@@ -21,7 +21,14 @@ class StrictBroker:
         self.refusals: list[BaseException] = []
         self.inbox: asyncio.Queue[Delivery | BaseException] = asyncio.Queue()
         self.publishing: list[BaseException] = []
+        self.is_deaf = False
+        self.unheard: list[Message] = []
         self.published: list[tuple[str, int]] = []
+
+    def hear(self) -> None:
+        """Bring back what the node sent to itself."""
+        while self.unheard:
+            self.inbox.put_nowait(self.unheard.pop(0))
 
     async def connect(self) -> None:
         self.calls.append("connect")
@@ -30,8 +37,9 @@ class StrictBroker:
 
     async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
         if topic.endswith(TRANSIENT):
-            for payload in payloads:
-                self.inbox.put_nowait(Message(topic, payload))
+            self.unheard += [Message(topic, payload) for payload in payloads]
+            if not self.is_deaf:
+                self.hear()
             return
         if self.publishing:
             raise self.publishing.pop(0)
@@ -297,3 +305,68 @@ async def test_load_from_before_the_return_is_not_enough():
         loads[1].set()
         await shop.clock.advance(1.0)
         assert events(client) == ["snapshot", "fresh"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_driver_that_cancels_itself(is_first: bool):
+    """A driver may raise CancelledError that we did not ask for: the link is opened anew all the same."""
+    shop = Shop()
+    if is_first:
+        shop.broker.refusals = [BrokerUnavailable("away"), asyncio.CancelledError()]
+    async with shop.sync, connect(shop.sync) as client:
+        await shop.clock.advance(5.0)
+        await watch(client, shop.sync)
+        await shop.happens(asyncio.CancelledError())
+        assert events(client) == ["stale"]
+        await shop.clock.advance(5.0)
+        assert events(client) == ["fresh"]
+
+
+async def test_adapter_that_fails_at_the_second_try():
+    """Once the node runs, whatever an adapter raises is tried again, though it never worked before."""
+    shop = Shop()
+    shop.broker.refusals = [BrokerUnavailable("away"), ZeroDivisionError()]
+    async with shop.sync:
+        await shop.clock.advance(5.0)
+        assert shop.sync.node.is_ready
+
+
+async def test_restored_is_not_heard():
+    """A topic that is back does not make a link of one that has not heard itself; one that is lost before
+    the node heard itself stays lost."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await watch(client, shop.sync)
+        shop.broker.is_deaf = True
+        await shop.happens(BrokerUnavailable("cut"))
+        await shop.clock.advance(0.1)
+        await shop.happens(
+            Lost(frozenset({"users"})), Restored(frozenset({"users"})), Lost(frozenset({"items"}))
+        )
+        await shop.clock.advance(1.0)
+        assert events(client) == ["stale"]
+        shop.broker.hear()
+        await shop.clock.advance(1.0)
+        assert events(client) == []
+        await shop.happens(Restored(frozenset({"items"})))
+        await shop.clock.advance(1.0)
+        assert events(client) == ["fresh"]
+
+
+async def test_publishes_while_a_topic_is_lost():
+    """A topic that is lost to this node is no reason to keep what it tells the others."""
+    shop = Shop()
+    async with shop.sync:
+        await shop.happens(Lost(frozenset({"users"})))
+        assert (await shop.sync.notify("items", "1")).status == "accepted"
+
+
+async def test_flush_that_is_interrupted():
+    """What was taken out to be published and was not is kept, whatever the adapter raised."""
+    shop = Shop()
+    shop.broker.refusals = [BrokerUnavailable("away")]
+    async with shop.sync:
+        assert (await shop.sync.notify("items", "1")).status == "deferred"
+        shop.broker.publishing = [asyncio.CancelledError(), ZeroDivisionError()]
+        await shop.clock.advance(5.0)
+        assert shop.broker.published == [("items", 1)]

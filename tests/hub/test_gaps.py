@@ -168,6 +168,18 @@ async def test_a_missing_order(shop: Shop):
     assert sorted(shop.loads) == ["i", "u"]
 
 
+async def test_orders_cost_what_the_policy_says(shop: Shop):
+    """The same order over and over, forged or replayed, costs a reload each five seconds, of our own."""
+    order = shop.peer.order(["items", *map(str, range(100))], shop.clock.now())
+    payload = shop.envelope.seal(CONTROL, order)
+    for _ in range(20):
+        shop.broker.inbox.put_nowait(Message(shop.envelope.topic(CONTROL), payload))
+        await shop.clock.advance(0.2)
+    assert shop.loads == ["i"]
+    await shop.clock.advance(5.0)
+    assert shop.loads == ["i", "i"]
+
+
 async def test_a_go_node_numbers_nothing(shop: Shop):
     """Messages without numbers are served and open nothing, also between numbered ones."""
     unnumbered = Change(EntityKey("items", "i"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entity_sync.clock import SystemClock
+from entity_sync.clock import SystemClock, timeout
 from entity_sync.testing import FakeClock
 from tests.simulation.loop import run
 
@@ -114,3 +115,41 @@ def test_system_clock_is_the_loops():
         assert clock.now() == loop.time() == 100.0
 
     run(main())
+
+
+async def test_timeout_beside_another_cancellation():
+    """A task that is being cancelled can still have a timeout; one whose body made something else of it does
+    not stay cancelled."""
+    clock = FakeClock()
+
+    async def waits() -> None:
+        with pytest.raises(TimeoutError):
+            async with timeout(clock, 1.0):
+                await asyncio.Event().wait()
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await waits()
+
+    async def translates() -> None:
+        async def fails() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ZeroDivisionError from None
+
+        with pytest.raises(ZeroDivisionError):
+            async with timeout(clock, 1.0):
+                await fails()
+        await waits()
+
+    cleaning, translating = asyncio.create_task(cleans_up()), asyncio.create_task(translates())
+    await asyncio.sleep(0)
+    cleaning.cancel()
+    await clock.advance(1.0)
+    await clock.advance(1.0)
+    with pytest.raises(asyncio.CancelledError):
+        await cleaning
+    await translating

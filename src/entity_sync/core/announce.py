@@ -33,6 +33,7 @@ class Announcer:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._counters: dict[str, _Counter] = {}
+        self._told = 0
 
     @property
     def has_spoken(self) -> bool:
@@ -61,14 +62,21 @@ class Announcer:
         return self._beats(names, now, None, is_last=False)
 
     def alive(self, now: float, interval: float) -> Beat:
-        """One beat with the numbers of the names used last, which the next follows after ``interval``."""
-        names = sorted(self._counters, key=lambda name: self._counters[name].at)[-_NAMES_PER_BEAT:]
+        """A beat with the numbers of as many names as fit, by turns; the next follows after ``interval``."""
+        names = list(self._counters)
+        start, self._told = self._told, (self._told + _NAMES_PER_BEAT) % max(1, len(names))
+        names = (names + names)[start : start + min(_NAMES_PER_BEAT, len(names))]
         return self._beat(names, now, interval, is_last=False)
 
     def bye(self, now: float) -> list[Beat]:
-        """The last words: all that no beat told yet; nothing is expected of this source any more."""
-        names = [name for name, counter in self._counters.items() if counter.told < counter.seq]
+        """The last words: all numbers, since an earlier beat may be lost; nothing is expected any more."""
+        names = list(self._counters)
         return self._beats(names, now, None, is_last=True) or [self._beat([], now, None, is_last=True)]
+
+    def again(self, names: Iterable[str], now: float) -> None:
+        """Messages numbered earlier go out only now, and stand for whatever changed until now."""
+        for name in names:
+            self._counters[name].at = now
 
     def _number(self, name: str, now: float) -> Origin:
         counter = self._counters.setdefault(name, _Counter())

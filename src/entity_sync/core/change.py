@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from entity_sync.model import Change, EntityKey, Origin, Source
 
 __all__ = ["decode", "encode"]
+
+
+_Name: TypeAlias = Annotated[str, Meta(max_length=64)]
+_Count: TypeAlias = Annotated[int, Meta(ge=0, lt=2**53)]
 
 
 class _Body(msgspec.Struct, omit_defaults=True):
@@ -16,10 +21,10 @@ class _Body(msgspec.Struct, omit_defaults=True):
 
     entity: str
     id: str
-    publisher: str | None = None
-    epoch: str | None = None
-    seq: int | None = None
-    since: int | None = None
+    publisher: _Name | None = None
+    epoch: _Name | None = None
+    seq: _Count | None = None
+    since: _Count | None = None
 
 
 _decoder = msgspec.json.Decoder(_Body)

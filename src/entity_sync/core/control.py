@@ -12,7 +12,10 @@ from msgspec import Meta
 
 from entity_sync.model import Origin, Source
 
-__all__ = ["Beat", "Control", "Echo", "Order", "decode", "encode"]
+__all__ = ["MAX_SILENCE_MS", "Beat", "Control", "Echo", "Order", "decode", "encode"]
+
+MAX_SILENCE_MS = 600_000
+"""The most a source may take until its next sign of life."""
 
 _Name: TypeAlias = Annotated[str, Meta(max_length=64)]
 _Count: TypeAlias = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -31,7 +34,7 @@ class Beat(msgspec.Struct, tag_field="control", tag="beat", frozen=True, omit_de
     publisher: _Name
     epoch: _Name
     topics: dict[_Name, tuple[_Count, _Count]] = {}
-    next_ms: _Count | None = None
+    next_ms: Annotated[int, Meta(ge=0, le=MAX_SILENCE_MS)] | None = None
     bye: bool = False
 
     @property

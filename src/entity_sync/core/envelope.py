@@ -71,4 +71,7 @@ class Envelope:
                 verdict == "unsigned" and not (is_change and self._signing.accepts_unsigned)
             ):
                 return None
+            if verdict == "unsigned":  # it says that a key changed, and nothing about anybody's numbers
+                found = change.decode(payload)
+                return None if found is None else Change(found.key)
         return change.decode(payload) if is_change else control.decode(payload)

@@ -214,6 +214,9 @@ class Sequences:
         return leaps
 
     def _note(self, source: Source, name: str, track: _Track) -> None:
+        if len(track.holes) > _MAX_HOLES:
+            self._overdue.add(name)
+            track.settle()
         if not track.holes:
             self._holed.pop((source, name), None)
             return

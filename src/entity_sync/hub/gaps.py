@@ -67,6 +67,12 @@ class Gaps:
         self._suspect(name, self._clock.now(), _STRANGE_INTERVAL)
         self._arm()
 
+    def ordered(self, names: Collection[str]) -> None:
+        """Somebody could not keep which keys of these changed."""
+        for name in names:
+            self._suspect(name, self._clock.now(), self._interval)
+        self._arm()
+
     def poll(self) -> None:
         """Look for sources that have fallen silent."""
         now = self._clock.now()

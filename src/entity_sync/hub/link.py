@@ -93,7 +93,7 @@ class Link:
         self._random = random
         self._reactions = reactions
         self.outgoing = Outgoing(
-            broker, envelope, Announcer(source), self._says_up, settings=settings, clock=clock, random=random
+            broker, envelope, Announcer(source), self._carries, settings=settings, clock=clock, random=random
         )
         sequences = Sequences((*names, CONTROL), settings.gap_grace)
         self._peers = lambda: sequences.sources
@@ -101,6 +101,7 @@ class Link:
         self._echo = Echo(clock, settings.echo_interval, settings.echo_timeout, self._send_echo)
         self._delay = _FIRST_DELAY
         self._missing: frozenset[str] = frozenset()
+        self._is_heard = False
         self._restored: set[str] = set()
         self._settling: Timer | None = None
         self._attempted = asyncio.Event()
@@ -128,10 +129,16 @@ class Link:
                     await self._carry()
                 except BrokerUnavailable as error:
                     _log.warning("broker link: %s; next try in about %.2g s", error, self._delay)
+                except asyncio.CancelledError:
+                    task = asyncio.current_task()
+                    if task is None or task.cancelling():
+                        raise
+                    _log.exception("broker link: the driver cancelled itself")
                 except Exception:
-                    if not self.is_confirmed:
+                    if not self._attempted.is_set():
                         raise  # it never worked: whoever starts the node is told
                     _log.exception("broker link: the adapter failed; next try in about %.2g s", self._delay)
+                self._is_heard, self._missing = False, frozenset()
                 self._down()
                 self._attempted.set()
                 await self._close()
@@ -159,7 +166,7 @@ class Link:
         loop = asyncio.get_running_loop()
         jobs = [
             loop.create_task(self._receive()),
-            loop.create_task(self._echo.watch(self._carries, self._says_up)),
+            loop.create_task(self._echo.watch(self._heard, self._hears)),
             loop.create_task(self.outgoing.beat(self._peers, self.gaps.poll)),
         ]
         try:
@@ -210,7 +217,7 @@ class Link:
             case Order():
                 self._hear(CONTROL, letter.origin)
                 if letter.origin.source != self.source:
-                    self._reactions.resync(letter.entities)
+                    self.gaps.ordered(self._names.intersection(letter.entities))
             case Beat():
                 self.gaps.learn(letter)
             case Number():
@@ -230,16 +237,20 @@ class Link:
 
     # What may have been lost
 
-    def _says_up(self) -> bool:
-        return self.is_up
+    def _carries(self) -> bool:
+        """Whether we heard ourselves on this connection: what we say goes out, whichever topic is lost."""
+        return self._is_heard
 
-    def _carries(self) -> None:
-        self._delay = _FIRST_DELAY
-        self._up(None)
+    def _hears(self) -> bool:
+        return self._is_heard and self._envelope.topic(self._private) not in self._missing
+
+    def _heard(self) -> None:
+        self._delay, self._is_heard = _FIRST_DELAY, True
+        self._up(self._topics - self._missing)
 
     def _up(self, topics: Collection[str] | None) -> None:
         self._missing = frozenset() if topics is None else self._missing.difference(topics)
-        if not self._missing:
+        if not self._missing and self._is_heard:
             self.is_up = self.is_confirmed = True
         self._attempted.set()
         names = {self._envelope.name(topic) for topic in self._topics if topics is None or topic in topics}

@@ -142,8 +142,10 @@ class Node:
 
     async def close(self) -> None:
         """Stop everything."""
-        await self.link.outgoing.bye()
-        await self._tasks.close()
+        try:
+            await self.link.outgoing.bye()
+        finally:
+            await self._tasks.close()
         await self.hub.close()
 
     @property

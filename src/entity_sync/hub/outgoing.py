@@ -11,7 +11,7 @@ from entity_sync.brokers.base import Broker
 from entity_sync.clock import Clock, timeout
 from entity_sync.core.announce import Announcer
 from entity_sync.core.backlog import Backlog
-from entity_sync.core.control import Control
+from entity_sync.core.control import MAX_SILENCE_MS, Control
 from entity_sync.core.envelope import CONTROL, Envelope
 from entity_sync.errors import BrokerUnavailable
 from entity_sync.model import Change, EntityKey
@@ -65,7 +65,7 @@ class Outgoing:
             True when the broker accepted all, False when some are kept until it does.
         """
         if self._is_up() and not self._backlog:
-            changes = self._announcer.changes(keys, self._clock.now())
+            changes = [Change(key) for key in keys]
             try:
                 left = await self._hand_over(changes)
             except asyncio.CancelledError:  # whoever notified is gone, as a request may be; its change is not
@@ -110,6 +110,7 @@ class Outgoing:
             beats = self._announcer.quiet(now, settings.quiet_after)
             if self._announcer.has_spoken and now >= next_alive:
                 interval = max(settings.alive_interval, peers() / _PEERS_A_SECOND)
+                interval = min(interval, MAX_SILENCE_MS / 1_000)
                 beats.append(self._announcer.alive(now, interval))
                 next_alive = now + interval * self._random.uniform(0.8, 1.0)
             await self._beat(beats)
@@ -137,22 +138,32 @@ class Outgoing:
                 return
 
     async def _hand_over(self, changes: Sequence[Change]) -> list[Change]:
-        """Publish, and return what the broker did not take."""
+        """Number what has no number yet, publish, and return what the broker did not take."""
         left: list[Change] = []
         groups: dict[str, list[Change]] = {}
         for change in changes:
             groups.setdefault(change.key.entity, []).append(change)
         for name, group in groups.items():
             for start in range(0, len(group), _BATCH):
-                batch = group[start : start + _BATCH]
+                batch = self._numbered(group[start : start + _BATCH])
                 try:
                     await self._publish(name, [self._envelope.seal(name, change) for change in batch])
                 except BrokerUnavailable as error:
-                    _log.warning("publish: %s; %d keys are kept until the broker returns", error, len(batch))
-                    left += batch
+                    left += batch + group[start + _BATCH :]
+                    _log.warning("publish: %s; %d keys are kept until the broker returns", error, len(left))
+                    break
                 if len(batch) == _BATCH:
                     await self._clock.sleep(_PAUSE)
         return left
+
+    def _numbered(self, changes: Sequence[Change]) -> list[Change]:
+        """Numbered just before they go out, so that nothing that is said meanwhile overtakes them by much."""
+        now = self._clock.now()
+        self._announcer.again({change.key.entity for change in changes if change.origin is not None}, now)
+        return [
+            change if change.origin is not None else self._announcer.changes([change.key], now)[0]
+            for change in changes
+        ]
 
     async def _publish(self, name: str, payloads: Sequence[bytes]) -> None:
         try:
@@ -164,6 +175,11 @@ class Outgoing:
             ) from None
         except BrokerUnavailable:
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise BrokerUnavailable("the adapter's driver cancelled itself") from None
         except Exception as error:  # noqa: BLE001 - an adapter's driver may raise anything; the keys are kept
             _log.exception("publish: the adapter failed")
             raise BrokerUnavailable(f"the adapter raised {type(error).__name__}") from None
@@ -179,19 +195,19 @@ class Outgoing:
 
     async def _flush_some(self) -> bool:
         entities, kept = self._backlog.take(_BATCH)
-        now = self._clock.now()
         if entities:
             _log.warning("more keys changed than are kept: every node loads all of %s", ", ".join(entities))
             try:
-                await self.say(CONTROL, self._announcer.order(entities, now))
-            except BrokerUnavailable:
+                await self.say(CONTROL, self._announcer.order(entities, self._clock.now()))
+            except BaseException as error:
                 self._backlog.order(entities)
                 self._backlog.put_back(kept)
-                return False
-        numbered = [
-            change if change.origin is not None else self._announcer.changes([change.key], now)[0]
-            for change in kept
-        ]
-        left = await self._hand_over(numbered)
-        self._backlog.put_back(left)
+                if isinstance(error, BrokerUnavailable):
+                    return False
+                raise
+        left = kept
+        try:
+            left = await self._hand_over(kept)
+        finally:
+            self._backlog.put_back(left)
         return not left
