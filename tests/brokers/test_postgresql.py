@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,14 @@ async def sessions(server: Server) -> int:
         return int(await connection.fetchval(find))
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is not about the times themselves, which `BrokerOutageContract` holds the adapter to."""
+    monkeypatch.setattr("entity_sync.brokers.postgresql.session._PROBE", 0.5)
+    for module in ("link", "session"):
+        monkeypatch.setattr(f"entity_sync.brokers.postgresql.{module}.PATIENCE", 1.5)
+
+
 class _Contract(ServerOutages, BrokerOutageContract):
     driver = ""
 
@@ -195,6 +203,12 @@ class TestPsycopg(_Contract):
 
 
 class _Link(LinkContract):
+    @pytest.mark.usefixtures("impatient")
+    async def test_server_frozen(self, server: Server):
+        """A server that says nothing anymore is noticed, and holds up no call for long."""
+        await super().test_server_frozen(server)
+
+    @pytest.mark.usefixtures("impatient")
     async def test_nobody_answers(self, server: Server):
         """Nothing at the address, or something silent: both are unavailable, and no socket stays open."""
         await super().test_nobody_answers(server)
@@ -299,7 +313,7 @@ async def test_session_that_notifies_is_ended(broker: Broker, server: Server):
     assert await sessions(server) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 async def test_session_that_notifies_is_silent(broker: Broker, server: Server):
     """A session that goes silent alone, as in a black hole, is given up by the publish that finds it so."""
     await broker.publish("items", [b"1"])
@@ -311,7 +325,7 @@ async def test_session_that_notifies_is_silent(broker: Broker, server: Server):
     os.kill(silent, signal.SIGCONT)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 async def test_session_that_listens_is_silent(broker: Broker, server: Server):
     """A session that listens and goes silent alone is noticed, although publishes are accepted."""
     silent = await process_of(server, LISTENS)
@@ -418,7 +432,7 @@ async def test_pool_in_outages(server: Server, driver: str):
                 await ends(broker, 5.0)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_pool_of_a_frozen_server(server: Server, driver: str):
     """A pool's connections to a frozen server hold up neither a publish nor `close`."""
@@ -507,6 +521,29 @@ def test_missing_driver(monkeypatch: pytest.MonkeyPatch, driver: str, extra: str
     with pytest.raises(MissingExtra, match=rf"pip install 'entity-sync\[{extra}\]'"):
         PostgresBroker(f"postgresql://127.0.0.1:1/?driver={driver}")
     PostgresBroker("postgresql://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize(
+    ("version", "is_refused"), [("3.2.3", True), ("3.2.4", False), ("3.3.0.dev1", False)]
+)
+async def test_psycopg_that_loses(monkeypatch: pytest.MonkeyPatch, version: str, is_refused: bool):
+    """A psycopg that forgets what arrives while it asks is refused, by URL and as a pool."""
+    monkeypatch.setattr("psycopg.__version__", version)
+    for source in ("postgresql://127.0.0.1:1/?driver=psycopg", AsyncConnectionPool(open=False)):
+        with pytest.raises(ConfigurationError, match=r"3\.2\.4") if is_refused else nullcontext():
+            PostgresBroker(source)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_questions_lose_nothing(server: Server, driver: str, monkeypatch: pytest.MonkeyPatch):
+    """What arrives while the session that listens is asked whether it lives is not forgotten."""
+    monkeypatch.setattr("entity_sync.brokers.postgresql.session._PROBE", 0.001)
+    numbers = [b"%d" % number for number in range(1_000)]
+    other = PostgresBroker(server.url)
+    async with joined(PostgresBroker(f"{server.url}?driver={driver}"), "items") as broker, joined(other):
+        for number in numbers:
+            await other.publish("items", [number])
+        assert await heard(broker, 1_000) == [Message("items", number) for number in numbers]
 
 
 async def test_without_asyncpg(server: Server, monkeypatch: pytest.MonkeyPatch):

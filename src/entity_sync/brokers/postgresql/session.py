@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from entity_sync.errors import BrokerUnavailable, ConfigurationError, MissingExtra
 
-__all__ = ["PATIENCE", "Session", "borrow_session", "check_driver", "open_session"]
+__all__ = ["PATIENCE", "Session", "borrow_session", "check_driver", "check_psycopg", "open_session"]
 
 PATIENCE = 4.5  # seconds for an answer
 _PROBE = 2.0  # seconds between questions to a listening session
@@ -56,7 +56,7 @@ def check_driver(driver: str | None) -> str:
     """The name of the driver to use; None takes whichever is installed, asyncpg first.
 
     Raises:
-        ConfigurationError: there is no such driver.
+        ConfigurationError: there is no such driver, or it is too old.
         MissingExtra: it is not installed.
     """
     if driver not in {None, "asyncpg", "psycopg"}:
@@ -64,8 +64,22 @@ def check_driver(driver: str | None) -> str:
     for name in (driver,) if driver is not None else ("asyncpg", "psycopg"):
         with suppress(ImportError, ValueError):  # ValueError: it was looked for before, and is not there
             if find_spec(name) is not None:
+                if name == "psycopg":
+                    check_psycopg()
                 return name
     raise MissingExtra("the postgresql broker", "psycopg" if driver == "psycopg" else "postgresql")
+
+
+def check_psycopg() -> None:
+    """Refuse a psycopg that forgets notifications which arrive while a statement runs.
+
+    Raises:
+        ConfigurationError: it is older than 3.2.4 (https://www.psycopg.org/psycopg3/docs/news.html).
+    """
+    import psycopg
+
+    if tuple(int(part) for part in psycopg.__version__.split(".")[:3] if part.isdecimal()) < (3, 2, 4):
+        raise ConfigurationError(f"psycopg {psycopg.__version__} loses notifications: 3.2.4 is needed")
 
 
 async def open_session(url: str, driver: str) -> Session:

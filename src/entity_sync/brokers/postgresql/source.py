@@ -6,7 +6,13 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from entity_sync.brokers.address import Address, warn_plaintext
-from entity_sync.brokers.postgresql.session import Session, borrow_session, check_driver, open_session
+from entity_sync.brokers.postgresql.session import (
+    Session,
+    borrow_session,
+    check_driver,
+    check_psycopg,
+    open_session,
+)
 from entity_sync.errors import ConfigurationError
 
 __all__ = ["Source"]
@@ -37,6 +43,8 @@ class Source:
                 "a postgresql broker takes a URL, an asyncpg.Pool or a psycopg_pool.AsyncConnectionPool, "
                 f"not {type(given).__name__}"
             )
+        elif not hasattr(given, "acquire"):
+            check_psycopg()
 
     def __str__(self) -> str:
         return self._name
