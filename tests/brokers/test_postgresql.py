@@ -236,7 +236,7 @@ class _Link(LinkContract):
             server.freeze()
             publishing = asyncio.create_task(broker.publish("items", [b"x" * 4_096] * 5_000))
             await asyncio.sleep(0)
-            assert await took(broker.close()) < 1.5
+            assert await took(broker.close()) < 3.0  # the event loop encrypts 20 MB meanwhile
             assert await took(publishing) < ANSWERED
             server.thaw()
 
