@@ -468,6 +468,21 @@ async def test_applications_in_one_database(server: Server):
         assert await heard(one, 1) == [Message("items", b"by hand")]
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_encodings(server: Server, driver: str, encoding: str):
+    """Any payload goes through a database of any encoding."""
+    async with administrator(server) as connection:
+        options = f"ENCODING {encoding} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        await connection.execute("DROP DATABASE IF EXISTS other WITH (FORCE)")
+        await connection.execute(f"CREATE DATABASE other {options}")
+    payloads = ["ü€😀".encode(), b"{}", b"\xff\0"]
+    url = server.url.removesuffix("/postgres") + f"/other?driver={driver}"
+    async with joined(PostgresBroker(url), "items") as broker:
+        await broker.publish("items", payloads)
+        assert await heard(broker, 3) == [Message("items", payload) for payload in payloads]
+
+
 async def test_foreign_notifications(broker: Broker, server: Server):
     """Texts on the channel that are not ours are ignored."""
     async with administrator(server) as connection:

@@ -28,12 +28,13 @@ class Letters:
         Raises:
             BrokerError: it is longer than PostgreSQL carries.
         """
-        kind, body = _TEXT, _as_text(payload)
-        if body is None:
-            kind, body = _BASE64, base64.b64encode(payload).decode()
-        text = f"{next(self._numbers):x}:{topic}:{kind}:{body}"
-        if len(text.encode()) > _MAX:
-            raise BrokerError(f"PostgreSQL carries {_MAX} bytes in a notification, not {len(text.encode())}")
+        # Beyond ASCII it would depend on the database's encoding whether the text arrives, and how.
+        kind, body = _TEXT, payload
+        if b"\0" in payload or not payload.isascii():
+            kind, body = _BASE64, base64.b64encode(payload)
+        text = f"{next(self._numbers):x}:{topic}:{kind}:{body.decode('ascii')}"
+        if len(text) > _MAX:
+            raise BrokerError(f"PostgreSQL carries {_MAX} bytes in a notification, not {len(text)}")
         return text
 
 
@@ -48,12 +49,3 @@ def read(text: str) -> Message | None:
         except (binascii.Error, ValueError):
             return None
     return None
-
-
-def _as_text(payload: bytes) -> str | None:
-    if b"\0" in payload:
-        return None
-    try:
-        return payload.decode()
-    except UnicodeDecodeError:
-        return None

@@ -221,7 +221,8 @@ class _Psycopg:
             await self._run("SELECT 1")
 
     async def notify(self, topic: str, texts: Sequence[str]) -> None:
-        await self._run(_NOTIFY.format("%s", "%s"), [topic, list(texts)])
+        # A binary array: escaping a large one as text would hold up the event loop for a second.
+        await self._run(_NOTIFY.format("%s", "%b"), [topic, list(texts)])
 
     async def close(self, *, is_dead: bool = False) -> None:
         if self._running and not is_dead:
