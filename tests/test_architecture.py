@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     # the parts
     "core": {"model", "errors"},
-    "loading": {"core.canonical", "core.view", "model", "errors", "clock"},
+    "loading": {"core.canonical", "core.loaded", "core.tags", "model", "errors", "clock"},
     "brokers.base": {"errors"},
     "brokers.exclusive": {"errors"},
     "brokers.address": {"errors"},
@@ -47,9 +47,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "capture": {"model", "errors", "clock"},
     "client": {"core", "model", "errors", "clock"},
     "entity": {"model"},
+    "life": {"hub", "brokers.base", "errors"},
     "app": {
-        "environment", "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base",
-        "publisher", "clock", "settings", "model", "errors",
+        "environment", "entity", "life", "server", "hub", "loading", "core", "brokers.registry",
+        "brokers.base", "publisher", "clock", "settings", "model", "errors",
     },
     "cli": {
         "", "app", "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base",

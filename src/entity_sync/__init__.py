@@ -12,7 +12,7 @@ from entity_sync.errors import (
     NotRunning,
     UnknownEntity,
 )
-from entity_sync.model import ClientMessage, ConnectionInfo, EntityKey, Receipt
+from entity_sync.model import ClientMessage, ConnectionInfo, EntityKey, Reads, Receipt, Row
 from entity_sync.publisher import AsyncPublisher, Publisher
 from entity_sync.settings import Settings
 
@@ -30,7 +30,9 @@ __all__ = [
     "EntitySyncError",
     "NotRunning",
     "Publisher",
+    "Reads",
     "Receipt",
+    "Row",
     "Settings",
     "Signing",
     "UnknownEntity",

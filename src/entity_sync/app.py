@@ -7,7 +7,7 @@ import concurrent.futures
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random, SystemRandom
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -18,9 +18,10 @@ from entity_sync.brokers.registry import broker_from
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.signing import Signing
 from entity_sync.entity import Entity
-from entity_sync.errors import ConfigurationError, NotRunning
+from entity_sync.errors import ConfigurationError
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.node import Application, Capture, Node, OnMessage
+from entity_sync.life import Life
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader, check_name
 from entity_sync.model import Audience, Receipt
@@ -79,17 +80,12 @@ class EntitySync:
         self._origins = frozenset(_check_origin(origin) for origin in origins)
         self._captures = tuple(captures)
         self._envelope = environment.envelope(topic_prefix, signing)
-        self._own_lifespan = lifespan
         self._clock = clock or SystemClock()
         self._random = random or SystemRandom()
         self._catalog = Catalog()
         self._authenticate: Authenticate | None = None
         self._on_message: OnMessage | None = None
-        self._node: Node | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._users = 0
-        self._starting = asyncio.Lock()
-        self._stack = AsyncExitStack()
+        self._life = Life(lifespan)
         if isinstance(self._broker, str):
             broker_from(self._broker)  # a wrong URL fails here, not at start
 
@@ -159,7 +155,7 @@ class EntitySync:
         keys = [self._catalog.key(entity, id) for id in ids]
         if not keys:
             raise TypeError("notify needs at least one id")
-        return await self._running().notify(keys)
+        return await self._life.node.notify(keys)
 
     def notify_soon(self, entity: str, *ids: object) -> concurrent.futures.Future[Receipt]:
         """`notify` from any thread, and from code that is not async; returns at once.
@@ -169,9 +165,7 @@ class EntitySync:
         """
         for id in ids:
             self._catalog.key(entity, id)
-        self._running()
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(self.notify(entity, *ids), self._loop)
+        return asyncio.run_coroutine_threadsafe(self.notify(entity, *ids), self._life.loop)
 
     # Life
 
@@ -182,29 +176,11 @@ class EntitySync:
             yield
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        if self._node is not None and (not self._node.is_ours or self._loop is not loop):
-            if self._node.is_ours and self._loop is not None and self._loop.is_running():
-                raise ConfigurationError("this EntitySync runs in another event loop of this process already")
-            self._forget()  # inherited by a fork, or its loop is gone
-        async with self._starting:
-            if self._node is None:
-                await self._start(loop)
-            self._users += 1
+        await self._life.enter(self)
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        async with self._starting:  # who enters meanwhile waits for the end, and starts anew
-            self._users -= 1
-            if self._users == 0:
-                node, stack = self._node, self._stack
-                assert node is not None
-                try:
-                    await node.drain()
-                finally:
-                    self._node = self._loop = None
-                    await node.close()
-                    await stack.aclose()
+        await self._life.leave()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The ASGI application: WebSockets at exactly its mount point, and its own lifespan."""
@@ -217,12 +193,16 @@ class EntitySync:
         Raises:
             NotRunning: it is not started.
         """
-        return self._running()
+        return self._life.node
 
-    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def application(self) -> Application:
+        """What was declared, as a node needs it.
+
+        Raises:
+            ConfigurationError: it cannot work together.
+        """
         self._check()
-        broker = broker_from(self._broker) if isinstance(self._broker, str) else self._broker
-        application = Application(
+        return Application(
             catalog=self._catalog,
             settings=self._settings,
             clock=self._clock,
@@ -233,17 +213,10 @@ class EntitySync:
             origins=self._origins,
             envelope=self._envelope,
         )
-        self._stack = AsyncExitStack()
-        node = Node(application, broker)
-        try:
-            await node.start()
-            self._node, self._loop = node, loop
-            if self._own_lifespan is not None:
-                await self._stack.enter_async_context(self._own_lifespan(self))
-        except BaseException:
-            self._node = self._loop = None
-            await node.close()
-            raise
+
+    def broker(self) -> Broker:
+        """The broker it was given, or a new adapter for the URL it was given."""
+        return broker_from(self._broker) if isinstance(self._broker, str) else self._broker
 
     def _check(self) -> None:
         if self._authenticate is None:
@@ -256,24 +229,11 @@ class EntitySync:
                     "the audience"
                 )
 
-    def _running(self) -> Node:
-        if self._node is None or not self._node.is_ours or self._loop is None or self._loop.is_closed():
-            raise NotRunning(
-                "Entity Sync is not running in this process: pass lifespan=sync.lifespan to your application "
-                "(a mounted application gets no lifespan of its own), or use 'async with sync'"
-            )
-        return self._node
-
     def _refuse_while_running(self, what: str) -> None:
-        if self._node is not None and self._node.is_ours:
+        if self._life.is_running:
             raise ConfigurationError(
                 f"{what} is registered while Entity Sync runs; register everything before"
             )
-
-    def _forget(self) -> None:
-        self._node = self._loop = None
-        self._users = 0
-        self._starting = asyncio.Lock()
 
 
 def _coroutine_function(what: str, function: Callable[..., Any], count: int) -> Callable[..., Any]:

@@ -17,8 +17,11 @@ __all__ = [
     "ConnectionInfo",
     "EntityKey",
     "Origin",
+    "Reads",
     "Receipt",
+    "Row",
     "Source",
+    "Tags",
     "Wire",
 ]
 
@@ -29,6 +32,10 @@ Audience: TypeAlias = Hashable
 
 EVERYONE: Audience = ()
 """The audience of an entity that depends on its id alone."""
+
+
+Tags: TypeAlias = Mapping[str, frozenset[str]]
+"""What a Change says of a key besides its name: tag → its values, old and new, as canonical text."""
 
 
 class EntityKey(NamedTuple):
@@ -72,10 +79,56 @@ class Change:
     Attributes:
         key: what changed.
         origin: who said so, or None where a classic node (which sends no origin) did.
+        tags: narrows which live queries it concerns; None where nothing is said, so it concerns all.
+        causes: the tokens of the receipts that were given for it.
+        revision: the state is at least this new, where the application numbers its states.
     """
 
     key: EntityKey
     origin: Origin | None = None
+    tags: Tags | None = None
+    causes: tuple[str, ...] = ()
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a load's result that has a key of its own: it rides along with what was asked for.
+
+    Unless told otherwise the view depends on it: a ``notify`` of this key loads the view again.
+
+    Attributes:
+        entity, id: whose row it is; the id as its entity spells ids.
+        data: any value a loader may return.
+        track: whether a change of this key concerns the view.
+    """
+
+    entity: str
+    id: Any
+    data: Any
+    track: bool = True
+
+
+class Reads:
+    """Said by a loader: "I read all rows of this entity that have these tags".
+
+    A ``notify`` of any row of the entity whose tags match, old or new, loads the view again, so rows
+    that come, move in or leave are noticed. A tag that a notify leaves out matches.
+
+    Attributes:
+        entity: what was read.
+        tags: tag → value, or a list of values of which any matches; none: every row.
+    """
+
+    __slots__ = ("entity", "tags")
+
+    def __init__(self, entity: str, /, **tags: Any) -> None:
+        self.entity = entity
+        self.tags = tags
+
+    def __repr__(self) -> str:
+        tags = "".join(f", {name}={value!r}" for name, value in self.tags.items())
+        return f"Reads({self.entity!r}{tags})"
 
 
 @dataclass(frozen=True, slots=True)

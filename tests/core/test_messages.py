@@ -12,6 +12,7 @@ from entity_sync.core.messages import (
     Ack,
     Beat,
     Current,
+    Delta,
     Denied,
     Downward,
     Error,
@@ -19,12 +20,15 @@ from entity_sync.core.messages import (
     Fresh,
     Goodbye,
     Limits,
+    Patch,
     Pong,
+    Put,
     Reply,
     Secret,
     Snapshot,
     Stale,
     Welcome,
+    WireKey,
     WireRow,
 )  # fmt: skip
 
@@ -64,6 +68,27 @@ WIRE: list[tuple[Downward, str]] = [
     (
         Snapshot(view=17, entity="a", id="1", rev=42, version="v", rows=(), gone=True),
         '{"event":"snapshot","view":17,"entity":"a","id":"1","rev":42,"version":"v","rows":[],"gone":true}',
+    ),
+    (
+        Delta(
+            view=17,
+            base=42,
+            rev=43,
+            version="v",
+            drop=(WireKey("b", "1"),),
+            patch=(Patch(set_={"a": msgspec.Raw(b"1")}, unset=("c",)),),
+            put=(Put(msgspec.Raw(b"{}"), "b", "2", 0),),
+            order=(WireKey("b", "2"), WireKey()),
+        ),
+        (
+            '{"event":"delta","view":17,"base":42,"rev":43,"version":"v","drop":[{"entity":"b","id":"1"}],'
+            '"patch":[{"set":{"a":1},"unset":["c"]}],"put":[{"data":{},"entity":"b","id":"2","at":0}],'
+            '"order":[{"entity":"b","id":"2"},{}]}'
+        ),
+    ),
+    (
+        Current(view=17, entity="a", id="1", rev=43, version="v", causes=("t",)),
+        '{"event":"current","view":17,"entity":"a","id":"1","rev":43,"version":"v","causes":["t"]}',
     ),
     (
         Current(view=17, entity="a", id="1", rev=43, version="v"),

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core.frame import Frame
+from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadState
 from entity_sync.core.outbox import Outbox
 from entity_sync.core.subscription import ClassicSubscription, V2Subscription
-from entity_sync.core.view import Loaded, LoadedRow, View
+from entity_sync.core.view import View
 from entity_sync.model import EntityKey
 
 

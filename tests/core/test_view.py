@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from entity_sync.core.canonical import GONE_VERSION
+from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadState
-from entity_sync.core.view import Loaded, LoadedRow, View
+from entity_sync.core.view import View
 from entity_sync.model import EntityKey
 
 GONE = Loaded((), gone=True)

@@ -148,7 +148,9 @@ async def test_port_that_is_taken(tmp_path: Path):
             async with demo(tmp_path / "bakery.sqlite3", *arguments):
                 pass
     said = str(failed.value)
-    ended = re.search(r"^Error: node ([12]) did not start; its last lines above say why\n\Z", said, re.MULTILINE)
+    ended = re.search(
+        r"^Error: node ([12]) did not start; its last lines above say why\n\Z", said, re.MULTILINE
+    )
     assert ended, said
     number = int(ended[1])  # 2 where some other program holds the port after ours
     assert f"node {number} │ Error: cannot listen on 127.0.0.1 port {port + number - 1}" in said

@@ -58,12 +58,12 @@ def check(value: object, path: str = "", depth: int = 0) -> None:
         )
 
 
-def version_of(rows: Iterable[bytes]) -> str:
-    """The 128-bit content hash of canonical rows, in order, as 22 characters of base64url."""
+def version_of(parts: Iterable[bytes]) -> str:
+    """The 128-bit content hash of these texts, in order, as 22 characters of base64url."""
     digest = blake2b(digest_size=16)
-    for row in rows:
-        digest.update(len(row).to_bytes(8, "big"))
-        digest.update(row)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
     return urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "Ack",
     "Beat",
     "Current",
+    "Delta",
     "Denied",
     "Downward",
     "Error",
@@ -25,8 +26,10 @@ __all__ = [
     "Invalid",
     "Limits",
     "Pass",
+    "Patch",
     "Ping",
     "Pong",
+    "Put",
     "Ref",
     "Reply",
     "Resync",
@@ -38,6 +41,7 @@ __all__ = [
     "Upward",
     "Wanted",
     "Welcome",
+    "WireKey",
     "WireRow",
 ]
 
@@ -55,6 +59,7 @@ class Wanted:
     entity: str
     id: str
     version: str | None = None
+    causes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,31 @@ class WireRow(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str | UnsetType = UNSET
 
 
+class WireKey(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row's key; without members it is the view's own."""
+
+    entity: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+
+
+class Patch(msgspec.Struct, frozen=True, omit_defaults=True, rename={"set_": "set"}):
+    """Top-level members of a held row that are to be set, and those to be removed."""
+
+    entity: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    set_: dict[str, msgspec.Raw] = {}
+    unset: tuple[str, ...] = ()
+
+
+class Put(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row whole: inserted at ``at`` (default: at the end), or replaced, and moved if ``at`` is given."""
+
+    data: msgspec.Raw
+    entity: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    at: int | UnsetType = UNSET
+
+
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="event", tag=str.lower):
     """Base of the downward messages."""
 
@@ -184,6 +214,19 @@ class Snapshot(_Event, frozen=True):
     gone: bool
 
 
+class Delta(_Event, frozen=True):
+    """The difference between two states of a view, applied in this order: drop, patch, put, order."""
+
+    view: int
+    base: int
+    rev: int
+    version: str
+    drop: tuple[WireKey, ...] = ()
+    patch: tuple[Patch, ...] = ()
+    put: tuple[Put, ...] = ()
+    order: tuple[WireKey, ...] = ()
+
+
 class Current(_Event, frozen=True):
     """The client already holds this version: no body."""
 
@@ -192,6 +235,7 @@ class Current(_Event, frozen=True):
     id: str
     rev: int
     version: str
+    causes: tuple[str, ...] = ()
 
 
 class Denied(_Event, frozen=True):
@@ -256,5 +300,17 @@ class Goodbye(_Event, frozen=True):
 
 
 Downward: TypeAlias = (
-    Welcome | Ack | Snapshot | Current | Denied | Error | Stale | Fresh | Beat | Pong | Reply | Goodbye
+    Welcome
+    | Ack
+    | Snapshot
+    | Delta
+    | Current
+    | Denied
+    | Error
+    | Stale
+    | Fresh
+    | Beat
+    | Pong
+    | Reply
+    | Goodbye
 )

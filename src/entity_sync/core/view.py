@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import msgspec
 
 from entity_sync.core import v2
-from entity_sync.core.canonical import GONE_VERSION, version_of
 from entity_sync.core.frame import Frame
+from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadEvent, LoadState, step
 from entity_sync.core.messages import Current, Error, Fresh, Snapshot, Stale, WireRow
 from entity_sync.core.outbox import Mark
 from entity_sync.model import Audience, EntityKey
 
-__all__ = ["Loaded", "LoadedRow", "View"]
+__all__ = ["View"]
 
 _NO_CAUSE = Cause(0)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedRow:
-    """One row as a load returned it.
-
-    Attributes:
-        data: canonical JSON.
-        verbatim: the JSON exactly as the application wrote it, for the classic wire.
-    """
-
-    data: bytes
-    verbatim: bytes
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a load found; ``gone`` means the key does not exist, which no rows alone do not."""
-
-    rows: tuple[LoadedRow, ...]
-    gone: bool = False
-
-    @cached_property
-    def version(self) -> str:
-        """The content hash, equal on every node for equal rows."""
-        return GONE_VERSION if self.gone else version_of(row.data for row in self.rows)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all rows."""
-        return sum(len(row.data) for row in self.rows)
 
 
 class View:
@@ -197,7 +163,7 @@ class View:
                     id=self.key.id,
                     rev=self.rev,
                     version=loaded.version,
-                    rows=tuple(WireRow(msgspec.Raw(row.data)) for row in loaded.rows),
+                    rows=tuple(_wire(row) for row in loaded.rows),
                     gone=loaded.gone,
                 )
             )
@@ -225,3 +191,8 @@ class View:
         if self.loaded is None:
             raise RuntimeError(f"view {self.key} has no state yet")
         return self.loaded
+
+
+def _wire(row: LoadedRow) -> WireRow:
+    data = msgspec.Raw(row.data)
+    return WireRow(data) if row.key is None else WireRow(data, *row.key)

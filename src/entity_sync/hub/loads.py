@@ -13,8 +13,9 @@ from random import Random
 from typing import Any
 
 from entity_sync.clock import Clock, Timer
+from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadAction
-from entity_sync.core.view import Loaded, View
+from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast, get_type_hints
 
-from entity_sync.core.view import Loaded
+from entity_sync.core.loaded import Loaded
 from entity_sync.errors import AccessDenied, ConfigurationError
 from entity_sync.loading.ids import ID_TYPES, IdType
 from entity_sync.loading.values import loaded

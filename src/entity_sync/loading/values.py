@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from entity_sync.core.canonical import canonical
-from entity_sync.core.view import Loaded, LoadedRow
+from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.errors import LoadFailed
 
 __all__ = ["loaded"]

@@ -1,0 +1,67 @@
+"""What a load found: rows, what they were read from, and their version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from entity_sync.core.canonical import GONE_VERSION, version_of
+from entity_sync.core.tags import Reading
+from entity_sync.model import EntityKey
+
+__all__ = ["Loaded", "LoadedRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRow:
+    """One row as a load returned it.
+
+    Attributes:
+        data: canonical JSON.
+        verbatim: the JSON exactly as the application wrote it, for the classic wire.
+        key: its own key; None where it is the view's.
+        is_tracked: whether a change of its key concerns the view.
+    """
+
+    data: bytes
+    verbatim: bytes
+    key: EntityKey | None = None
+    is_tracked: bool = True
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The result of one load; ``gone`` means the key does not exist, which no rows alone do not.
+
+    Attributes:
+        rows: in order; no two have equal keys.
+        gone: there is no such key.
+        reads: the live queries that were made for it.
+        revision: the application's own number of this state, where it numbers them.
+    """
+
+    rows: tuple[LoadedRow, ...]
+    gone: bool = False
+    reads: tuple[Reading, ...] = ()
+    revision: int | None = None
+
+    @cached_property
+    def version(self) -> str:
+        """The content hash of rows, keys and order, equal on every node for equal rows."""
+        return GONE_VERSION if self.gone else version_of(self._parts())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all rows."""
+        return sum(len(row.data) for row in self.rows)
+
+    @cached_property
+    def dependencies(self) -> frozenset[EntityKey]:
+        """The keys besides the view's own whose changes concern it."""
+        return frozenset(row.key for row in self.rows if row.key is not None and row.is_tracked)
+
+    def _parts(self) -> Iterator[bytes]:
+        for row in self.rows:
+            entity, id = row.key or ("", "")
+            yield from (entity.encode(), id.encode(), row.data)
