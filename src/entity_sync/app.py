@@ -165,7 +165,8 @@ class EntitySync:
         """
         for id in ids:
             self._catalog.key(entity, id)
-        return asyncio.run_coroutine_threadsafe(self.notify(entity, *ids), self._life.loop)
+        loop = self._life.loop
+        return asyncio.run_coroutine_threadsafe(self.notify(entity, *ids), loop)
 
     # Life
 

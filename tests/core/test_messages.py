@@ -20,17 +20,14 @@ from entity_sync.core.messages import (
     Fresh,
     Goodbye,
     Limits,
-    Patch,
     Pong,
-    Put,
     Reply,
     Secret,
     Snapshot,
     Stale,
     Welcome,
-    WireKey,
-    WireRow,
 )  # fmt: skip
+from entity_sync.core.wirerows import Patch, Put, WireKey, WireRow
 
 LIMITS = Limits(incoming=65_536, subs=1_000, view=524_288)
 ROW = WireRow(msgspec.Raw(b'{"b":1,"a":2}'))

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from entity_sync.core.wirerows import Patch, Put, WireKey, WireRow
+
 __all__ = [
     "Ack",
     "Beat",
@@ -26,10 +28,8 @@ __all__ = [
     "Invalid",
     "Limits",
     "Pass",
-    "Patch",
     "Ping",
     "Pong",
-    "Put",
     "Ref",
     "Reply",
     "Resync",
@@ -41,8 +41,6 @@ __all__ = [
     "Upward",
     "Wanted",
     "Welcome",
-    "WireKey",
-    "WireRow",
 ]
 
 Ref: TypeAlias = str | int | UnsetType
@@ -146,39 +144,6 @@ class Limits(msgspec.Struct, frozen=True, rename={"incoming": "in"}):
     incoming: int
     subs: int
     view: int
-
-
-class WireRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One row; without entity and id it is the view's own."""
-
-    data: msgspec.Raw
-    entity: str | UnsetType = UNSET
-    id: str | UnsetType = UNSET
-
-
-class WireKey(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A row's key; without members it is the view's own."""
-
-    entity: str | UnsetType = UNSET
-    id: str | UnsetType = UNSET
-
-
-class Patch(msgspec.Struct, frozen=True, omit_defaults=True, rename={"set_": "set"}):
-    """Top-level members of a held row that are to be set, and those to be removed."""
-
-    entity: str | UnsetType = UNSET
-    id: str | UnsetType = UNSET
-    set_: dict[str, msgspec.Raw] = {}
-    unset: tuple[str, ...] = ()
-
-
-class Put(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A row whole: inserted at ``at`` (default: at the end), or replaced, and moved if ``at`` is given."""
-
-    data: msgspec.Raw
-    entity: str | UnsetType = UNSET
-    id: str | UnsetType = UNSET
-    at: int | UnsetType = UNSET
 
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="event", tag=str.lower):

@@ -8,8 +8,9 @@ from entity_sync.core import v2
 from entity_sync.core.frame import Frame
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadEvent, LoadState, step
-from entity_sync.core.messages import Current, Error, Fresh, Snapshot, Stale, WireRow
+from entity_sync.core.messages import Current, Error, Fresh, Snapshot, Stale
 from entity_sync.core.outbox import Mark
+from entity_sync.core.wirerows import WireRow
 from entity_sync.model import Audience, EntityKey
 
 __all__ = ["View"]
