@@ -8,6 +8,7 @@ import pytest
 from entity_sync.client.incoming import Ack, Fresh, Goodbye, Reply, Stale, Unreadable, Welcome, decode
 from entity_sync.core import messages as server
 from entity_sync.core.v2 import encode
+from entity_sync.core.wirerows import WireRow
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_what_cannot_be_read_is_told(frame: str | bytes):
             id="7",
             rev=1,
             version="v",
-            rows=(server.WireRow(msgspec.Raw(b'{"n":1}')), server.WireRow(msgspec.Raw(b"1"), "u", "9")),
+            rows=(WireRow(msgspec.Raw(b'{"n":1}')), WireRow(msgspec.Raw(b"1"), "u", "9")),
             gone=False,
         ),
         server.Current(view=1, entity="o", id="7", rev=1, version="v"),
