@@ -230,13 +230,6 @@ def wrong_id(sync: EntitySync) -> None:
     sync.entity("x")(by_float)
 
 
-def yields(sync: EntitySync) -> None:
-    async def many(id: str) -> AsyncGenerator[int, None]:
-        yield 1
-
-    sync.entity("x")(many)
-
-
 def sync_authenticate(sync: EntitySync) -> None:
     sync.authenticate(lambda _secret, _connection: "x")
 
@@ -258,7 +251,8 @@ def one_parameter_authenticate(sync: EntitySync) -> None:
         (lambda sync: sync.entity("x", per=lambda user: user)(load), r"takes \(id, audience\)"),
         (wrong_signature, r"a loader takes \(id\) or \(id, audience\)"),
         (wrong_id, "an id is a str, an int or a UUID"),
-        (yields, "a loader returns one value or None"),
+        (lambda sync: sync.entity("x", rows=("a b", "id"))(load), "an entity name is 1 to 64 of"),
+        (lambda sync: sync.entity("x", rows=("orders", 5))(load), "the id is a name or a function"),
         (sync_authenticate, "authenticate must be an async function"),
         (one_parameter_authenticate, "authenticate takes 2 positional arguments"),
         (lambda _sync: EntitySync(origins=["app.example"]), "an origin is a scheme and a host"),

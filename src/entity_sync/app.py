@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random, SystemRandom
 from typing import Any, Self, TypeVar
@@ -17,6 +17,7 @@ from entity_sync.brokers.base import Broker
 from entity_sync.brokers.registry import broker_from
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.signing import Signing
+from entity_sync.core.tags import canonical_tags
 from entity_sync.entity import Entity
 from entity_sync.errors import ConfigurationError
 from entity_sync.hub.admission import Authenticate
@@ -24,7 +25,8 @@ from entity_sync.hub.node import Application, Capture, Node, OnMessage
 from entity_sync.life import Life
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader, check_name
-from entity_sync.model import Audience, Receipt
+from entity_sync.loading.rows import RowsOf
+from entity_sync.model import Audience, EntityKey, Receipt, Tags
 from entity_sync.server.asgi import serve_asgi
 from entity_sync.settings import Settings
 
@@ -97,19 +99,23 @@ class EntitySync:
         *,
         per: Callable[[Any], Audience] | None = None,
         public: bool = False,
+        rows: tuple[str, str | Callable[[Any], object]] | None = None,
         timeout: float = 10.0,
     ) -> Callable[[Callable[..., Any]], Entity]:
         """Register a loader under an entity's name.
 
         The loader takes ``(id)``, and one load serves every viewer, or ``(id, audience)``, and
-        one load serves all whose audience is equal. It returns one value, or None when the key
-        does not exist. It must read afresh: no cache, no transaction opened earlier.
+        one load serves all whose audience is equal. It returns one value, None when the key does
+        not exist, or a list; or it yields: values, `Row` with keys of their own, and `Reads`. It must
+        read afresh: no cache, no transaction opened earlier.
 
         Args:
             name: 1 to 64 of ``A-Z a-z 0-9 _ . -``.
             per: makes the audience of a principal; the principal's key if None.
             public: every principal may see it; needed for an ``(id)`` loader when
                 ``authenticate`` is set.
+            rows: makes every plain element a row of its own: the entity it is one of, and where its id
+                is: a member's or attribute's name, or a function of the element.
             timeout: seconds a load may take.
 
         Raises:
@@ -119,7 +125,13 @@ class EntitySync:
         def register(function: Callable[..., Any]) -> Entity:
             self._refuse_while_running(f"entity {name!r}")
             check_name(self._envelope.topic(name))
-            self._catalog.add(Loader.of(name, function, per=per, public=public, timeout=timeout))
+            rows_of = None if rows is None else RowsOf(*rows)
+            if rows_of is not None:
+                check_name(rows_of.entity)
+                check_name(self._envelope.topic(rows_of.entity))
+            self._catalog.add(
+                Loader.of(name, function, per=per, public=public, timeout=timeout, rows=rows_of)
+            )
             return Entity(self, name, function)
 
         return register
@@ -141,32 +153,54 @@ class EntitySync:
 
     # Changes
 
-    async def notify(self, entity: str, *ids: object) -> Receipt:
+    async def notify(
+        self,
+        entity: str,
+        *ids: object,
+        tags: Mapping[str, Any] | None = None,
+    ) -> Receipt:
         """Say that these keys changed, after the commit that changed them.
+
+        Args:
+            entity: a registered entity, or one that is named in a ``rows=``.
+            ids: which of it.
+            tags: what live queries (`Reads`) may have read them by: tag → value, or a list of old and
+                new values. A tag that is left out matches every live query, no tags at all too.
 
         Returns:
             ``accepted`` once the broker has it, ``deferred`` if it is kept until the broker
             returns; local clients are served either way.
 
         Raises:
-            UnknownEntity, BadId: nothing was notified.
+            UnknownEntity, BadId, ValueError: nothing was notified; ValueError names the tag.
             NotRunning: outside the lifespan.
         """
-        keys = [self._catalog.key(entity, id) for id in ids]
-        if not keys:
-            raise TypeError("notify needs at least one id")
-        return await self._life.node.notify(keys)
+        keys, said = self._changed(entity, ids, tags)
+        return await self._life.node.notify(keys, said)
 
-    def notify_soon(self, entity: str, *ids: object) -> concurrent.futures.Future[Receipt]:
+    def notify_soon(
+        self,
+        entity: str,
+        *ids: object,
+        tags: Mapping[str, Any] | None = None,
+    ) -> concurrent.futures.Future[Receipt]:
         """`notify` from any thread, and from code that is not async; returns at once.
 
         Raises:
-            UnknownEntity, BadId, NotRunning: as for `notify`; later failures are in the future.
+            UnknownEntity, BadId, ValueError, NotRunning: as for `notify`; later failures are in the
+                future.
         """
-        for id in ids:
-            self._catalog.key(entity, id)
-        loop = self._life.loop
-        return asyncio.run_coroutine_threadsafe(self.notify(entity, *ids), loop)
+        keys, said = self._changed(entity, ids, tags)
+        node, loop = self._life.node, self._life.loop
+        return asyncio.run_coroutine_threadsafe(node.notify(keys, said), loop)
+
+    def _changed(
+        self, entity: str, ids: Sequence[object], tags: Mapping[str, Any] | None
+    ) -> tuple[list[EntityKey], Tags | None]:
+        if not ids:
+            raise TypeError("notify needs at least one id")
+        keys = [self._catalog.key(entity, id) for id in ids]
+        return keys, None if tags is None else canonical_tags(tags)
 
     # Life
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -14,11 +14,21 @@ __all__ = ["Entity", "Notifying"]
 class Notifying(Protocol):
     """What an `Entity` needs of its application."""
 
-    async def notify(self, entity: str, *ids: object) -> Receipt:
+    async def notify(
+        self,
+        entity: str,
+        *ids: object,
+        tags: Mapping[str, Any] | None = None,
+    ) -> Receipt:
         """Say that these keys changed."""
         ...
 
-    def notify_soon(self, entity: str, *ids: object) -> Future[Receipt]:
+    def notify_soon(
+        self,
+        entity: str,
+        *ids: object,
+        tags: Mapping[str, Any] | None = None,
+    ) -> Future[Receipt]:
         """The same from any thread."""
         ...
 
@@ -40,10 +50,10 @@ class Entity:
         """Call the application's load function itself."""
         return self._function(*arguments)
 
-    async def notify(self, *ids: object) -> Receipt:
+    async def notify(self, *ids: object, tags: Mapping[str, Any] | None = None) -> Receipt:
         """`EntitySync.notify` for this entity."""
-        return await self._sync.notify(self.name, *ids)
+        return await self._sync.notify(self.name, *ids, tags=tags)
 
-    def notify_soon(self, *ids: object) -> Future[Receipt]:
+    def notify_soon(self, *ids: object, tags: Mapping[str, Any] | None = None) -> Future[Receipt]:
         """`EntitySync.notify_soon` for this entity."""
-        return self._sync.notify_soon(self.name, *ids)
+        return self._sync.notify_soon(self.name, *ids, tags=tags)

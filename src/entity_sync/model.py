@@ -80,15 +80,11 @@ class Change:
         key: what changed.
         origin: who said so, or None where a classic node (which sends no origin) did.
         tags: narrows which live queries it concerns; None where nothing is said, so it concerns all.
-        causes: the tokens of the receipts that were given for it.
-        revision: the state is at least this new, where the application numbers its states.
     """
 
     key: EntityKey
     origin: Origin | None = None
     tags: Tags | None = None
-    causes: tuple[str, ...] = ()
-    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

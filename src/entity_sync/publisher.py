@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from types import TracebackType
@@ -18,10 +18,11 @@ from entity_sync.core.announce import Announcer
 from entity_sync.core.control import Beat
 from entity_sync.core.envelope import CONTROL
 from entity_sync.core.signing import Signing
-from entity_sync.errors import BadId, BrokerUnavailable, NotRunning
-from entity_sync.loading.ids import ID_TYPES
+from entity_sync.core.tags import canonical_tags
+from entity_sync.errors import BrokerUnavailable, NotRunning
+from entity_sync.loading.ids import canonical_id
 from entity_sync.loading.loader import check_name
-from entity_sync.model import EntityKey, Receipt, Source
+from entity_sync.model import Change, EntityKey, Receipt, Source
 
 __all__ = ["AsyncPublisher", "Publisher"]
 
@@ -87,17 +88,23 @@ class AsyncPublisher:
                 self._is_connected = False
                 await self._broker.close()
 
-    async def notify(self, entity: str, *ids: object) -> Receipt:
+    async def notify(
+        self,
+        entity: str,
+        *ids: object,
+        tags: Mapping[str, Any] | None = None,
+    ) -> Receipt:
         """Say that these keys changed, after the commit that changed them.
 
         Args:
             ids: str, int or UUID, as the entity's loader takes them.
+            tags: as for `EntitySync.notify`.
 
         Returns:
             a receipt, always ``accepted``: what is not, raises, since nothing outlives a script.
 
         Raises:
-            ConfigurationError, BadId: the name or an id cannot be right.
+            ConfigurationError, BadId, ValueError: the name, an id or a tag cannot be right.
             BrokerUnavailable: the broker did not accept all keys within the patience.
             NotRunning: outside ``async with``.
         """
@@ -105,17 +112,20 @@ class AsyncPublisher:
             raise NotRunning("this publisher is not open: use it in a with statement")
         check_name(entity)
         check_name(self._envelope.topic(entity))
-        keys = [EntityKey(entity, _spell(entity, id)) for id in ids]
+        keys = [EntityKey(entity, canonical_id(entity, id)) for id in ids]
         if not keys:
             raise TypeError("notify needs at least one id")
-        async with self._turn:
-            for start in range(0, len(keys), _BATCH):
-                changes = self._announcer.changes(keys[start : start + _BATCH], _now())
-                await self._publish(entity, [self._envelope.seal(entity, change) for change in changes])
-                if len(changes) == _BATCH:
-                    await asyncio.sleep(_PAUSE)
+        said = None if tags is None else canonical_tags(tags)
         self._count += 1
-        return Receipt("accepted", f"{self._announcer.source.epoch}.{self._count}")
+        token = f"{self._announcer.source.epoch}.{self._count}"
+        changes = [Change(key, tags=said) for key in keys]
+        async with self._turn:
+            for start in range(0, len(changes), _BATCH):
+                batch = self._announcer.numbered(changes[start : start + _BATCH], _now())
+                await self._publish(entity, [self._envelope.seal(entity, change) for change in batch])
+                if len(batch) == _BATCH:
+                    await asyncio.sleep(_PAUSE)
+        return Receipt("accepted", token)
 
     async def _publish(self, entity: str, payloads: list[bytes]) -> None:
         topic, loop = self._envelope.topic(entity), asyncio.get_running_loop()
@@ -200,9 +210,14 @@ class Publisher:
             thread.join()
             loop.close()
 
-    def notify(self, entity: str, *ids: object) -> Receipt:
+    def notify(
+        self,
+        entity: str,
+        *ids: object,
+        tags: Mapping[str, Any] | None = None,
+    ) -> Receipt:
         """`AsyncPublisher.notify`, returning when the broker accepted."""
-        return self._run(self._inner.notify(entity, *ids))
+        return self._run(self._inner.notify(entity, *ids, tags=tags))
 
     async def _close(self) -> None:
         for notifying in list(self._notifying):  # and nothing of the broker's driver: the bye needs it
@@ -229,11 +244,3 @@ class Publisher:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _spell(entity: str, id: object) -> str:
-    try:
-        kind = ID_TYPES[type(id)]
-    except KeyError:
-        raise BadId(entity, f"an id is a str, an int or a UUID, not a {type(id).__name__}") from None
-    return kind.canonical_of(entity, id)

@@ -93,22 +93,64 @@ def test_reconnect_resumes_by_version(replica: Replica):
 
 def test_current_of_another_version_asks(replica: Replica):
     """A current with another version keeps the rows, stale, and asks for the view whole."""
-    assert current(replica, "v9", view=2) == [{"action": "resync", "body": {"view": 2, "rev": 9}}]
+    assert current(replica, "v9", view=2) == [{"action": "resync", "body": {"view": 2, "rev": 0}}]
     assert (replica.state(KEY).data, replica.state(KEY).is_stale) == ({"n": 1}, True)
     snapshot(replica, {"n": 9}, "v9", view=2)
     assert (replica.state(KEY).data, replica.state(KEY).is_stale) == ({"n": 9}, False)
 
 
-def test_delta_asks_for_the_whole(replica: Replica):
-    """A delta, which this client does not apply, makes it stale until it has the view whole."""
-    answer = say(replica, "delta", view=1, base=1, rev=2, version="v2", patch=[{"set": {"n": 2}}])
-    assert answer == [{"action": "resync", "body": {"view": 1, "rev": 2}}]
+def test_a_delta_is_applied(replica: Replica):
+    """A delta from the rev that is held changes a copy; a state that a program still shows stays as it is."""
+    before = replica.state(KEY)
+    patch = [{"set": {"m": None}, "unset": ["n"]}]
+    put = [{"entity": "users", "id": "9", "data": 1, "at": 0}]
+    assert say(replica, "delta", view=1, base=1, rev=2, version="v2", patch=patch, put=put) == []
+    after = replica.state(KEY)
+    assert after.rows == (Row("users", "9", 1), Row("orders", "7", {"m": None}))
+    assert (after.version, after.is_stale) == ("v2", False)
+    assert before.data == {"n": 1}
+    assert say(replica, "delta", view=1, base=2, rev=3, version="v3", drop=[{}]) == []
+    assert replica.state(KEY).rows == (Row("users", "9", 1),)
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"base": 2, "rev": 3},  # one was missed
+        {"base": 1, "rev": 2, "drop": [{"entity": "users", "id": "9"}]},
+        {"base": 1, "rev": 2, "patch": [{"entity": "users", "id": "9", "set": {}}]},
+        {"base": 1, "rev": 2, "put": [{"data": 1, "entity": "users", "id": "9", "at": 2}]},
+        {"base": 1, "rev": 2, "order": [{"entity": "users", "id": "9"}]},
+        {"base": 1, "rev": 2, "order": [{}, {}]},
+    ],
+)
+def test_a_delta_that_does_not_fit(replica: Replica, delta: dict[str, Any]):
+    """One of other rows leaves the copy as it is, stale, until the rows have come whole."""
+    asked = [{"action": "resync", "body": {"view": 1, "rev": 0}}]
+    assert say(replica, "delta", view=1, version="v2", **delta) == asked
     assert (replica.state(KEY).data, replica.state(KEY).is_stale) == ({"n": 1}, True)
+    assert say(replica, "delta", view=1, base=1, rev=2, version="v2") == asked
+    snapshot(replica, {"n": 2}, "v2")
+    assert (replica.state(KEY).data, replica.state(KEY).is_stale) == ({"n": 2}, False)
+
+
+def test_a_patch_of_what_is_no_object(replica: Replica):
+    """A number has no members."""
+    snapshot(replica, 5, "v5")
+    asked = say(replica, "delta", view=1, base=1, rev=2, version="v6", patch=[{"set": {"n": 1}}])
+    assert asked == [{"action": "resync", "body": {"view": 1, "rev": 0}}]
 
 
 def test_delta_of_a_forgotten_view_is_nothing(replica: Replica):
     """A delta of a view that nobody holds any more asks for nothing."""
     assert say(replica, "delta", view=5, base=1, rev=2, version="v2") == []
+
+
+def test_no_delta_between_secret_and_ack(replica: Replica):
+    """A delta for the principal before is discarded with all else."""
+    replica.identify(4)
+    assert say(replica, "delta", view=1, base=1, rev=2, version="v2", patch=[{"set": {"n": 2}}]) == []
+    assert replica.state(KEY).data == {"n": 1}
 
 
 def test_nothing_between_secret_and_ack(replica: Replica):

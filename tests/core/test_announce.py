@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from entity_sync.core.announce import Announcer
 from entity_sync.core.envelope import CONTROL, MAX_BYTES, Envelope
 from entity_sync.core.signing import Signing
-from entity_sync.model import EntityKey, Origin, Source
+from entity_sync.model import Change, EntityKey, Origin, Source
 
 KEYS = st.builds(EntityKey, st.sampled_from("abc"), st.text(st.characters(exclude_categories=["Cs"])))
 SOURCE = Source("p" * 16, "e" * 16)
@@ -24,7 +24,7 @@ def test_every_key_is_announced(calls: Sequence[Sequence[EntityKey]]):
     announcer = Announcer(SOURCE)
     seqs: dict[str, int] = {}
     for number, keys in enumerate(calls):
-        for key, change in zip(keys, announcer.changes(keys, number / 2), strict=True):
+        for key, change in zip(keys, announcer.numbered(map(Change, keys), number / 2), strict=True):
             seqs[key.entity] = seqs.get(key.entity, 0) + 1
             assert change.key == key
             assert change.origin is not None
@@ -35,20 +35,23 @@ def test_every_key_is_announced(calls: Sequence[Sequence[EntityKey]]):
 def test_since_is_the_predecessors_age():
     """A message tells how long ago its predecessor was numbered, never more, in milliseconds."""
     announcer = Announcer(SOURCE)
-    found = [announcer.changes([EntityKey("items", "1")], now)[0].origin for now in (10.0, 10.0, 12.3456)]
+    found = [
+        announcer.numbered(map(Change, [EntityKey("items", "1")]), now)[0].origin
+        for now in (10.0, 10.0, 12.3456)
+    ]
     assert [one.since for one in found if one] == [None, 0, 2_345]
 
 
 def test_quiet_names_are_told_once():
     """Some time after the last message about an entity its number is told, once; later ones anew."""
     announcer = Announcer(SOURCE)
-    announcer.changes([EntityKey("a", "1"), EntityKey("b", "1"), EntityKey("a", "2")], 0.0)
-    announcer.changes([EntityKey("b", "2")], 0.5)
+    announcer.numbered(map(Change, [EntityKey("a", "1"), EntityKey("b", "1"), EntityKey("a", "2")]), 0.0)
+    announcer.numbered(map(Change, [EntityKey("b", "2")]), 0.5)
     assert announcer.quiet(0.9, 1.0) == []
     assert [beat.topics for beat in announcer.quiet(1.0, 1.0)] == [{"a": (2, 1_000)}]
     assert [beat.topics for beat in announcer.quiet(2.0, 1.0)] == [{"b": (2, 1_500)}]
     assert announcer.quiet(9.0, 1.0) == []
-    announcer.changes([EntityKey("a", "1")], 9.5)
+    announcer.numbered(map(Change, [EntityKey("a", "1")]), 9.5)
     assert [beat.topics for beat in announcer.quiet(10.5, 1.0)] == [{"a": (3, 1_000)}]
 
 
@@ -56,8 +59,8 @@ def test_signs_of_life():
     """A sign of life tells as many numbers as fit, by turns all of them, and when the next one comes."""
     announcer = Announcer(SOURCE)
     assert not announcer.has_spoken
-    announcer.changes([EntityKey(f"n{number}", "1") for number in range(100)], 1.0)
-    announcer.changes([EntityKey("n5", "1")], 2.0)
+    announcer.numbered(map(Change, [EntityKey(f"n{number}", "1") for number in range(100)]), 1.0)
+    announcer.numbered(map(Change, [EntityKey("n5", "1")]), 2.0)
     beats = [announcer.alive(3.0, 10.0) for _ in range(3)]
     assert announcer.has_spoken
     assert beats[0].topics["n5"] == (2, 1_000)
@@ -69,9 +72,9 @@ def test_signs_of_life():
 def test_what_goes_out_again_is_young_again():
     """A message that goes out later stands for what changed until then: its successor counts from there."""
     announcer = Announcer(SOURCE)
-    announcer.changes([EntityKey("items", "1")], 1.0)
+    announcer.numbered(map(Change, [EntityKey("items", "1")]), 1.0)
     announcer.again(["items"], 5.0)
-    [change] = announcer.changes([EntityKey("items", "2")], 6.0)
+    [change] = announcer.numbered(map(Change, [EntityKey("items", "2")]), 6.0)
     assert change.origin == Origin(SOURCE, 2, 1_000)
 
 
@@ -79,7 +82,7 @@ def test_last_words():
     """Bye tells every number, told before or not, on as many pages as they need; the last says bye."""
     announcer = Announcer(SOURCE)
     assert [beat.bye for beat in announcer.bye(0.0)] == [True]
-    announcer.changes([EntityKey(f"n{number}", "1") for number in range(40)], 1.0)
+    announcer.numbered(map(Change, [EntityKey(f"n{number}", "1") for number in range(40)]), 1.0)
     announcer.quiet(9.0, 1.0)
     beats = announcer.bye(9.0)
     assert [beat.bye for beat in beats] == [False, True]
@@ -93,11 +96,11 @@ def test_everything_fits(id: str):
     announcer = Announcer(SOURCE)
     key = EntityKey("n" * 44, id)
     for now in (0.0, 1e6):
-        [change] = announcer.changes([key], now)
+        [change] = announcer.numbered(map(Change, [key]), now)
         sealed = envelope.seal(key.entity, change)
         assert len(sealed) <= MAX_BYTES
         assert envelope.open(envelope.topic(key.entity), sealed) == change
-    announcer.changes([EntityKey(f"{number:064}", "1") for number in range(100)], 1e6)
+    announcer.numbered(map(Change, [EntityKey(f"{number:064}", "1") for number in range(100)]), 1e6)
     beat = announcer.alive(1e9, 600.0)
     assert len(envelope.seal(CONTROL, beat)) <= MAX_BYTES
     assert envelope.open(envelope.topic(CONTROL), envelope.seal(CONTROL, beat)) == beat

@@ -100,3 +100,25 @@ def test_any_body(body: dict[str, Any]):
         assert found.key in [(entity, id) for id in ids]
     else:
         assert found is None or (found.key.entity == entity and found.key.id in ids)
+
+
+def test_tags_travel():
+    """What live queries are told by: values as text, in a stable order."""
+    change = Change(
+        EntityKey("orders", "55"), tags={"customer": frozenset({"9", "7"}), "status": frozenset()}
+    )
+    payload = encode(change)
+    assert payload == b'{"entity":"orders","id":"55","tags":{"customer":["7","9"],"status":[]}}'
+    assert decode(payload) == change
+
+
+def test_tags_that_are_too_long_are_left_out():
+    """A message stays small; without tags it concerns every live query, so nothing is missed."""
+    tags = {f"tag{number}": frozenset({"x" * 250}) for number in range(16)}
+    assert decode(encode(Change(EntityKey("orders", "55"), tags=tags))) == Change(EntityKey("orders", "55"))
+
+
+def test_tags_of_a_wrong_shape():
+    """They are somebody else's member of that name: the key is what counts."""
+    payload = b'{"entity":"orders","id":"55","tags":[1]}'
+    assert decode(payload) == Change(EntityKey("orders", "55"))

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core.index import Index
+from entity_sync.core.loaded import Loaded, LoadedRow
+from entity_sync.core.tags import Reading
 from entity_sync.core.view import View
-from entity_sync.model import Audience, EntityKey
+from entity_sync.model import Audience, Change, EntityKey
 
 
 @settings(deadline=None)
@@ -48,3 +50,57 @@ def test_newest_first():
     index = Index(lambda: next(numbers))
     views = [index.open(EntityKey("a", id), ()) for id in "123"]
     assert list(index) == views[::-1]
+
+
+READS = st.builds(
+    Reading,
+    st.sampled_from(["orders", "users"]),
+    st.dictionaries(
+        st.sampled_from(["customer", "status"]), st.frozensets(st.sampled_from("123"), max_size=2)
+    ).map(lambda tags: tuple(sorted(tags.items()))),
+)
+ROWS = st.sets(st.builds(EntityKey, st.sampled_from(["orders", "users"]), st.sampled_from("ab")), max_size=3)
+RESULTS = st.none() | st.builds(
+    lambda rows, reads: Loaded(tuple(LoadedRow(b"1", b"1", key) for key in rows), reads=tuple(reads)),
+    ROWS,
+    st.lists(READS, max_size=3),
+)
+CHANGES = st.builds(
+    Change,
+    st.builds(EntityKey, st.sampled_from(["orders", "users"]), st.sampled_from("ab")),
+    st.none(),
+    st.none()
+    | st.dictionaries(st.sampled_from(["customer", "status"]), st.frozensets(st.sampled_from("123"))),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), RESULTS), max_size=12), CHANGES)
+def test_a_change_finds_what_depends_on_it(deeds: list[tuple[int, Loaded | None]], change: Change):
+    """Whatever views found and read before: a look-up finds what asking each of them would find."""
+    numbers = count(1)
+    index = Index(lambda: next(numbers))
+    views = [index.open(EntityKey("reports", str(number)), ()) for number in range(4)]
+    newest: dict[View, Loaded | None] = {}
+    for number, loaded in deeds:
+        index.depend(views[number], loaded)
+        newest[views[number]] = loaded
+
+    def depends(loaded: Loaded | None, *, on_nothing: bool) -> bool:
+        """Whether it does; a live query of a tag without values may be found or not: it found nothing."""
+        if loaded is None:
+            return False
+        reads = [read for read in loaded.reads if on_nothing or all(values for _, values in read.tags)]
+        return change.key in loaded.dependencies or any(
+            read.entity == change.key.entity and read.concerns(change.tags) for read in reads
+        )
+
+    found = index.depending(change)
+    assert len(found) == len(set(found))
+    assert {view for view, loaded in newest.items() if depends(loaded, on_nothing=False)} <= set(found)
+    assert set(found) <= {view for view, loaded in newest.items() if depends(loaded, on_nothing=True)}
+    for view in views:
+        index.close(view)
+    assert index.depending(change) == []
+    assert not index._by_row
+    assert not index._reads

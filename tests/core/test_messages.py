@@ -84,10 +84,6 @@ WIRE: list[tuple[Downward, str]] = [
         ),
     ),
     (
-        Current(view=17, entity="a", id="1", rev=43, version="v", causes=("t",)),
-        '{"event":"current","view":17,"entity":"a","id":"1","rev":43,"version":"v","causes":["t"]}',
-    ),
-    (
         Current(view=17, entity="a", id="1", rev=43, version="v"),
         '{"event":"current","view":17,"entity":"a","id":"1","rev":43,"version":"v"}',
     ),

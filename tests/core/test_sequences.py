@@ -13,7 +13,7 @@ from entity_sync.core import sequences as module
 from entity_sync.core.announce import Announcer
 from entity_sync.core.control import Beat
 from entity_sync.core.sequences import Sequences
-from entity_sync.model import EntityKey, Origin, Source
+from entity_sync.model import Change, EntityKey, Origin, Source
 
 ONE, OTHER = Source("one", "e"), Source("other", "e")
 GRACE = 2.0
@@ -276,7 +276,10 @@ def test_a_loss_is_always_found(delivered: tuple[int, Sequence[int]], joined: in
     count, order = delivered
     announcer = Announcer(ONE)
     times = {seq: seq - 1_000.0 * (seq < joined) for seq in range(1, count + 1)}
-    published = {seq: announcer.changes([EntityKey("items", "1")], at)[0].origin for seq, at in times.items()}
+    published = {
+        seq: announcer.numbered(map(Change, [EntityKey("items", "1")]), at)[0].origin
+        for seq, at in times.items()
+    }
     heard = Sequences(["items"], GRACE)
     heard.cover(None, 0.0)  # numbers from `joined` on matter
     for seq in order:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from entity_sync.core.canonical import GONE_VERSION
+from entity_sync.core.canonical import GONE_VERSION, canonical
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadState
+from entity_sync.core.tags import Reading
 from entity_sync.core.view import View
 from entity_sync.model import EntityKey
 
@@ -167,3 +168,35 @@ def test_no_frame_without_a_state():
     """Asking for a frame before the first result is a mistake of the caller."""
     with pytest.raises(RuntimeError, match="no state yet"):
         _ = view().snapshot
+
+
+def long(data: str) -> bytes:
+    return canonical({"text": "x" * 300, "data": data})
+
+
+def test_what_concerns_a_view():
+    """Its own entity, those of its rows, and those it reads."""
+    one = View(EntityKey("reports", "1"), (), 1)
+    one.rows, one.reads = frozenset({EntityKey("users", "9")}), (Reading("orders"),)
+    assert [one.concerns([name]) for name in ("reports", "users", "orders", "others")] == [True] * 3 + [False]
+
+
+@pytest.mark.parametrize(
+    ("states", "events"),
+    [
+        ([long("a"), long("b")], ["delta"]),
+        ([long("a"), None], ["snapshot"]),
+        ([long("a"), None, long("b")], ["snapshot"]),
+        ([long("a"), canonical("short")], ["snapshot"]),
+        ([long("a"), *[long(str(n)) for n in range(8)]], ["snapshot"]),  # nobody asked for those in between
+    ],
+)
+def test_from_the_first_state_to_the_last(states: list[bytes | None], events: list[str]):
+    """A delta where it is less than the state whole, and known; between gone and not gone never."""
+    one = View(EntityKey("reports", "1"), (), 1)
+    for data in states:
+        one.trigger(Cause.NOTIFY, 0.0)
+        one.start(1)
+        rows = () if data is None else (LoadedRow(data, data),)
+        one.succeed(Loaded(rows, gone=data is None))
+    assert [msgspec.json.decode(frame.payload)["event"] for frame in one.since(1)] == events

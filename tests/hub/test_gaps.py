@@ -69,7 +69,7 @@ class Shop:
         return {"id": id}
 
     def change(self, id: str, entity: str = "items") -> Change:
-        return self.peer.changes([EntityKey(entity, id)], self.clock.now())[0]
+        return self.peer.numbered(map(Change, [EntityKey(entity, id)]), self.clock.now())[0]
 
     async def hears(self, *letters: Change | Beat) -> None:
         for letter in letters:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from entity_sync import EntitySync, Settings
+from entity_sync.model import Change
 from entity_sync.testing import MemoryClient, connect, settled
-from tests.simulation.loop import run
+from tests.hub.virtual import in_virtual_time
 
 _LOAD = 0.001  # seconds
 
@@ -45,17 +46,6 @@ class Shop:
 
 async def subscribe(client: MemoryClient, entity: str, *ids: str) -> None:
     await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
-
-
-def in_virtual_time(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-    """Run a test where a second of sleep costs nothing and is exactly a second."""
-
-    def wrapper() -> None:
-        _, failures = run(test())  # type: ignore[arg-type]
-        assert failures == []
-
-    wrapper.__name__, wrapper.__doc__ = test.__name__, test.__doc__
-    return wrapper
 
 
 def shown(client: MemoryClient) -> Any:
@@ -112,7 +102,7 @@ async def test_burst_at_once_costs_two():
         shop.loads.clear()
         for n in range(100):
             shop.n = n
-            shop.sync.node.hub.changed(shop.sync.node.application.catalog.key("items", "1"))
+            shop.sync.node.hub.changed(Change(shop.sync.node.application.catalog.key("items", "1")))
             await asyncio.sleep(0)
         await settled(shop.sync)
         assert len(shop.loads) == 2

@@ -19,8 +19,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from entity_sync.core.loaded import Loaded
 from entity_sync.errors import LoadFailed
-from entity_sync.loading.values import loaded
+from entity_sync.loading.rows import collected
+from entity_sync.model import EntityKey
+
+
+def loaded(value: object) -> Loaded:
+    """The state that one returned value makes."""
+    return collected(value, EntityKey("items", "1"), None, EntityKey)  # type: ignore[arg-type]
 
 
 class Colour(Enum):
@@ -184,10 +191,10 @@ def test_objects_are_refused(value: object):
         loaded(value)
 
 
-@pytest.mark.parametrize("value", [[], [{}], (), {1}, frozenset()])
-def test_several_values_are_refused(value: object):
-    """A loader returns one value: a list is refused, saying so."""
-    with pytest.raises(LoadFailed, match=r"one value or None, not a \w+"):
+@pytest.mark.parametrize("value", [{1}, frozenset(), [[1]], ([],), [(1, 2)]])
+def test_a_row_is_one_value(value: object):
+    """Several rows are a list of them, in order: a set has none, and a list in a list is no row."""
+    with pytest.raises(LoadFailed, match=r"a row is one value, not a \w+: return or yield rows one by one"):
         loaded(value)
 
 
@@ -211,7 +218,7 @@ def test_forms_of_one_value(value: dict[str, Any]):
 
 PROGRAM = """
 import dataclasses, json, msgspec, pydantic
-from entity_sync.loading.values import loaded
+from entity_sync.loading.values import loaded_row
 WORDS = ["one", "two", "three", "four", "five", "six"]
 
 @dataclasses.dataclass
@@ -235,7 +242,7 @@ for value in (
     {"m": [M(words=words, inner=M(words=words))]},
     D(M(words=words, inner={"deep": [words]})),
 ):
-    print(loaded(value).version)
+    print(loaded_row(value).data.decode())
 """
 
 

@@ -66,7 +66,7 @@ def _last_to_finish_wins() -> AbstractContextManager[Any]:
             loader = self._catalog[view.key.entity]
             try:
                 result = await asyncio.wait_for(
-                    loader.load(view.key, view.audience, asyncio.to_thread), loader.timeout
+                    loader.load(view.key, view.audience, asyncio.to_thread, self._catalog.row), loader.timeout
                 )
             except (LoadFailed, OSError, TimeoutError):
                 trigger(self, view, cause)

@@ -22,6 +22,8 @@ __all__ = [
     "Fresh",
     "Goodbye",
     "Incoming",
+    "Patch",
+    "Put",
     "Reply",
     "Snapshot",
     "Stale",
@@ -89,12 +91,36 @@ class WireRow(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
+class WireKey(msgspec.Struct, frozen=True):
+    """A row's key; without members it is the view's own."""
+
+    entity: str | None = None
+    id: str | None = None
+
+
+class Patch(WireKey, frozen=True, rename={"set_": "set"}):
+    """Top-level members of a held row to be set, and those to be removed."""
+
+    set_: dict[str, Any] = {}
+    unset: tuple[str, ...] = ()
+
+
+class Put(msgspec.Struct, frozen=True):
+    """A row whole: inserted, or replaced, and moved if ``at`` is given."""
+
+    data: Any
+    entity: str | None = None
+    id: str | None = None
+    at: int | None = None
+
+
 class Snapshot(_Event, frozen=True):
     """A view's rows, whole."""
 
     view: int
     entity: str
     id: str
+    rev: int
     version: str
     rows: tuple[WireRow, ...]
     gone: bool
@@ -111,10 +137,16 @@ class Current(_Event, frozen=True):
 
 
 class Delta(_Event, frozen=True):
-    """A difference, which this client does not apply."""
+    """The difference between the state of rev ``base`` and that of ``rev``."""
 
     view: int
+    base: int
     rev: int
+    version: str
+    drop: tuple[WireKey, ...] = ()
+    patch: tuple[Patch, ...] = ()
+    put: tuple[Put, ...] = ()
+    order: tuple[WireKey, ...] = ()
 
 
 class Denied(_Event, frozen=True):

@@ -19,6 +19,7 @@ from entity_sync.client.incoming import (
     Stale,
 )  # fmt: skip
 from entity_sync.client.requests import Requests
+from entity_sync.client.rows import Misfit, applied
 from entity_sync.client.state import Refusal, Row, StaleReason, State
 from entity_sync.model import EntityKey
 
@@ -29,6 +30,7 @@ __all__ = ["Replica"]
 class _Copy:
     state: State = field(default_factory=State)
     view: int | None = None
+    rev: int = 0
     is_answered: bool = False
     failure: StaleReason | None = None
 
@@ -101,7 +103,7 @@ class Replica:
         self._secret = None
         self._broker_fails = False
         for copy in self._copies.values():
-            copy.view, copy.failure, copy.is_answered = None, None, False
+            copy.view, copy.rev, copy.failure, copy.is_answered = None, 0, None, False
         self._requests.start_over(self._copies)
         self._all_news()
 
@@ -123,6 +125,7 @@ class Replica:
         if copy is not None:
             rows = tuple(_row(key, row.entity, row.id, row.data) for row in message.rows)
             copy.state = State(rows, message.version, is_gone=message.gone)
+            copy.rev = message.rev
             copy.is_answered = True
 
     def _current(self, message: Current) -> None:
@@ -130,8 +133,10 @@ class Replica:
         if copy is None:
             return
         copy.is_answered = copy.state.version == message.version
-        if not copy.is_answered:
-            self._requests.resync(message.view, message.rev)
+        if copy.is_answered:
+            copy.rev = message.rev
+        else:
+            self._requests.resync(message.view, 0)
 
     def _bound(self, key: EntityKey, view: int) -> _Copy | None:
         """The copy that this view speaks of, unless it speaks to somebody else."""
@@ -140,18 +145,24 @@ class Replica:
             return None
         if copy.view != view:
             # The `fresh` that ends a failure names its view, so another view's never ends this one's.
-            copy.view, copy.failure = view, None
+            copy.view, copy.rev, copy.failure = view, 0, None
         self.news[key] = None
         return copy
 
     def _delta(self, message: Delta) -> None:
-        # This client applies no deltas: the rows whole are always right.
         if self._secret is not None:
             return
         for key, copy in self._of_view(message.view):
-            copy.is_answered = False
             self.news[key] = None
-            self._requests.resync(message.view, message.rev)
+            try:
+                if copy.rev != message.base or not copy.is_answered:
+                    raise Misfit(f"rev {copy.rev} is held")
+                rows = applied(key, copy.state.rows, message)
+            except Misfit:  # what is held is shown as stale until the rows come whole
+                copy.is_answered = False
+                self._requests.resync(message.view, 0)
+            else:
+                copy.state, copy.rev = State(rows, message.version), message.rev
 
     def _denied(self, message: Denied) -> None:
         key = EntityKey(message.entity, message.id)

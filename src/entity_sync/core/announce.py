@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from entity_sync.core.control import Beat, Order
 from entity_sync.core.envelope import CONTROL
-from entity_sync.model import Change, EntityKey, Origin, Source
+from entity_sync.model import Change, Origin, Source
 
 __all__ = ["Announcer"]
 
@@ -40,9 +40,9 @@ class Announcer:
         """Whether anything was numbered, so that somebody may miss something."""
         return bool(self._counters)
 
-    def changes(self, keys: Iterable[EntityKey], now: float) -> list[Change]:
-        """A numbered Change for each key, in order."""
-        return [Change(key, self._number(key.entity, now)) for key in keys]
+    def numbered(self, changes: Iterable[Change], now: float) -> list[Change]:
+        """The changes with numbers, in order; one that has a number already keeps it."""
+        return [change if change.origin is not None else self._with_number(change, now) for change in changes]
 
     def order(self, entities: Iterable[str], now: float) -> Order:
         """Tell every node to load all of these entities again."""
@@ -77,6 +77,9 @@ class Announcer:
         """Messages numbered earlier go out only now, and stand for whatever changed until now."""
         for name in names:
             self._counters[name].at = now
+
+    def _with_number(self, change: Change, now: float) -> Change:
+        return replace(change, origin=self._number(change.key.entity, now))
 
     def _number(self, name: str, now: float) -> Origin:
         counter = self._counters.setdefault(name, _Counter())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from entity_sync.core.tags import merged
 from entity_sync.model import Change, EntityKey
 
 __all__ = ["Backlog"]
@@ -12,9 +13,10 @@ __all__ = ["Backlog"]
 class Backlog:
     """What has to be published later.
 
-    A key is kept with the number its message was given already, if one was: the same message is handed
-    over again, so that no other node sees a hole where only our hand-over failed. Beyond the bound an
-    entity's keys are forgotten for one order to load all of that entity.
+    A key is kept with the number its message was given already, if one was: it is handed over again under
+    that number, so that no other node sees a hole where only our hand-over failed. Several changes of one
+    key become one that concerns whatever any of them does. Beyond the bound an entity's keys are forgotten
+    for one order to load all of that entity.
     """
 
     def __init__(self, limit: int) -> None:
@@ -38,8 +40,8 @@ class Backlog:
             key = change.key
             if key.entity in self._overflowed:
                 continue
-            if (kept := self._kept.get(key)) is None or kept.origin is None:
-                self._kept[key] = change
+            kept = self._kept.get(key, change)
+            self._kept[key] = Change(key, kept.origin or change.origin, merged(kept.tags, change.tags))
             if len(self._kept) > self._limit:
                 self._overflow()
 

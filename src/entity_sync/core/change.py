@@ -7,13 +7,16 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from entity_sync.core.tags import MAX_TAGS, MAX_VALUES
 from entity_sync.model import Change, EntityKey, Origin, Source
 
 __all__ = ["decode", "encode"]
 
+_MAX_BYTES = 3_072  # with what a signature adds, a message stays within an envelope
 
 _Name: TypeAlias = Annotated[str, Meta(max_length=64)]
 _Count: TypeAlias = Annotated[int, Meta(ge=0, lt=2**53)]
+_Values: TypeAlias = Annotated[list[str], Meta(max_length=MAX_VALUES)]
 
 
 class _Body(msgspec.Struct, omit_defaults=True):
@@ -25,6 +28,7 @@ class _Body(msgspec.Struct, omit_defaults=True):
     epoch: _Name | None = None
     seq: _Count | None = None
     since: _Count | None = None
+    tags: Annotated[dict[str, _Values], Meta(max_length=MAX_TAGS)] | None = None
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -32,11 +36,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode(change: Change) -> bytes:
-    """The bytes of one broker message."""
+    """The bytes of one broker message; tags that are too long are left out, so that it concerns all."""
     (entity, id), origin = change.key, change.origin
-    if origin is None:
-        return _encode(_Body(entity, id))
-    return _encode(_Body(entity, id, *origin.source, origin.seq, origin.since))
+    body = _Body(entity, id)
+    if origin is not None:
+        (body.publisher, body.epoch), body.seq, body.since = origin
+    if change.tags is not None:
+        body.tags = {name: sorted(values) for name, values in change.tags.items()}
+    payload = _encode(body)
+    if len(payload) > _MAX_BYTES and body.tags is not None:
+        body.tags = None
+        payload = _encode(body)
+    return payload
 
 
 def decode(payload: bytes) -> Change | None:
@@ -45,10 +56,11 @@ def decode(payload: bytes) -> Change | None:
         body = _decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return _foreign(payload)
-    key = EntityKey(body.entity, body.id)
-    if body.publisher is None or body.epoch is None or body.seq is None or body.seq < 1:
-        return Change(key)
-    return Change(key, Origin(Source(body.publisher, body.epoch), body.seq, body.since))
+    origin = None
+    if body.publisher is not None and body.epoch is not None and body.seq is not None and body.seq >= 1:
+        origin = Origin(Source(body.publisher, body.epoch), body.seq, body.since)
+    tags = None if body.tags is None else {name: frozenset(values) for name, values in body.tags.items()}
+    return Change(EntityKey(body.entity, body.id), origin, tags)
 
 
 def _foreign(payload: bytes) -> Change | None:

@@ -1,19 +1,23 @@
-"""Which views this node has, found by key and audience, and by key alone."""
+"""Which views this node has, and which of them a change concerns: look-ups, never a scan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from typing import TypeVar
 
+from entity_sync.core.loaded import Loaded
+from entity_sync.core.tags import Reading
 from entity_sync.core.view import View
-from entity_sync.model import Audience, EntityKey
+from entity_sync.model import Audience, Change, EntityKey
 
 __all__ = ["Index"]
 
 _NONE: dict[Audience, View] = {}
+_Name = TypeVar("_Name", str, EntityKey)
 
 
 class Index:
-    """The node's views; a change finds those of its key in one look-up, whatever else is watched."""
+    """The node's views, by key and audience, by the rows they hold, and by what they read."""
 
     def __init__(self, number: Callable[[], int]) -> None:
         """
@@ -22,6 +26,8 @@ class Index:
         """
         self._by_key: dict[EntityKey, dict[Audience, View]] = {}
         self._by_number: dict[int, View] = {}
+        self._by_row: dict[EntityKey, dict[View, None]] = {}
+        self._reads: dict[str, dict[str, dict[str, dict[View, None]]]] = {}
         self._draw = number
 
     def __len__(self) -> int:
@@ -35,6 +41,16 @@ class Index:
         """The views of a key, one for each audience."""
         return self._by_key.get(key, _NONE).values()
 
+    def depending(self, change: Change) -> list[View]:
+        """The views that hold the changed key as a row, or made a live query that may have found it."""
+        found = dict(self._by_row.get(change.key, {}))
+        for view in self._readers(change):
+            if view not in found and any(
+                read.entity == change.key.entity and read.concerns(change.tags) for read in view.reads
+            ):
+                found[view] = None
+        return list(found)
+
     def open(self, key: EntityKey, audience: Audience) -> View:
         """The view of this key and audience, made if nobody watched it before."""
         audiences = self._by_key.setdefault(key, {})
@@ -46,10 +62,63 @@ class Index:
             view = audiences[audience] = self._by_number[number] = View(key, audience, number)
         return view
 
+    def depend(self, view: View, loaded: Loaded | None) -> None:
+        """From now on the view depends on what this result holds and read; on nothing, if None."""
+        rows = loaded.dependencies - {view.key} if loaded else frozenset()
+        reads = loaded.reads if loaded else ()
+        for key in view.rows - rows:
+            _discard(self._by_row, key, view)
+        for key in rows - view.rows:
+            self._by_row.setdefault(key, {})[view] = None
+        if reads != view.reads:
+            for read in view.reads:
+                self._unread(read, view)
+            for read in reads:
+                self._read(read, view)
+        view.rows, view.reads = rows, reads
+
     def close(self, view: View) -> None:
         """Forget a view that nobody watches."""
+        self.depend(view, None)
         audiences = self._by_key[view.key]
         del audiences[view.audience]
         if not audiences:
             del self._by_key[view.key]
         del self._by_number[view.number]
+
+    # A live query stands under each value of the first of its tags; one without tags under none.
+
+    def _readers(self, change: Change) -> Iterator[View]:
+        for tag, values in self._reads.get(change.key.entity, {}).items():
+            said = None if change.tags is None else change.tags.get(tag)
+            for value in values if said is None else said & values.keys():
+                yield from values[value]
+
+    def _read(self, read: Reading, view: View) -> None:
+        tags = self._reads.setdefault(read.entity, {})
+        for tag, value in _places(read):
+            tags.setdefault(tag, {}).setdefault(value, {})[view] = None
+
+    def _unread(self, read: Reading, view: View) -> None:
+        tags = self._reads.get(read.entity, {})
+        for tag, value in _places(read):
+            if tag in tags and value in tags[tag]:  # another live query of the view may have stood there too
+                _discard(tags[tag], value, view)
+                if not tags[tag]:
+                    del tags[tag]
+        if not tags:
+            self._reads.pop(read.entity, None)
+
+
+def _places(read: Reading) -> list[tuple[str, str]]:
+    if not read.tags:
+        return [("", "")]
+    tag, values = read.tags[0]
+    return [(tag, value) for value in values]
+
+
+def _discard(views: dict[_Name, dict[View, None]], key: _Name, view: View) -> None:
+    held = views[key]
+    held.pop(view, None)
+    if not held:
+        del views[key]

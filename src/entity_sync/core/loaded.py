@@ -38,13 +38,11 @@ class Loaded:
         rows: in order; no two have equal keys.
         gone: there is no such key.
         reads: the live queries that were made for it.
-        revision: the application's own number of this state, where it numbers them.
     """
 
     rows: tuple[LoadedRow, ...]
     gone: bool = False
     reads: tuple[Reading, ...] = ()
-    revision: int | None = None
 
     @cached_property
     def version(self) -> str:

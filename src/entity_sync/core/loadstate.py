@@ -38,6 +38,7 @@ class Cause(Flag):
     NOTIFY = auto()
     SUBSCRIBE = auto()
     RESYNC = auto()
+    DEPENDENCY = auto()
 
 
 _S, _E, _A = LoadState, LoadEvent, LoadAction

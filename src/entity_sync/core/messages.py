@@ -57,7 +57,6 @@ class Wanted:
     entity: str
     id: str
     version: str | None = None
-    causes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,6 @@ class Current(_Event, frozen=True):
     id: str
     rev: int
     version: str
-    causes: tuple[str, ...] = ()
 
 
 class Denied(_Event, frozen=True):

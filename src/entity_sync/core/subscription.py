@@ -40,30 +40,39 @@ class V2Subscription(Mark):
 
     def ask(self, version: str | None) -> None:
         """The client wants the state, and holds ``version`` of it, or nothing."""
+        self._rev = 0
         self._version = version
         self.owed = True
         self._told = False
 
     def ask_again(self) -> None:
         """The client may have discarded what was sent to it: tell it where the view stands."""
+        self._rev = 0
         self.owed = True
         self._told = False
 
     def take(self) -> list[Frame]:
         """`Mark.take`."""
         view = self.view
-        frames: list[Frame] = []
-        loaded = view.loaded
-        if (self._rev != view.rev or self.owed) and loaded is not None and view.ticket > self.after:
-            version = loaded.version
-            frames.append(view.current if self._version == version else view.snapshot)
-            self._rev, self._version, self.owed = view.rev, version, False
+        frames = self._states()
         if view.failure is not None and not self._told:
             frames.append(view.failure)
             self._told = self._is_stale = True
         elif view.failure is None and self._is_stale and not self.owed:
             frames.append(view.fresh)
             self._told = self._is_stale = False
+        return frames
+
+    def _states(self) -> list[Frame]:
+        view = self.view
+        is_behind = self.owed or self._rev != view.rev
+        if not is_behind or view.loaded is None or view.ticket <= self.after:
+            return []
+        if self._version == view.version:
+            frames = [view.current]
+        else:
+            frames = view.since(self._rev) if self._rev else [view.snapshot]
+        self._rev, self._version, self.owed = view.rev, view.version, False
         return frames
 
 

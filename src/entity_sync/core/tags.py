@@ -10,11 +10,13 @@ from uuid import UUID
 
 from entity_sync.model import Reads, Tags
 
-__all__ = ["MAX_TAGS", "MAX_VALUES", "Reading", "canonical_tags", "merged", "reading"]
+__all__ = ["MAX_NAME", "MAX_TAGS", "MAX_VALUES", "Reading", "canonical_tags", "merged", "reading"]
 
 MAX_TAGS = 16
 """Tags of one notify or one `Reads`."""
-MAX_VALUES = 64
+MAX_NAME = 64
+"""Characters of a tag's name."""
+MAX_VALUES = 256
 """Values of one tag."""
 _MAX_BYTES = 256
 
@@ -68,6 +70,8 @@ def merged(first: Tags | None, second: Tags | None) -> Tags | None:
 
 
 def _values(name: str, value: Any) -> frozenset[str]:
+    if not 1 <= len(name) <= MAX_NAME:
+        raise ValueError(f"a tag's name has 1 to {MAX_NAME} characters, not {len(name)}")
     values = value if isinstance(value, list | tuple | set | frozenset) else (value,)
     if len(values) > MAX_VALUES:
         raise ValueError(f"tag {name!r} has {len(values)} values, and at most {MAX_VALUES} are carried")

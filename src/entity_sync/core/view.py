@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from entity_sync.core import v2
 from entity_sync.core.frame import Frame
+from entity_sync.core.history import History
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadEvent, LoadState, step
 from entity_sync.core.messages import Current, Error, Fresh, Snapshot, Stale
 from entity_sync.core.outbox import Mark
+from entity_sync.core.tags import Reading
 from entity_sync.core.wirerows import WireRow
 from entity_sync.model import Audience, EntityKey
 
@@ -26,33 +30,20 @@ class View:
         state: where its loading stands.
         loaded: the newest result, None before the first.
         ticket: which load of this node gave it; a later load has a larger one.
+        moment: of `Recent`, as the last attempt began.
         rev: counts the results that differed, for v2.
         push: counts the results that classic sessions get, equal or not.
         attempts: failed tries since the last result.
         failure: what v2 sessions are told while its loads fail, None while they do not.
+        rows, reads: what besides its key it depends on; the index keeps them.
         subscriptions: who watches.
     """
 
     __slots__ = (
-        "_classic",
-        "_current",
-        "_snapshot",
-        "attempts",
-        "audience",
-        "causes",
-        "failure",
-        "key",
-        "loaded",
-        "number",
-        "push",
-        "rev",
-        "running",
-        "running_causes",
-        "state",
-        "subscriptions",
-        "ticket",
-        "triggered_at",
-    )
+        "_classic", "_current", "_history", "_snapshot", "attempts", "audience", "causes",
+        "failure", "key", "loaded", "moment", "number", "push", "reads", "rev", "rows", "running",
+        "running_causes", "state", "subscriptions", "ticket", "triggered_at",
+    )  # fmt: skip
 
     def __init__(self, key: EntityKey, audience: Audience, number: int) -> None:
         self.key = key
@@ -63,12 +54,16 @@ class View:
         self.causes = _NO_CAUSE
         self.running_causes = _NO_CAUSE
         self.running = 0
+        self.moment = 0
         self.attempts = 0
         self.triggered_at = 0.0
         self.loaded: Loaded | None = None
         self.ticket = 0
         self.rev = 0
         self.push = 0
+        self.rows: frozenset[EntityKey] = frozenset()
+        self.reads: tuple[Reading, ...] = ()
+        self._history = History(number)
         self._snapshot: Frame | None = None
         self._current: Frame | None = None
         self._classic: tuple[Frame, ...] | None = None
@@ -108,6 +103,8 @@ class View:
         pushed = Cause.NOTIFY in asked or (differs and not (first and asked == Cause.SUBSCRIBE))
         if differs or loaded.rows != (self.loaded.rows if self.loaded else ()):
             self._snapshot = self._current = self._classic = None
+        if differs:
+            self._history.leave(self.loaded)
         self.rev += differs
         self.push += pushed
         self.ticket = self.running
@@ -130,6 +127,14 @@ class View:
     def _step(self, event: LoadEvent) -> LoadAction:
         self.state, action = step(self.state, event)
         return action
+
+    def concerns(self, entities: Collection[str]) -> bool:
+        """Whether a change of one of these entities may concern this view."""
+        return (
+            self.key.entity in entities
+            or any(read.entity in entities for read in self.reads)
+            or any(row.entity in entities for row in self.rows)
+        )
 
     # State and frames
 
@@ -180,6 +185,10 @@ class View:
                 Current(view=self.number, entity=entity, id=id, rev=self.rev, version=version)
             )
         return self._current
+
+    def since(self, rev: int) -> list[Frame]:
+        """What brings a session from a rev to the newest: deltas, or the rows whole where those are less."""
+        return self._history.since(rev, self.rev, self._known()) or [self.snapshot]
 
     @property
     def classic(self) -> tuple[Frame, ...]:

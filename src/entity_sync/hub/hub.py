@@ -8,15 +8,17 @@ from random import Random
 from entity_sync.clock import Clock
 from entity_sync.core.frame import Frame
 from entity_sync.core.index import Index
+from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadState
 from entity_sync.core.outbox import Outbox, Overflow
+from entity_sync.core.recent import Recent
 from entity_sync.core.subscription import ClassicSubscription, Subscription, V2Subscription
 from entity_sync.core.view import View
 from entity_sync.hub.fanout import Fanout
 from entity_sync.hub.loads import Loads
-from entity_sync.hub.resync import Resync
+from entity_sync.hub.pacing import Pacing
 from entity_sync.loading.catalog import Catalog
-from entity_sync.model import EntityKey
+from entity_sync.model import Change, EntityKey
 from entity_sync.settings import Settings
 
 __all__ = ["Hub"]
@@ -37,20 +39,25 @@ class Hub:
             resynced: called when every view that a resync named has been loaded again.
         """
         self.fanout = Fanout()
-        self.loads = Loads(catalog, clock, settings, random, self._settled)
+        self.recent = Recent()
+        self.loads = Loads(
+            catalog, clock, settings, random, begun=self._begun, depend=self._depend, settled=self._settled
+        )
         self.views = Index(lambda: random.randrange(1, 2**31))
         self._catalog = catalog
         self._settings = settings
-        self._resync = Resync(clock, settings.resync_rate, self._reload, resynced)
+        self._resync = Pacing(clock, settings.resync_rate, self._reload(Cause.RESYNC), resynced)
+        self._refresh = Pacing(clock, settings.resync_rate, self._reload(Cause.DEPENDENCY), lambda: None)
 
     @property
     def idle(self) -> bool:
         """Whether every client has been written all there is, as far as it takes it."""
-        return self.loads.idle and self._resync.idle and self.fanout.idle
+        return self.loads.idle and self._resync.idle and self._refresh.idle and self.fanout.idle
 
     async def close(self) -> None:
         """Stop all loads."""
         self._resync.close()
+        self._refresh.close()
         await self.loads.close()
 
     # Watching
@@ -82,7 +89,7 @@ class Hub:
         if version is not None and version != view.version:
             subscription.after = self.loads.ticket
             self.loads.trigger(view, Cause.SUBSCRIBE)
-        elif view.loaded is None and view.state is LoadState.IDLE:
+        elif view.version is None and view.state is LoadState.IDLE:
             self.loads.trigger(view, Cause.SUBSCRIBE)
         self.fanout.mark(subscription)
 
@@ -126,6 +133,7 @@ class Hub:
             self.views.close(view)
             self.loads.drop(view)
             self._resync.drop(view)
+            self._refresh.drop(view)
 
     def _subscribe_classic(self, view: View, outbox: Outbox) -> ClassicSubscription:
         subscription = ClassicSubscription(view, outbox)
@@ -139,14 +147,23 @@ class Hub:
 
     # What happens to the views
 
-    def changed(self, key: EntityKey) -> None:
-        """This key changed: load what is watched of it, by loads that begin now or later."""
-        for view in self.views.of(key):
+    def changed(self, change: Change) -> None:
+        """A key changed: load what is watched of it, by loads that begin now or later.
+
+        Its own views at once; those that hold it as a row or found it by a live query may be many, so
+        they are paced.
+        """
+        self.recent.note(change)
+        for view in self.views.of(change.key):
             self.loads.trigger(view, Cause.NOTIFY)
+        if dependents := self.views.depending(change):
+            self._refresh.add(dependents)
 
     def resync(self, entities: Collection[str] | None = None) -> None:
         """Changes of these entities (of all, if None) may have been lost: load their views again."""
-        self._resync.add(view for view in self.views if entities is None or view.key.entity in entities)
+        names = self._catalog.topics if entities is None else entities
+        self.recent.note_all(names)
+        self._resync.add(view for view in self.views if entities is None or view.concerns(entities))
 
     def tell(self, frame: Frame) -> None:
         """Send every v2 session that can take it a frame that is worth nothing later."""
@@ -163,13 +180,26 @@ class Hub:
         self.fanout.wake(outbox)
         return True
 
-    def _reload(self, view: View) -> int:
-        before = view.running
-        self.loads.trigger(view, Cause.RESYNC)
-        return before
+    def _reload(self, cause: Cause) -> Callable[[View], int]:
+        def reload(view: View) -> int:
+            before = view.running
+            self.loads.trigger(view, cause)
+            return before
+
+        return reload
+
+    def _begun(self, view: View) -> None:
+        view.moment = self.recent.moment
+
+    def _depend(self, view: View, loaded: Loaded) -> bool:
+        """Watch what the result depends on; whether some of that changed since its load began."""
+        is_overtaken = self.recent.concerns(loaded, view.moment, view.rows, view.reads)
+        self.views.depend(view, loaded)
+        return is_overtaken
 
     def _settled(self, view: View, news: bool) -> None:
         if news:
             for subscription in view.subscriptions:
                 self.fanout.mark(subscription)
+        self._refresh.settled(view)
         self._resync.settled(view)  # last: what it may lead to says that all news is out

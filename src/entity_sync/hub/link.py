@@ -19,7 +19,7 @@ from entity_sync.errors import BrokerUnavailable
 from entity_sync.hub.echo import Echo
 from entity_sync.hub.gaps import Gaps
 from entity_sync.hub.outgoing import Outgoing
-from entity_sync.model import Change, EntityKey, Origin, Source
+from entity_sync.model import Change, Origin, Source
 from entity_sync.settings import Settings
 
 __all__ = ["Link", "Reactions"]
@@ -38,13 +38,13 @@ class Reactions:
     """What a link leads to.
 
     Attributes:
-        changed: called with every key that another node says changed.
+        changed: called with every change that another node tells.
         resync: called, once the broker confirmed, to load these entities (None: all) again.
         lost: called when changes may be lost from now on.
         is_watched: whether there is anything to load again.
     """
 
-    changed: Callable[[EntityKey], None]
+    changed: Callable[[Change], None]
     resync: Callable[[Collection[str] | None], None]
     lost: Callable[[], None]
     is_watched: Callable[[], bool]
@@ -212,7 +212,7 @@ class Link:
             case Change():
                 self._hear(name if name == letter.key.entity else "", letter.origin)
                 if letter.origin is None or letter.origin.source != self.source:
-                    self._reactions.changed(letter.key)
+                    self._reactions.changed(letter)
                 # Our own came back: the views were triggered at notify; now would be a second load.
             case Order():
                 self._hear(CONTROL, letter.origin)

@@ -39,10 +39,16 @@ class Loads:
         clock: Clock,
         settings: Settings,
         random: Random,
+        *,
+        begun: Callable[[View], None],
+        depend: Callable[[View, Loaded], bool],
         settled: Callable[[View, bool], None],
     ) -> None:
         """
         Args:
+            begun: called as an attempt begins.
+            depend: called with a result, to watch what it depends on; says whether some of that
+                changed since the attempt began, so that another one must follow.
             settled: called with a view that has a result or a failure to be told, and with whether
                 there is news for its subscriptions.
         """
@@ -51,6 +57,8 @@ class Loads:
         self._clock = clock
         self._settings = settings
         self._random = random
+        self._begun = begun
+        self._depend = depend
         self._settled = settled
         self._waiting: dict[str, OrderedDict[View, None]] = {}
         self._running: dict[str, int] = {}
@@ -113,6 +121,7 @@ class Loads:
         entity = view.key.entity
         self.ticket += 1
         view.start(self.ticket)
+        self._begun(view)
         self._total += 1
         self._running[entity] = self._running.get(entity, 0) + 1
         task = asyncio.get_running_loop().create_task(self._run(view, self._catalog[entity]))
@@ -148,7 +157,9 @@ class Loads:
 
         timer = self._clock.call_later(loader.timeout, expire)
         try:
-            result = await loader.load(view.key, view.audience, partial(self._in_thread, loader.name))
+            result = await loader.load(
+                view.key, view.audience, partial(self._in_thread, loader.name), self._catalog.row
+            )
         except (LoadFailed, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:
@@ -189,10 +200,13 @@ class Loads:
     def _succeeded(self, view: View, result: Loaded) -> None:
         if view.failure is not None:
             _log.info("load of %s succeeds again", view.key)
+        is_overtaken = self._depend(view, result)
         news, action = view.succeed(result)
         self._settled(view, news)
         if action is LoadAction.ENQUEUE:
             self._enqueue(view)
+        if is_overtaken:
+            self.trigger(view, Cause.DEPENDENCY)
 
     def _failed(self, view: View, error: LoadFailed) -> None:
         settings = self._settings

@@ -21,7 +21,7 @@ from entity_sync.hub.hub import Hub
 from entity_sync.hub.link import Link, Reactions
 from entity_sync.hub.tasks import Tasks
 from entity_sync.loading.catalog import Catalog
-from entity_sync.model import ClientMessage, EntityKey, Receipt, Source
+from entity_sync.model import Change, ClientMessage, EntityKey, Receipt, Source, Tags
 from entity_sync.settings import Settings
 
 __all__ = ["Application", "Capture", "Member", "Node", "OnMessage"]
@@ -88,7 +88,7 @@ class Node:
         )
         self.link = Link(
             broker,
-            application.catalog.names,
+            application.catalog.topics,
             application.envelope,
             Source(self.id, _draw(application.random)),
             settings=application.settings,
@@ -178,13 +178,14 @@ class Node:
 
     # Changes
 
-    async def notify(self, keys: Sequence[EntityKey]) -> Receipt:
+    async def notify(self, keys: Sequence[EntityKey], tags: Tags | None = None) -> Receipt:
         """Load what is watched here, and tell the other nodes."""
         self._count += 1
         token = f"{self.id}.{self._count}"
-        for key in keys:
-            self.hub.changed(key)
-        accepted = await self.link.outgoing.publish(keys)
+        changes = [Change(key, tags=tags) for key in keys]
+        for change in changes:
+            self.hub.changed(change)
+        accepted = await self.link.outgoing.publish(changes)
         return Receipt("accepted" if accepted else "deferred", token)
 
     def _lost(self) -> None:

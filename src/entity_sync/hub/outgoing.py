@@ -14,7 +14,7 @@ from entity_sync.core.backlog import Backlog
 from entity_sync.core.control import MAX_SILENCE_MS, Control
 from entity_sync.core.envelope import CONTROL, Envelope
 from entity_sync.errors import BrokerUnavailable
-from entity_sync.model import Change, EntityKey
+from entity_sync.model import Change
 from entity_sync.settings import Settings
 
 __all__ = ["Outgoing"]
@@ -58,14 +58,13 @@ class Outgoing:
         """Whether nothing waits to be handed to the broker."""
         return not self._backlog and (self._flushing is None or self._flushing.done())
 
-    async def publish(self, keys: Sequence[EntityKey]) -> bool:
-        """Tell the other nodes that these keys changed.
+    async def publish(self, changes: Sequence[Change]) -> bool:
+        """Tell the other nodes of these changes.
 
         Returns:
             True when the broker accepted all, False when some are kept until it does.
         """
         if self._is_up() and not self._backlog:
-            changes = [Change(key) for key in keys]
             try:
                 left = await self._hand_over(changes)
             except asyncio.CancelledError:  # whoever notified is gone, as a request may be; its change is not
@@ -76,7 +75,7 @@ class Outgoing:
                 return True
             self._backlog.keep(left)
         else:
-            self._backlog.keep([Change(key) for key in keys])
+            self._backlog.keep(changes)
         self.flush_soon()
         return False
 
@@ -160,10 +159,7 @@ class Outgoing:
         """Numbered just before they go out, so that nothing that is said meanwhile overtakes them by much."""
         now = self._clock.now()
         self._announcer.again({change.key.entity for change in changes if change.origin is not None}, now)
-        return [
-            change if change.origin is not None else self._announcer.changes([change.key], now)[0]
-            for change in changes
-        ]
+        return self._announcer.numbered(changes, now)
 
     async def _publish(self, name: str, payloads: Sequence[bytes]) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from entity_sync.errors import ConfigurationError, UnknownEntity
+from entity_sync.loading.ids import canonical_id
 from entity_sync.loading.loader import Loader
 from entity_sync.model import EntityKey, Wire
 
@@ -31,6 +32,12 @@ class Catalog:
         """The registered names, in order of registration."""
         return tuple(self._loaders)
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The names whose changes may concern a view: registered, or those of rows."""
+        rows = (loader.rows.entity for loader in self if loader.rows is not None)
+        return tuple(dict.fromkeys((*self.names, *rows)))
+
     def add(self, loader: Loader) -> None:
         """Register an entity.
 
@@ -50,9 +57,21 @@ class Catalog:
         return EntityKey(entity, self[entity].id_type.canonical(entity, id, wire))
 
     def key(self, entity: str, id: object) -> EntityKey:
-        """The key the application means.
+        """The key the application means, of a registered entity or of one that is named in a ``rows=``.
 
         Raises:
             UnknownEntity, BadId: as for `resolve`.
         """
-        return EntityKey(entity, self[entity].id_type.canonical_of(entity, id))
+        loader = self._loaders.get(entity)
+        if loader is None and entity not in self.topics:
+            raise UnknownEntity(entity, self.topics)
+        return EntityKey(entity, canonical_id(entity, id) if loader is None else loader.spell(id))
+
+    def row(self, entity: str, id: object) -> EntityKey:
+        """The key of a row that a loader returned: an entity that nobody registered is fine there.
+
+        Raises:
+            BadId: the id is not canonical.
+        """
+        loader = self._loaders.get(entity)
+        return EntityKey(entity, canonical_id(entity, id) if loader is None else loader.spell(id))

@@ -10,7 +10,7 @@ from uuid import UUID
 from entity_sync.errors import BadId
 from entity_sync.model import Wire
 
-__all__ = ["ID_TYPES", "IdType"]
+__all__ = ["ID_TYPES", "IdType", "canonical_id"]
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -104,3 +104,15 @@ ID_TYPES: dict[type, IdType] = {
     UUID: IdType("UUID", _spell(UUID), _parse_uuid),
 }
 """What a loader's id parameter may be annotated with; str where it is not."""
+
+
+def canonical_id(entity: str, id: object) -> str:
+    """The canonical text of an id whose entity is not known here: by its own type.
+
+    Raises:
+        BadId: it is no str, int or UUID, or not canonical.
+    """
+    kind = ID_TYPES.get(type(id))
+    if kind is None:
+        raise BadId(entity, f"an id is a str, an int or a UUID, not a {type(id).__name__}")
+    return kind.canonical_of(entity, id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast, get_type_hints
@@ -13,7 +13,7 @@ from typing import Any, cast, get_type_hints
 from entity_sync.core.loaded import Loaded
 from entity_sync.errors import AccessDenied, ConfigurationError
 from entity_sync.loading.ids import ID_TYPES, IdType
-from entity_sync.loading.values import loaded
+from entity_sync.loading.rows import Elements, Known, RowsOf, collected
 from entity_sync.model import EVERYONE, Audience, EntityKey
 
 __all__ = ["Loader", "Per", "check_name", "principal_key"]
@@ -36,6 +36,7 @@ class Loader:
         is_async: whether the function is a coroutine function; a plain one runs in a thread.
         public: declared to be for every principal.
         timeout: seconds one attempt may take.
+        rows: makes keyed rows of the elements it returns, None where they are values.
     """
 
     name: str
@@ -46,10 +47,18 @@ class Loader:
     is_async: bool
     public: bool
     timeout: float
+    rows: RowsOf | None = None
 
     @classmethod
     def of(
-        cls, name: str, function: Callable[..., Any], *, per: Per | None, public: bool, timeout: float
+        cls,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        per: Per | None,
+        public: bool,
+        timeout: float,
+        rows: RowsOf | None = None,
     ) -> Loader:
         """Read a load function's signature.
 
@@ -73,6 +82,7 @@ class Loader:
             is_async=inspect.iscoroutinefunction(function),
             public=public,
             timeout=timeout,
+            rows=rows,
         )
 
     def audience(self, principal: object) -> Audience:
@@ -96,11 +106,20 @@ class Loader:
             )
         return audience
 
-    async def load(self, key: EntityKey, audience: Audience, in_thread: InThread) -> Loaded:
+    def spell(self, id: object) -> str:
+        """The canonical text of an id that the application hands over.
+
+        Raises:
+            BadId: it is not of the type that the loader's id is annotated with.
+        """
+        return self.id_type.canonical_of(self.name, id)
+
+    async def load(self, key: EntityKey, audience: Audience, in_thread: InThread, known: Known) -> Loaded:
         """One attempt.
 
         Args:
             in_thread: calls a plain function in a thread.
+            known: spells the keys of rows.
 
         Raises:
             Exception: whatever the application's function raises; LoadFailed for a result that
@@ -111,15 +130,28 @@ class Loader:
         if self.takes_audience:
             arguments.append(audience)
         try:
-            if self.is_async:
-                value = await self.function(*arguments)
-            else:
-                value = await in_thread(self.function, *arguments)
-            if inspect.isawaitable(value):  # a plain wrapper of, or an object that is, a coroutine function
-                value = await value
+            value = await self._call(arguments, in_thread)
         except AccessDenied:
             value = None
-        return loaded(value)
+        return collected(value, key, self.rows, known)
+
+    async def _call(self, arguments: list[object], in_thread: InThread) -> Any:
+        if inspect.isasyncgenfunction(inspect.unwrap(self.function)):
+            async with aclosing(self.function(*arguments)) as generator:
+                return Elements([element async for element in generator])
+        if self.is_async:
+            value = await self.function(*arguments)
+        else:
+            value = await in_thread(_exhaust, self.function, *arguments)
+        if inspect.isawaitable(value):  # a plain wrapper of, or an object that is, a coroutine function
+            value = await value
+        return value
+
+
+def _exhaust(function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a plain function, and where it is a generator, run that to its end in the same thread."""
+    value = function(*arguments)
+    return Elements(value) if inspect.isgenerator(value) else value
 
 
 def check_name(name: str) -> None:
@@ -153,8 +185,6 @@ def principal_key(principal: object) -> str:
 
 
 def _parameters(name: str, function: Callable[..., Any]) -> list[str]:
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise ConfigurationError(f"entity {name!r}: its loader yields; a loader returns one value or None")
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

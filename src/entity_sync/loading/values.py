@@ -1,4 +1,4 @@
-"""What a loader returned → canonical rows."""
+"""One value that a loader returned → canonical JSON."""
 
 from __future__ import annotations
 
@@ -9,30 +9,27 @@ from typing import Any
 import msgspec
 
 from entity_sync.core.canonical import canonical
-from entity_sync.core.loaded import Loaded, LoadedRow
+from entity_sync.core.loaded import LoadedRow
 from entity_sync.errors import LoadFailed
 
-__all__ = ["loaded"]
+__all__ = ["loaded_row"]
 
-_GONE = Loaded((), gone=True)
 _MAX_DEPTH = 64
 
 
-def loaded(value: object) -> Loaded:
-    """Make the state of a view out of a loader's result.
+def loaded_row(value: object) -> LoadedRow:
+    """Make a row without a key out of a value.
 
     Args:
-        value: None (gone), a dict, dataclass, msgspec or pydantic object, or bytes of JSON.
+        value: a dict, dataclass, msgspec, attrs or pydantic object, a plain value, or bytes of JSON.
 
     Raises:
         LoadFailed: the value cannot be sent, naming the field or the type.
     """
-    if value is None:
-        return _GONE
     if isinstance(value, bytes | bytearray | memoryview):
-        return Loaded((_verbatim(bytes(value)),))
+        return _verbatim(bytes(value))
     data = canonical(_builtins(value))
-    return Loaded((LoadedRow(data, data),))
+    return LoadedRow(data, data)
 
 
 def _verbatim(text: bytes) -> LoadedRow:
@@ -46,7 +43,7 @@ def _verbatim(text: bytes) -> LoadedRow:
 
 def _builtins(value: object) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
-        raise LoadFailed(f"a loader returns one value or None, not a {type(value).__name__}")
+        raise LoadFailed(f"a row is one value, not a {type(value).__name__}: return or yield rows one by one")
     if not _is_supported(value):
         raise LoadFailed(
             f"cannot send a {type(value).__qualname__}: return a dict, a dataclass, a msgspec or pydantic "

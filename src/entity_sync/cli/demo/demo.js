@@ -117,6 +117,7 @@ function mark({ view, entity, id }, stale) {
 
 const on = {
   welcome: ({ stale_ms }) => (silence = stale_ms),
+  delta: ({ view }) => send({ action: "resync", body: { view, rev: 0 } }), // of long rows; this page wants them whole
   goodbye: ({ retry_after_ms }) => (retryAfter = retry_after_ms),
   ack: ({ failed = [] }) => {
     attempts = 0;

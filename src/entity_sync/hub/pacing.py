@@ -1,4 +1,4 @@
-"""Loading views again after a stretch in which changes may have been lost: newest first, paced."""
+"""Loading many views again, paced: after a gap, or because all of them hold one row that changed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from entity_sync.clock import Clock, Timer
 from entity_sync.core.view import View
 
-__all__ = ["Resync"]
+__all__ = ["Pacing"]
 
 _INTERVAL = 0.02  # seconds between batches
 
 
-class Resync:
+class Pacing:
     """The views that have to be loaded again, and when the last of them has been."""
 
     def __init__(

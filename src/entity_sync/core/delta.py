@@ -1,0 +1,123 @@
+"""The difference between two states of a view, by rows and by the top-level members of a row."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from entity_sync.core.loaded import Loaded, LoadedRow
+from entity_sync.core.wirerows import Patch, Put, WireKey
+from entity_sync.model import EntityKey
+
+__all__ = ["Difference", "difference"]
+
+_MAX_MOVES = 8  # rows that are sent again to move them; of more, every row's key is sent in order
+_Key: TypeAlias = EntityKey | None
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Difference(NamedTuple):
+    """What makes the old rows the new ones, applied in this order."""
+
+    drop: tuple[WireKey, ...]
+    patch: tuple[Patch, ...]
+    put: tuple[Put, ...]
+    order: tuple[WireKey, ...]
+
+
+def difference(old: Loaded, new: Loaded) -> Difference | None:
+    """What to tell a client that holds ``old``; None where only the whole state says it.
+
+    Rows are compared by their canonical bytes, and decoded only where those differ.
+    """
+    if old.gone or new.gone:
+        return None
+    before = {row.key: row for row in old.rows}
+    after = {row.key: row for row in new.rows}
+    kept = [row.key for row in old.rows if row.key in after]
+    drop = tuple(_name(row.key) for row in old.rows if row.key not in after)
+    moved = _moved(kept, {key: position for position, key in enumerate(after)})
+    is_reordered = len(moved) > _MAX_MOVES
+    changed = [row for row in new.rows if row.key in before and row.data != before[row.key].data]
+    patches = {row.key: _patch(before[row.key], row) for row in changed if row.key not in moved}
+    whole = {key for key, patch in patches.items() if patch is None}
+    if is_reordered:
+        patches |= {row.key: _patch(before[row.key], row) for row in changed if row.key in moved}
+        whole, moved = {key for key, patch in patches.items() if patch is None}, set()
+    return Difference(
+        drop,
+        tuple(patch for patch in patches.values() if patch is not None),
+        tuple(_puts(new.rows, before.keys(), kept, moved, whole)),
+        tuple(_name(row.key) for row in new.rows) if is_reordered else (),
+    )
+
+
+def _puts(
+    rows: Sequence[LoadedRow], held: Iterable[_Key], kept: list[_Key], moved: set[_Key], whole: set[_Key]
+) -> Iterable[Put]:
+    """Rows to insert, to move and to replace, in their final order, as the list stands at each."""
+    old, stands = set(held), list(kept)
+    for position, row in enumerate(rows):
+        if row.key in old and row.key not in moved:
+            if row.key in whole:
+                yield _put(row)
+            continue
+        if row.key in moved:
+            stands.remove(row.key)
+        # Without moves all before this row is final; else one that still has to move may stand between.
+        at = position if not moved else stands.index(rows[position - 1].key) + 1 if position else 0
+        at = min(at, len(stands))
+        yield _put(row, at if at < len(stands) or row.key in moved else None)
+        stands.insert(at, row.key)
+
+
+def _moved(kept: Sequence[_Key], positions: dict[_Key, int]) -> set[_Key]:
+    """The fewest rows whose moving brings the others into order: all but a longest rising sequence."""
+    tails: list[int] = []
+    ends: list[int] = []
+    previous: list[int] = []
+    for index, key in enumerate(kept):
+        position = positions[key]
+        at = bisect_left(tails, position)
+        previous.append(ends[at - 1] if at else -1)
+        tails[at : at + 1] = [position]
+        ends[at : at + 1] = [index]
+    rising: set[_Key] = set()
+    index = ends[-1] if ends else -1
+    while index >= 0:
+        rising.add(kept[index])
+        index = previous[index]
+    return {key for key in kept if key not in rising}
+
+
+def _patch(before: LoadedRow, after: LoadedRow) -> Patch | None:
+    """The members that differ; None where the row whole is no longer than they are."""
+    if before.data[:1] != b"{" or after.data[:1] != b"{":
+        return None
+    old, new = _decode(before.data), _decode(after.data)
+    changed = {
+        name: value for name, value in new.items() if name not in old or bytes(old[name]) != bytes(value)
+    }
+    unset = tuple(name for name in old if name not in new)
+    entity, id = _named(after.key)
+    patch = Patch(entity, id, changed, unset)
+    return patch if len(_encode(patch)) < len(after.data) else None
+
+
+def _put(row: LoadedRow, at: int | None = None) -> Put:
+    place = msgspec.UNSET if at is None else at
+    entity, id = _named(row.key)
+    return Put(msgspec.Raw(row.data), entity, id, place)
+
+
+def _name(key: _Key) -> WireKey:
+    entity, id = _named(key)
+    return WireKey(entity, id)
+
+
+def _named(key: _Key) -> tuple[str, str] | tuple[msgspec.UnsetType, msgspec.UnsetType]:
+    return (msgspec.UNSET, msgspec.UNSET) if key is None else key

@@ -1,0 +1,74 @@
+"""Changes of the last moments: a load that finds what it depends on may have begun before them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from entity_sync.core.loaded import Loaded
+from entity_sync.core.tags import Reading
+from entity_sync.model import Change, EntityKey
+
+__all__ = ["Recent"]
+
+_KEPT = 1_024
+
+
+class Recent:
+    """A bounded memory of changes; what it forgot counts as concerning everything.
+
+    Attributes:
+        moment: counts what was noted; a load remembers it as it begins.
+    """
+
+    def __init__(self, limit: int = _KEPT) -> None:
+        """
+        Args:
+            limit: changes remembered of each entity.
+        """
+        self.moment = 0
+        self._limit = limit
+        self._changes: dict[str, deque[tuple[int, Change]]] = {}
+        self._forgotten: dict[str, int] = {}
+
+    def note(self, change: Change) -> None:
+        """A key changed."""
+        self.moment += 1
+        kept = self._changes.setdefault(change.key.entity, deque())
+        kept.append((self.moment, change))
+        if len(kept) > self._limit:
+            self._forgotten[change.key.entity] = kept.popleft()[0]
+
+    def note_all(self, entities: Iterable[str]) -> None:
+        """Anything of these entities may have changed."""
+        self.moment += 1
+        for entity in entities:
+            self._changes.pop(entity, None)
+            self._forgotten[entity] = self.moment
+
+    def concerns(
+        self, loaded: Loaded, moment: int, rows: frozenset[EntityKey], reads: tuple[Reading, ...]
+    ) -> bool:
+        """Whether a result that began at ``moment`` misses a change of what it depends on.
+
+        Args:
+            rows, reads: what was watched during the load already.
+        """
+        keys = loaded.dependencies - rows
+        if any(
+            change.key in keys
+            for entity in {key.entity for key in keys}
+            for change in self._since(entity, moment)
+        ):
+            return True
+        found = [read for read in loaded.reads if read not in reads]
+        if any(read.concerns(change.tags) for read in found for change in self._since(read.entity, moment)):
+            return True
+        entities = {key.entity for key in keys} | {read.entity for read in found}
+        return any(self._forgotten.get(entity, 0) > moment for entity in entities)
+
+    def _since(self, entity: str, moment: int) -> Iterator[Change]:
+        for at, change in reversed(self._changes.get(entity, ())):
+            if at <= moment:
+                return
+            yield change

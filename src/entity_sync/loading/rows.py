@@ -1,0 +1,112 @@
+"""What a loader returned or yielded → the rows of one state, each with its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+from entity_sync.core.loaded import Loaded, LoadedRow
+from entity_sync.core.tags import Reading, reading
+from entity_sync.errors import BadId, ConfigurationError, LoadFailed, UnknownEntity
+from entity_sync.loading.values import loaded_row
+from entity_sync.model import EntityKey, Reads, Row
+
+__all__ = ["Elements", "Known", "RowsOf", "collected"]
+
+Known: TypeAlias = Callable[[str, object], EntityKey]
+"""Spells a row's key canonically; raises UnknownEntity or BadId."""
+
+_GONE = Loaded((), gone=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RowsOf:
+    """``rows=(entity, id)``: every plain element is a row of that entity.
+
+    Attributes:
+        entity: whose rows they are.
+        id: finds an element's id: a member's or attribute's name, or a function.
+    """
+
+    entity: str
+    id: str | Callable[[Any], object]
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.id, str) or callable(self.id)):
+            raise ConfigurationError(f"rows=({self.entity!r}, …): the id is a name or a function")
+
+    def row(self, element: object) -> Row:
+        """The element with its key.
+
+        Raises:
+            LoadFailed: it has no id.
+        """
+        try:
+            return Row(self.entity, self._find(element), element)
+        except Exception as error:
+            raise LoadFailed(f"an element of rows={self.entity!r} has no id: {error!r}") from error
+
+    def _find(self, element: Any) -> object:
+        if callable(self.id):
+            return self.id(element)
+        return element[self.id] if isinstance(element, dict) else attrgetter(self.id)(element)
+
+
+class Elements(list[Any]):
+    """What a generator yielded, which unlike a returned None or list may be nothing but reads."""
+
+
+def collected(value: object, own: EntityKey, rows: RowsOf | None, known: Known) -> Loaded:
+    """The state of a view out of a loader's result.
+
+    Args:
+        value: None (gone), one value, or a list, tuple or `Elements` of values, `Row` and `Reads`.
+        own: the view's key: a row of this key is the un-keyed one.
+        rows: makes keyed rows of plain elements.
+
+    Raises:
+        LoadFailed: a value cannot be sent, two rows have one key, or a key cannot be.
+    """
+    if value is None:
+        return _GONE
+    elements: Iterable[Any] = value if isinstance(value, list | tuple) else (value,)
+    found: dict[EntityKey | None, LoadedRow] = {}
+    reads: dict[Reading, None] = {}
+    is_gone = False
+    for index, element in enumerate(elements):
+        if isinstance(element, Reads):
+            reads[_reading(element)] = None
+        elif element is None:
+            if not isinstance(value, Elements):
+                raise LoadFailed(f"element {index} is None: leave out what does not exist")
+            is_gone = True
+        else:
+            row = _row(element, own, rows, known)
+            if row.key in found:
+                raise LoadFailed(f"two rows have the key {row.key or own}")
+            found[row.key] = row
+    if is_gone and found:
+        raise LoadFailed("None was yielded besides rows: it says that there is no such key")
+    return Loaded(tuple(found.values()), gone=is_gone, reads=tuple(reads))
+
+
+def _row(element: Any, own: EntityKey, rows: RowsOf | None, known: Known) -> LoadedRow:
+    if rows is not None and not isinstance(element, Row):
+        element = rows.row(element)
+    if not isinstance(element, Row):
+        return loaded_row(element)
+    try:
+        key = known(element.entity, element.id)
+    except (UnknownEntity, BadId) as error:
+        raise LoadFailed(f"a row of {element.entity!r}: {error}") from None
+    row = loaded_row(element.data)
+    return row if key == own else replace(row, key=key, is_tracked=element.track)
+
+
+def _reading(reads: Reads) -> Reading:
+    try:
+        return reading(reads)
+    except ValueError as error:
+        raise LoadFailed(f"Reads of {reads.entity!r}: {error}") from None

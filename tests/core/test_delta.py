@@ -1,0 +1,87 @@
+"""Differences between states: whatever was before, applied to it they give what is after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entity_sync.core.delta import Difference, difference
+from entity_sync.core.loaded import Loaded
+from entity_sync.model import EntityKey
+from tests.core.states import STATES, Rows, loaded
+
+
+def applied(found: Difference, rows: Rows) -> Rows:
+    """What PROTOCOL.md says a client does, as plainly as it can be written."""
+    wire = msgspec.json.decode(msgspec.json.encode(found._asdict()))
+
+    def key(one: dict[str, Any]) -> EntityKey | None:
+        return EntityKey(one["entity"], one["id"]) if "entity" in one else None
+
+    held = [(of, data) for of, data in rows if of not in [key(one) for one in wire["drop"]]]
+    for patch in wire["patch"]:
+        [(place, old)] = [(place, data) for place, (of, data) in enumerate(held) if of == key(patch)]
+        new = {name: value for name, value in old.items() if name not in patch.get("unset", ())}
+        held[place] = (key(patch), new | patch.get("set", {}))
+    for put in wire["put"]:
+        places = [place for place, (of, _) in enumerate(held) if of == key(put)]
+        if places and "at" not in put:
+            held[places[0]] = (key(put), put["data"])
+            continue
+        held = [(of, data) for of, data in held if of != key(put)]
+        held.insert(put.get("at", len(held)), (key(put), put["data"]))
+    if wire["order"]:
+        assert sorted(map(str, map(key, wire["order"]))) == sorted(str(of) for of, _ in held)
+        held.sort(key=lambda row: [key(one) for one in wire["order"]].index(row[0]))
+    return held
+
+
+@given(STATES, STATES)
+def test_old_and_difference_give_new(old: Rows, new: Rows):
+    """Every two states: drops, patches, puts and order bring one to the other."""
+    found = difference(loaded(old), loaded(new))
+    assert found is not None
+    assert applied(found, old) == new
+
+
+@given(STATES, st.data())
+def test_few_moves_name_few_rows(rows: Rows, data: st.DataObject):
+    """One row that moved is sent again alone, however many there are."""
+    if len(rows) < 2:
+        return
+    moved = list(rows)
+    row = moved.pop(data.draw(st.integers(0, len(rows) - 1)))
+    moved.insert(data.draw(st.integers(0, len(moved))), row)
+    found = difference(loaded(rows), loaded(moved))
+    assert found is not None
+    assert len(found.put) <= 1
+    assert not found.order
+    assert applied(found, rows) == moved
+
+
+def test_many_moves_are_an_order():
+    """A list turned around names every key once and sends no row."""
+    rows: Rows = [(EntityKey("orders", str(id)), {"id": id, "name": "n" * 40}) for id in range(20)]
+    found = difference(loaded(rows), loaded(rows[::-1]))
+    assert found is not None
+    assert (found.drop, found.patch, found.put, len(found.order)) == ((), (), (), 20)
+
+
+def test_members_that_changed_alone_are_sent():
+    """Of twenty members one: nulls, removed members and equal ones are told apart."""
+    old = {f"member{number}": number for number in range(20)}
+    new = {name: value for name, value in old.items() if name != "member4"} | {"member3": None}
+    found = difference(loaded([(None, old)]), loaded([(None, new)]))
+    assert found is not None
+    assert msgspec.json.encode(found.patch) == b'[{"set":{"member3":null},"unset":["member4"]}]'
+
+
+@pytest.mark.parametrize("is_gone_first", [True, False])
+def test_gone_has_no_difference(is_gone_first: bool):
+    """Whether a key exists is told by a snapshot."""
+    states = Loaded((), gone=True), loaded([(None, 1)])
+    assert difference(*(states if is_gone_first else states[::-1])) is None

@@ -1,0 +1,68 @@
+"""What a load may have missed of the rows it found only now."""
+
+from __future__ import annotations
+
+from entity_sync.core.loaded import Loaded, LoadedRow
+from entity_sync.core.recent import Recent
+from entity_sync.core.tags import Reading
+from entity_sync.model import Change, EntityKey
+
+AUTHOR = EntityKey("users", "9")
+READ = Reading("orders", (("customer", frozenset({"7"})),))
+ROWS = Loaded((LoadedRow(b"1", b"1", AUTHOR),))
+LIVE = Loaded((), reads=(READ,))
+
+
+def overtaken(recent: Recent, loaded: Loaded, moment: int) -> bool:
+    return recent.concerns(loaded, moment, frozenset(), ())
+
+
+def test_a_change_during_the_load():
+    """The row changed after the load began: it may hold the old one. Before it began: it cannot."""
+    recent = Recent()
+    recent.note(Change(AUTHOR))
+    assert not overtaken(recent, ROWS, recent.moment)
+    began = recent.moment
+    recent.note(Change(EntityKey("users", "8")))
+    assert not overtaken(recent, ROWS, began)
+    recent.note(Change(AUTHOR))
+    assert overtaken(recent, ROWS, began)
+
+
+def test_what_was_watched_already():
+    """A row that the view held before was watched during the load: its change triggered one already."""
+    recent = Recent()
+    recent.note(Change(AUTHOR))
+    assert not recent.concerns(ROWS, 0, frozenset({AUTHOR}), ())
+    recent.note(Change(EntityKey("orders", "1")))
+    assert not recent.concerns(LIVE, 0, frozenset(), (READ,))
+
+
+def test_live_queries_by_their_tags():
+    """Another customer's order does not concern this live query; one without tags concerns all."""
+    recent = Recent()
+    recent.note(Change(EntityKey("orders", "1"), tags={"customer": frozenset({"8"})}))
+    assert not overtaken(recent, LIVE, 0)
+    recent.note(Change(EntityKey("orders", "1"), tags={"customer": frozenset({"7", "8"})}))
+    assert overtaken(recent, LIVE, 0)
+    assert overtaken(recent, Loaded((), reads=(Reading("orders"),)), 0)
+
+
+def test_what_was_forgotten_counts():
+    """A full memory forgets the oldest; a load that began before them may have missed anything."""
+    recent = Recent(limit=2)
+    for id in ("1", "2", "3"):
+        recent.note(Change(EntityKey("users", id)))
+    assert overtaken(recent, ROWS, 0)
+    assert not overtaken(recent, ROWS, 1)
+
+
+def test_a_gap_counts():
+    """After a gap any row of the entity may have changed; of others none."""
+    recent = Recent()
+    recent.note_all(["orders"])
+    assert not overtaken(recent, ROWS, 0)
+    assert overtaken(recent, LIVE, 0)
+    recent.note_all(["users"])
+    assert overtaken(recent, ROWS, 0)
+    assert not overtaken(recent, ROWS, recent.moment)

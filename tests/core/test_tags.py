@@ -1,0 +1,87 @@
+"""Tags: one canonical text for each value, and which live queries a change concerns."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from entity_sync.core.tags import Reading, canonical_tags, merged, reading
+from entity_sync.model import Reads
+
+
+class Status(Enum):
+    OPEN = "open"
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        (7, {"7"}),
+        ("7", {"7"}),
+        ([7, 9], {"7", "9"}),
+        ({7}, {"7"}),
+        (True, {"true"}),
+        (None, {"null"}),
+        (Status.OPEN, {"open"}),
+        (UUID(int=1), {"00000000-0000-0000-0000-000000000001"}),
+        ([], set[str]()),
+    ],
+)
+def test_canonical(value: object, texts: set[str]):
+    """A scalar is a list of one, and equal values of different types are one text."""
+    assert canonical_tags({"customer": value}) == {"customer": frozenset(texts)}
+
+
+@pytest.mark.parametrize(
+    ("tags", "text"),
+    [
+        ({"a": 1.5}, "tag 'a' is a float"),
+        ({"a": "x" * 257}, "a value of tag 'a' is longer than 256 bytes"),
+        ({"a": "\ud800"}, "or no text"),
+        ({"a": list(range(257))}, "tag 'a' has 257 values, and at most 256"),
+        ({"": 1}, "a tag's name has 1 to 64 characters, not 0"),
+        ({str(number): 1 for number in range(10_000)}, "10000 tags, and at most 16"),
+    ],
+)
+def test_what_is_no_tag(tags: dict[str, Any], text: str):
+    """Each is refused with the tag's name."""
+    with pytest.raises(ValueError, match=text):
+        canonical_tags(tags)
+
+
+@pytest.mark.parametrize(
+    ("tags", "concerns"),
+    [
+        (None, True),
+        ({}, True),
+        ({"customer": {"7"}}, True),
+        ({"customer": {"8"}}, False),
+        ({"customer": {"7", "8"}, "status": {"done"}}, False),
+        ({"status": {"open", "done"}}, True),
+        ({"other": {"1"}}, True),
+        ({"customer": set[str]()}, False),
+    ],
+)
+def test_which_changes_concern_a_live_query(tags: dict[str, set[str]] | None, concerns: bool):
+    """Every tag that both name must have a value in common; what a change leaves out matches."""
+    read = reading(Reads("orders", customer=7, status=["open"]))
+    said = None if tags is None else {name: frozenset(values) for name, values in tags.items()}
+    assert read.concerns(said) is concerns
+    assert Reading("orders").concerns(said)
+
+
+def test_merged():
+    """Two changes of one key that become one concern whatever either does."""
+    first, second = canonical_tags({"a": 1, "b": 1}), canonical_tags({"a": 2, "c": 1})
+    assert merged(first, second) == {"a": frozenset({"1", "2"})}
+    assert merged(first, None) is merged(None, second) is None
+    many = canonical_tags({"a": list(range(200))}), canonical_tags({"a": list(range(200, 400))})
+    assert merged(*many) == {}
+
+
+def test_shown():
+    """A live query in a log."""
+    assert repr(Reads("orders", customer=7)) == "Reads('orders', customer=7)"

@@ -1,0 +1,235 @@
+"""Rows that ride along and live queries: what a change of them leads to, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from entity_sync import BadId, ConnectionInfo, EntitySync, Reads, Row, Settings, UnknownEntity
+from entity_sync.testing import MemoryClient, settled
+from tests.hub.virtual import in_virtual_time
+
+LONG = "x" * 300  # so that a difference is worth it
+
+
+class Bakery:
+    """Reports with their authors, and the orders of each customer, over a database of dicts."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.names = {9: "Ada"}
+        self.orders: dict[int, dict[str, Any]] = {}
+        self.loads: list[str] = []
+        self.pause = asyncio.Event()
+        self.pause.set()
+        self.sync = EntitySync(settings=Settings(**settings))
+        self.sync.entity("users")(self.user)
+        self.sync.entity("reports")(self.report)
+        self.sync.entity("customer_orders", rows=("orders", "id"))(self.customer_orders)
+
+    async def user(self, id: int) -> dict[str, str] | None:
+        return {"name": self.names[id]} if id in self.names else None
+
+    async def report(self, id: int) -> AsyncIterator[object]:
+        self.loads.append(f"reports/{id}")
+        yield {"title": f"report {id}", "text": LONG}
+        name = self.names[9]
+        await self.pause.wait()
+        yield Row("users", 9, {"name": name})
+
+    async def customer_orders(self, id: int) -> AsyncIterator[object]:
+        self.loads.append(f"customer_orders/{id}")
+        yield Reads("orders", customer=id)
+        for order in self.orders.values():
+            if order["customer"] == id:
+                yield order
+
+    def order(self, id: int, customer: int) -> None:
+        self.orders[id] = {"id": id, "customer": customer, "text": LONG}
+
+
+async def watching(sync: EntitySync, entity: str, *ids: str) -> MemoryClient:
+    client = MemoryClient.of(sync)
+    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
+    return client
+
+
+@in_virtual_time
+async def test_a_row_that_rides_along():
+    """The author's change loads the report again, and only what differs is sent."""
+    bakery = Bakery()
+    async with bakery.sync as sync:
+        client = await watching(sync, "reports", "1")
+        await settled(sync)
+        client.pending()
+        bakery.names[9] = "Grace"
+        await sync.notify("users", 9)
+        await settled(sync)
+        [delta] = client.pending()
+        assert delta["event"] == "delta"
+        assert delta["put"] == [{"data": {"name": "Grace"}, "entity": "users", "id": "9"}]
+        await sync.notify("users", 8)
+        await settled(sync)
+        assert len(bakery.loads) == 2
+
+
+@in_virtual_time
+async def test_a_row_that_changes_before_it_is_known():
+    """The author changes while the first load runs, which has read the old name: another load follows."""
+    bakery = Bakery()
+    async with bakery.sync as sync:
+        bakery.pause.clear()
+        client = await watching(sync, "reports", "1")
+        await asyncio.sleep(0.1)
+        bakery.names[9] = "Grace"
+        await sync.notify("users", 9)
+        bakery.pause.set()
+        await settled(sync)
+        assert len(bakery.loads) == 2
+        assert any(
+            {"data": {"name": "Grace"}, "entity": "users", "id": "9"}
+            in [*message.get("rows", []), *message.get("put", [])]
+            for message in client.pending()
+        )
+
+
+@in_virtual_time
+async def test_inserts_moves_and_deletes_reach_whom_they_concern():
+    """Old and new values as tags: both customers' lists load, and no other."""
+    bakery = Bakery()
+    async with bakery.sync as sync:
+        client = await watching(sync, "customer_orders", "7", "8", "9")
+        await settled(sync)
+        client.pending()
+        bakery.loads.clear()
+
+        bakery.order(55, customer=7)
+        await sync.notify("orders", 55, tags={"customer": 7})
+        await settled(sync)
+        assert bakery.loads == ["customer_orders/7"]
+
+        bakery.order(55, customer=8)
+        await sync.notify("orders", 55, tags={"customer": [7, 8]})
+        await settled(sync)
+        assert sorted(bakery.loads[1:]) == ["customer_orders/7", "customer_orders/8"]
+
+        del bakery.orders[55]
+        await sync.notify("orders", 55, tags={"customer": 8})
+        await settled(sync)
+        assert bakery.loads[3:] == ["customer_orders/8"]
+
+        await sync.notify("orders", 56)
+        await settled(sync)
+        assert sorted(bakery.loads[4:]) == [f"customer_orders/{id}" for id in (7, 8, 9)]
+
+
+@in_virtual_time
+async def test_an_insert_is_a_small_delta():
+    """One row inserted into 200: less than 3 % of the list whole. One member of one: less than 1 %."""
+    bakery = Bakery()
+    for id in range(200):
+        bakery.order(id, customer=7)
+    async with bakery.sync as sync:
+        client = await watching(sync, "customer_orders", "7")
+        await settled(sync)
+        size = len(str(client.pending()))
+        bakery.order(200, customer=7)
+        await sync.notify("orders", 200, tags={"customer": 7})
+        await settled(sync)
+        [insert] = client.pending()
+        assert insert["event"] == "delta"
+        assert len(str(insert)) < 0.03 * size
+        bakery.orders[100]["status"] = "ready"
+        await sync.notify("orders", 100, tags={"customer": 7})
+        await settled(sync)
+        [patch] = client.pending()
+        assert patch["patch"] == [{"entity": "orders", "id": "100", "set": {"status": "ready"}}]
+        assert len(str(patch)) < 0.01 * size
+
+
+@in_virtual_time
+async def test_one_row_in_many_views_is_paced():
+    """An author in 2,000 reports: they load at the resync rate, not at once; all are true in the end."""
+    bakery = Bakery(max_subscriptions=2_000, resync_rate=1_000.0)
+    async with bakery.sync as sync:
+        client = await watching(sync, "reports", *map(str, range(2_000)))
+        await settled(sync)
+        client.pending()
+        bakery.loads.clear()
+        bakery.names[9] = "Grace"
+        await sync.notify("users", 9)
+        await asyncio.sleep(0.5)
+        assert 400 <= len(bakery.loads) <= 600
+        await asyncio.sleep(2.0)
+        assert len(bakery.loads) == 2_000
+        assert len(client.pending()) == 2_000
+
+
+@in_virtual_time
+async def test_a_slow_session_gets_a_chain_or_the_whole():
+    """What a reader missed comes as the deltas in a row, or as a snapshot where those are more."""
+    bakery = Bakery()
+    bakery.order(1, customer=7)
+    bakery.order(2, customer=7)
+    async with bakery.sync as sync:
+        quick, slow = (
+            await watching(sync, "customer_orders", "7"),
+            await watching(sync, "customer_orders", "7"),
+        )
+        await settled(sync)
+        slow.pending()
+        slow.stall()
+        for status in ("baked", "ready"):
+            bakery.orders[1]["status"] = status
+            await sync.notify("orders", 1)
+            await settled(sync)
+            quick.pending()
+        slow.resume()
+        await settled(sync)
+        assert [message["event"] for message in slow.pending()] == ["delta", "delta"]
+        slow.stall()
+        for number in range(12):
+            bakery.orders[1]["status"] = str(number)
+            await sync.notify("orders", 1)
+            await settled(sync)
+            quick.pending()
+        slow.resume()
+        await settled(sync)
+        assert [message["event"] for message in slow.pending()] == ["snapshot"]
+
+
+@in_virtual_time
+async def test_rows_of_an_entity_that_nobody_registered():
+    """An entity named in rows= can be notified, by its ids' own type; one named nowhere cannot."""
+    bakery = Bakery()
+    async with bakery.sync as sync:
+        client = await watching(sync, "customer_orders", "7")
+        await settled(sync)
+        client.pending()
+        bakery.order(3, customer=7)
+        assert (await sync.notify("orders", "3")).status == "accepted"
+        await settled(sync)
+        assert client.pending()[0]["event"] == "delta"
+        with pytest.raises(UnknownEntity, match="orders"):
+            await sync.notify("nobody", 1)
+        with pytest.raises(BadId, match="a str, an int or a UUID"):
+            await sync.notify("orders", 1.5)
+        with pytest.raises(ValueError, match="10000 tags"):
+            await sync.notify("orders", 3, tags={str(number): 1 for number in range(10_000)})
+        assert client.pending() == []
+
+
+@in_virtual_time
+async def test_classic_gets_the_rows_one_by_one():
+    """On the Go original's wire each row is a frame of its own, in order."""
+    bakery = Bakery()
+    bakery.order(1, customer=7)
+    bakery.order(2, customer=7)
+    async with bakery.sync as sync:
+        client = MemoryClient.of(sync, ConnectionInfo("classic"))
+        await client.send({"action": "subscribe", "body": {"entity": "customer_orders", "id": "7"}})
+        await sync.notify("customer_orders", 7)
+        await settled(sync)
+        assert [row["id"] for row in client.pending()] == [1, 2]

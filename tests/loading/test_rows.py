@@ -1,0 +1,192 @@
+"""Several rows of one load: what a loader may return and yield, and how its rows get their keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from entity_sync import AccessDenied, EntityKey, Reads, Row
+from entity_sync.core.loaded import Loaded
+from entity_sync.core.tags import Reading
+from entity_sync.errors import ConfigurationError, LoadFailed
+from entity_sync.loading.catalog import Catalog
+from entity_sync.loading.loader import Loader
+from entity_sync.loading.rows import RowsOf
+
+REPORT = {"title": "Bread"}
+
+
+@dataclass
+class Order:
+    id: int
+    customer: int = 7
+
+
+async def load(function: Callable[..., Any], rows: RowsOf | None = None) -> Loaded:
+    async def users(id: int) -> None: ...
+
+    catalog = Catalog()
+    catalog.add(Loader.of("reports", function, per=None, public=True, timeout=1.0, rows=rows))
+    catalog.add(Loader.of("users", users, per=None, public=True, timeout=1.0))
+    return await catalog["reports"].load(EntityKey("reports", "1"), (), asyncio.to_thread, catalog.row)
+
+
+def keys(loaded: Loaded) -> list[tuple[str, str] | None]:
+    return [row.key for row in loaded.rows]
+
+
+async def yields(_id: str) -> AsyncIterator[object]:
+    yield REPORT
+    yield Row("users", 9, {"name": "Ada"})
+    yield Reads("orders", customer=7)
+
+
+def generates(_id: str) -> Iterator[object]:
+    yield REPORT
+    yield Row("users", 9, {"name": "Ada"})
+    yield Reads("orders", customer=7)
+
+
+async def lists(_id: str) -> list[object]:
+    return [REPORT, Row("users", 9, {"name": "Ada"}), Reads("orders", customer=7)]
+
+
+@pytest.mark.parametrize("function", [yields, generates, lists])
+async def test_a_report_with_its_author(function: Callable[..., Any]):
+    """The un-keyed row is the view's own; the author is a dependency, and so is what was read."""
+    found = await load(function)
+    assert keys(found) == [None, ("users", "9")]
+    assert [row.data for row in found.rows] == [b'{"title":"Bread"}', b'{"name":"Ada"}']
+    assert found.dependencies == {EntityKey("users", "9")}
+    assert found.reads == (Reading("orders", (("customer", frozenset({"7"})),)),)
+    assert not found.gone
+
+
+async def test_untracked_rows():
+    """track=False: the row is shown, and its changes concern nobody."""
+    found = await load(lambda _id: [Row("users", 9, {}, track=False)])
+    assert keys(found) == [("users", "9")]
+    assert found.dependencies == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("element", "id"),
+    [(Order(5), "id"), ({"id": 5}, "id"), ({"nr": 5}, lambda element: element["nr"])],
+)
+async def test_rows_of_an_entity(element: object, id: Any):
+    """With rows= each element is a row of that entity, wherever its id is."""
+    found = await load(lambda _id: [element], RowsOf("users", id))
+    assert keys(found) == [("users", "5")]
+
+
+async def test_rows_without_an_id():
+    """An element that has no such member names the entity it should have been one of."""
+    with pytest.raises(LoadFailed, match=r"element of rows='users' has no id: KeyError"):
+        await load(lambda _id: [{}], RowsOf("users", "id"))
+    with pytest.raises(ConfigurationError, match="the id is a name or a function"):
+        RowsOf("users", 5)  # type: ignore[arg-type]
+
+
+async def empty_generator(_id: str) -> AsyncIterator[object]:
+    for element in list[object]():
+        yield element
+
+
+async def gone_generator(_id: str) -> AsyncIterator[object]:
+    yield Reads("orders")
+    yield None
+
+
+@pytest.mark.parametrize(
+    ("function", "is_gone"),
+    [
+        (lambda _id: None, True),
+        (lambda _id: [], False),
+        (lambda _id: (), False),
+        (empty_generator, False),
+        (gone_generator, True),
+    ],
+)
+async def test_gone_and_empty(function: Callable[..., Any], is_gone: bool):
+    """None says that there is no such key; no rows say that it has none."""
+    found = await load(function)
+    assert (found.gone, found.rows) == (is_gone, ())
+
+
+async def denied_generator(_id: str) -> AsyncIterator[object]:
+    yield REPORT
+    raise AccessDenied
+
+
+async def test_denied_half_way():
+    """AccessDenied raised after some rows is gone all the same, and shows none of them."""
+    found = await load(denied_generator)
+    assert found.gone
+    assert found.rows == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([Row("users", 9, 1), Row("users", "9", 2)], "two rows have the key users/'9'"),
+        ([REPORT, REPORT], "two rows have the key reports/'1'"),
+        ([REPORT, Row("reports", "1", REPORT)], "two rows have the key reports/'1'"),
+        ([REPORT, None], "element 1 is None: leave out what does not exist"),
+        ([Row("users", "0100", 1)], "bad id for 'users'"),
+        ([Row("users", " 100", 1)], "bad id for 'users'"),
+        ([Row("users", "१००", 1)], "bad id for 'users'"),
+        ([Row("others", 1.5, 1)], "bad id for 'others': an id is a str, an int or a UUID"),
+        ([Row("users", 9, {"a": float("nan")})], "field 'a' is nan"),
+        ([Row("users", 9, {"a": 2**60})], r"field 'a' is an integer beyond"),
+        ([Reads("orders", customer=1.5)], "Reads of 'orders': tag 'customer' is a float"),
+        ([Reads("orders", **{f"t{n}": n for n in range(10_000)})], "10000 tags, and at most 16"),
+    ],
+)
+async def test_what_cannot_be_sent(value: object, text: str):
+    """Each names what is wrong: the key, the element, the field or the tag."""
+    with pytest.raises(LoadFailed, match=text):
+        await load(lambda _id: value)
+
+
+async def test_none_beside_rows():
+    """A generator says None for a key that does not exist, not for a row that does not."""
+
+    async def confused(_id: str) -> AsyncIterator[object]:
+        yield REPORT
+        yield None
+
+    with pytest.raises(LoadFailed, match="None was yielded besides rows"):
+        await load(confused)
+
+
+async def test_a_generator_is_closed():
+    """What it opened is closed before the result counts, also where it raises."""
+    closed: list[str] = []
+
+    async def opens(_id: str) -> AsyncIterator[object]:
+        try:
+            yield REPORT
+            raise OSError("broken")
+        finally:
+            closed.append("closed")
+
+    with pytest.raises(OSError, match="broken"):
+        await load(opens)
+    assert closed == ["closed"]
+
+
+async def test_versions_tell_keys_and_order_apart():
+    """Equal data under other keys or in another order is another state."""
+    states = [
+        [Row("users", 1, {}), Row("users", 2, {})],
+        [Row("users", 2, {}), Row("users", 1, {})],
+        [Row("users", 1, {}), Row("users", 3, {})],
+        [{}, Row("users", 2, {})],
+    ]
+    remaining = iter(states)
+    versions = {(await load(lambda _id: next(remaining))).version for _ in states}
+    assert len(versions) == len(states)
