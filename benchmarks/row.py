@@ -1,4 +1,7 @@
-"""The row that is measured: it carries its number and the time of its notify."""
+"""The row that is measured: it carries its number and the time of its notify.
+
+All of a row changes with its number, so that what is sent is always about as long as the row.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import NamedTuple
 __all__ = ["FIRST", "NewRow", "read_row", "row"]
 
 FIRST = 1_000_000  # numbers begin here, so that all rows have one size
-_MEMBERS = re.compile(rb'"at":(\d+),"id":"([^"]*)","n":(\d+)')
+_MEMBERS = re.compile(rb'"at":(\d+),"key":"([^"]*)/(\d+)"')
 
 
 class NewRow(NamedTuple):
@@ -27,9 +30,8 @@ class NewRow(NamedTuple):
 
 def row(id: str, n: int, at: int, size: int) -> dict[str, object]:
     """A row whose JSON has ``size`` bytes; its members are in canonical order."""
-    members = {"at": at, "id": id, "n": n, "pad": ""}
-    members["pad"] = "x" * max(0, size - 29 - len(str(at)) - len(id) - len(str(n)))
-    return members
+    pad = max(0, size - 25 - len(str(at)) - len(id) - len(str(n)))
+    return {"at": at, "key": f"{id}/{n}", "pad": "xy"[n % 2] * pad}
 
 
 def read_row(message: bytes) -> NewRow:

@@ -28,7 +28,7 @@ async def item(id: int) -> dict[str, Any]:
 
 @big.entity("items")
 async def big_item(id: int) -> dict[str, Any]:
-    return row | {"pad": "x" * 65_536}
+    return row | {"pad": "xy"[row["n"] % 2] * 65_536}
 
 
 @sync.on_message

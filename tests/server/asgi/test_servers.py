@@ -75,11 +75,11 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
         yield served
 
 
-async def receive(socket: ClientConnection, event: str) -> dict[str, Any]:
+async def receive(socket: ClientConnection, *events: str) -> dict[str, Any]:
     async with asyncio.timeout(20):
         while True:
             message: dict[str, Any] = json.loads(await socket.recv())
-            if message["event"] == event:
+            if message["event"] in events:
                 return message
 
 
@@ -97,8 +97,9 @@ async def subscribed(socket: ClientConnection) -> dict[str, Any]:
     return await receive(socket, "snapshot")
 
 
-def n_of(snapshot: dict[str, Any]) -> int:
-    n: int = snapshot["rows"][0]["data"]["n"]
+def n_of(message: dict[str, Any]) -> int:
+    [row] = message["put" if message["event"] == "delta" else "rows"]
+    n: int = row["data"]["n"]
     return n
 
 
@@ -173,9 +174,9 @@ async def test_stalled_reader_stops_nobody(served: Served):
             await subscribed(stalled)
             for change in range(n + 1, n + 121):
                 await served.change(change)
-                assert n_of(await receive(other, "snapshot")) == change
+                assert n_of(await receive(other, "delta", "snapshot")) == change
         seen = 0
-        while n_of(await receive(stalled, "snapshot")) != n + 120:
+        while n_of(await receive(stalled, "delta", "snapshot")) != n + 120:
             seen += 1
         assert seen < 119
 

@@ -134,11 +134,11 @@ class RawClient:
         assert (got.opcode, got.fin, got.is_masked) == (TEXT, True, False), got
         return got.payload
 
-    async def event(self, event: str) -> dict[str, Any]:
-        """The next v2 message of this event."""
+    async def event(self, *events: str) -> dict[str, Any]:
+        """The next v2 message of one of these events."""
         while True:
             got: dict[str, Any] = json.loads(await self.message())
-            if got["event"] == event:
+            if got["event"] in events:
                 return got
 
     async def until_pong(self) -> list[bytes]:
