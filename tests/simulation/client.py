@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from entity_sync.client.incoming import Delta, decode
+from entity_sync.client.rows import applied
+from entity_sync.client.state import Row
 from entity_sync.core.frame import Frame
 from entity_sync.hub.node import Node
-from entity_sync.model import ConnectionInfo
+from entity_sync.model import ConnectionInfo, EntityKey
 from entity_sync.server.connection import Connection
 
 if TYPE_CHECKING:
@@ -24,8 +27,10 @@ class Copy:
     """What the client shows of one key."""
 
     version: str | None = None
-    value: int = -1
-    highest: int = -1
+    rows: tuple[Row, ...] = ()
+    rev: int = 0
+    states: dict[str, int] = field(default_factory=dict)
+    highest: dict[str, int] = field(default_factory=dict)
     has_state: bool = False
     view: int = 0
     is_stale: bool = False
@@ -57,7 +62,7 @@ class SimulatedClient:
         self._secret_ref = None
         if self.wire == "classic":  # it cannot say what it shows, so another node cannot know
             for copy in self.copies.values():
-                copy.highest = -1
+                copy.highest.clear()
         self._link = Link(self, node)
         if self._pending_who or self.who:
             self.become(self._pending_who or self.who)
@@ -107,7 +112,9 @@ class SimulatedClient:
             return
         message = msgspec.json.decode(frame.payload)
         if self.wire == "classic":
-            self._show(self.copies[message["entity"], message["id"]], message)
+            key = EntityKey(message["entity"], message["id"])
+            self.copies[key].rows = (Row(*key, message),)
+            self._show(self.copies[key])
             return
         handler = getattr(self, f"_on_{message['event']}", None)
         if handler is not None:
@@ -120,7 +127,7 @@ class SimulatedClient:
                 self.who = self._pending_who
                 for (entity, _), copy in self.copies.items():
                     if entity == "own":  # another principal's rows are another thing: nothing to compare
-                        copy.highest = -1
+                        copy.highest.clear()
 
     def _on_error(self, message: dict[str, Any]) -> None:
         if message.get("ref") is not None and message["ref"] == self._secret_ref:
@@ -136,18 +143,37 @@ class SimulatedClient:
         copy = self.copies[message["entity"], message["id"]]
         if self._secret_ref is not None:
             return
-        copy.view, copy.version, copy.has_state = message["view"], message["version"], True
-        self._show(copy, message["rows"][0]["data"] if message["rows"] else None)
+        copy.view, copy.rev = message["view"], message["rev"]
+        copy.version, copy.has_state = message["version"], True
+        own = message["entity"], message["id"]
+        copy.rows = tuple(Row(*_key(own, row), row["data"]) for row in message["rows"])
+        self._show(copy)
+
+    def _on_delta(self, message: dict[str, Any]) -> None:
+        if self._secret_ref is not None:
+            return
+        [delta] = decode(msgspec.json.encode(message).decode())
+        assert isinstance(delta, Delta)
+        for key, copy in self.copies.items():
+            if copy.view != delta.view:
+                continue
+            if copy.rev != delta.base:
+                self._send({"action": "resync", "body": {"view": delta.view, "rev": 0}})
+                return
+            copy.rows = applied(EntityKey(*key), copy.rows, delta)
+            copy.rev, copy.version = delta.rev, delta.version
+            self._show(copy)
 
     def _on_current(self, message: dict[str, Any]) -> None:
         copy = self.copies[message["entity"], message["id"]]
         if self._secret_ref is not None:
             return
-        copy.view = message["view"]
+        if copy.view != message["view"]:
+            copy.view, copy.rev = message["view"], 0
         if copy.version == message["version"]:
-            copy.has_state = True
+            copy.has_state, copy.rev = True, message["rev"]
         else:
-            self._send({"action": "resync", "body": {"view": message["view"], "rev": message["rev"]}})
+            self._send({"action": "resync", "body": {"view": message["view"], "rev": 0}})
 
     def _on_stale(self, message: dict[str, Any]) -> None:
         if message["reason"] == "broker":
@@ -162,17 +188,20 @@ class SimulatedClient:
             if copy.view == message.get("view"):
                 copy.is_stale = False
 
-    def _show(self, copy: Copy, data: dict[str, Any] | None) -> None:
-        if data is None:
-            copy.value = self.world.GONE
-            return
-        if data["entity"] == "own" and data["for"] != self.who:
-            self.world.complain(f"{self.name} ({self.who}) was sent a row of {data['for']}")
+    def _show(self, copy: Copy) -> None:
         self.news.set()
-        copy.value = data["n"]
-        if copy.value < copy.highest:
-            self.world.complain(f"{self.name} went back from {copy.highest} to {copy.value}")
-        copy.highest = max(copy.highest, copy.value)
+        items = {row.id: row.data for row in copy.rows if "n" in row.data}
+        copy.states = {id: data["n"] for id, data in items.items()}
+        for id, data in items.items():
+            if data.get("entity") == "own" and data["for"] != self.who:
+                self.world.complain(f"{self.name} ({self.who}) was sent a row of {data['for']}")
+            if data["n"] < copy.highest.get(id, -1):
+                self.world.complain(f"{self.name} went back from {copy.highest[id]} to {data['n']}")
+            copy.highest[id] = max(copy.highest.get(id, -1), data["n"])
+
+
+def _key(own: _Key, row: dict[str, Any]) -> _Key:
+    return row.get("entity", own[0]), row.get("id", own[1])
 
 
 class Link:

@@ -15,17 +15,22 @@ from tests.simulation.client import SimulatedClient
 
 _Tell = Callable[..., str]
 
+
+def _rows(rows: Any) -> str:
+    return "gone" if rows is None else " ".join(row.data.decode()[:60] for row in rows) or "nothing"
+
+
 _TOLD: tuple[tuple[type, str, _Tell], ...] = (
     (SimulatedClient, "take", lambda client, _link, frame: f"{client.name} < {frame.payload.decode()[:200]}"),
     (SimulatedClient, "_send", lambda client, message: f"{client.name} > {message}"),
-    (Node, "notify", lambda node, keys: f"node {node.id[:4]} notifies {', '.join(map(str, keys))}"),
+    (Node, "notify", lambda node, keys, _tags: f"node {node.id[:4]} notifies {', '.join(map(str, keys))}"),
     (Link, "_take", lambda link, delivery: f"link {link.source.publisher[:4]} gets {delivery}"),
     (
         Loads,
         "trigger",
         lambda _loads, view, cause: f"view {view.number} {view.key} {view.state.value}: {cause}",
     ),
-    (Loads, "_succeeded", lambda _loads, view, result: f"view {view.number} loaded {result.rows or 'gone'}"),
+    (Loads, "_succeeded", lambda _loads, view, result: f"view {view.number} loaded {_rows(result.rows)}"),
     (Loads, "_failed", lambda _loads, view, error: f"view {view.number} failed: {error}"),
 )
 

@@ -15,8 +15,11 @@ from unittest.mock import patch
 
 from entity_sync.core import loadstate
 from entity_sync.core.backlog import Backlog
+from entity_sync.core.index import Index
+from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadEvent, LoadState
 from entity_sync.core.outbox import Mark
+from entity_sync.core.recent import Recent
 from entity_sync.core.subscription import V2Subscription
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
@@ -26,6 +29,7 @@ from entity_sync.hub.gaps import Gaps
 from entity_sync.hub.hub import Hub
 from entity_sync.hub.loads import Loads
 from entity_sync.hub.outgoing import Outgoing
+from entity_sync.model import Change
 from entity_sync.server.connection import Connection
 from tests.simulation.world import Habits
 
@@ -49,8 +53,8 @@ def _no_state_on_subscribe() -> AbstractContextManager[Any]:
 
 
 def _load_then_register() -> AbstractContextManager[Any]:
-    def changed(self: Hub, key: Any) -> None:
-        for view in self.views.of(key):
+    def changed(self: Hub, change: Change) -> None:
+        for view in (*self.views.of(change.key), *self.views.depending(change)):
             if view.loaded is not None:
                 self.loads.trigger(view, Cause.NOTIFY)
 
@@ -179,6 +183,22 @@ def _trusts_silence() -> AbstractContextManager[Any]:
     return patch.object(Gaps, "poll", lambda _self: None)
 
 
+def _watches_no_rows() -> AbstractContextManager[Any]:
+    return patch.object(Loaded, "dependencies", frozenset[Any]())
+
+
+def _reads_without_trace() -> AbstractContextManager[Any]:
+    return patch.object(Index, "_readers", lambda _index, _change: iter(()))
+
+
+def _trusts_new_dependencies() -> AbstractContextManager[Any]:
+    return patch.object(Recent, "concerns", lambda *_: False)
+
+
+def _resyncs_own_entities() -> AbstractContextManager[Any]:
+    return patch.object(View, "concerns", lambda view, entities: view.key.entity in entities)
+
+
 def _sends_while_undecided() -> AbstractContextManager[Any]:
     def on_authenticate(self: Connection, effect: Any) -> None:
         original(self, effect)
@@ -237,6 +257,18 @@ WRONG = (
     Variant("no-last-numbers", "who falls quiet does not tell how far it got", _tells_no_last_numbers),
     Variant("no-echo", "a node does not listen to itself", _does_not_hear_itself),
     Variant("trusts-silence", "a node that falls silent has lost nothing", _trusts_silence),
+    Variant("watches-no-rows", "a row that rides along is not a dependency", _watches_no_rows),
+    Variant("no-live-queries", "what a loader read is not watched", _reads_without_trace),
+    Variant(
+        "trusts-new-rows",
+        "what changed while a load found its dependencies is not looked for",
+        _trusts_new_dependencies,
+    ),
+    Variant(
+        "resync-by-key",
+        "after a gap the views of an entity are loaded, not those that hold its rows",
+        _resyncs_own_entities,
+    ),
 )
 """Each must be caught within 1,000 worlds, whatever the seed."""
 
@@ -250,6 +282,11 @@ MISUSED = (
         "crash-after-commit",
         "a writer dies between commit and notify",
         habits=Habits(crashes_after_commit=True),
+    ),
+    Variant(
+        "new-tags-only",
+        "a notify names where a row is, and not where it was",
+        habits=Habits(forgets_old_tags=True),
     ),
 )
 """What no hub can make up for, and an application must not do."""

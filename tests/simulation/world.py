@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 from entity_sync.clock import SystemClock
+from entity_sync.core.tags import canonical_tags
 from entity_sync.errors import AccessDenied
 from entity_sync.hub.node import Application, Node
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
-from entity_sync.model import EntityKey
+from entity_sync.model import EntityKey, Reads, Row, Tags
 from entity_sync.settings import Settings
 from tests.simulation.broker import Bus, FaultyBroker
 from tests.simulation.client import SimulatedClient
 from tests.simulation.loop import run
 
+_T = TypeVar("_T")
+_LONG = "x" * 300  # so that differences are worth sending
 _BUSY = 8.0  # seconds in which things happen
 _CALM = 40.0  # seconds after which everything must be true
 _SETTINGS = Settings(
@@ -32,23 +37,26 @@ class Habits:
     notifies_before_commit: bool = False
     crashes_after_commit: bool = False
     restores_early: bool = False
+    forgets_old_tags: bool = False
 
 
 class World:
     """A run of the real hub under virtual time; `violations` is empty if every promise held."""
-
-    GONE = 1_000_000_000
 
     def __init__(self, seed: int, habits: Habits) -> None:
         self.random = Random(seed)
         self.habits = habits
         self.violations: list[str] = []
         self.rows: dict[str, int | None] = {}
+        self.kinds: dict[str, str] = {}
+        self.ids: list[str] = []
         self.loads = 0
         self._serial = 0
         self.catalog = Catalog()
         self.catalog.add(Loader.of("items", self._items, per=None, public=True, timeout=2.0))
         self.catalog.add(Loader.of("own", self._own, per=None, public=False, timeout=2.0))
+        self.catalog.add(Loader.of("reports", self._report, per=None, public=True, timeout=2.0))
+        self.catalog.add(Loader.of("lists", self._list, per=None, public=True, timeout=2.0))
         self.bus = Bus(self.random)
         self.nodes: list[Node] = []
         self.alive: list[Node] = []
@@ -68,18 +76,40 @@ class World:
     async def _own(self, id: str, audience: str) -> dict[str, object] | None:
         return await self._read("own", id, audience)
 
+    async def _report(self, id: str) -> list[object]:
+        """A row that never changes, with an item that rides along."""
+        item = await self._read("items", id, "")
+        # Of a row that is not there nothing rides along: what would notice that it comes is the live query.
+        return [{"text": _LONG}, Reads("items") if item is None else Row("items", id, item)]
+
+    async def _list(self, kind: str) -> list[object]:
+        """A live query: the items of a kind, which only the query itself depends on."""
+        items = await self._slowly(lambda: self.items_of(kind))
+        rows = [Row("items", id, {"n": n, "text": _LONG}, track=False) for id, n in items.items()]
+        return [Reads("items", kind=kind), *rows]
+
+    def items_of(self, kind: str) -> dict[str, int]:
+        """The items of a kind and their states, as the database has them now."""
+        states = {id: self.rows.get(id, 0) for id in self.ids if self.kinds.get(id, "x") == kind}
+        return {id: n for id, n in states.items() if n is not None}
+
     async def _read(self, entity: str, id: str, audience: str) -> dict[str, object] | None:
+        n = await self._slowly(lambda: self.rows.get(id, 0))
+        return None if n is None else {"entity": entity, "id": id, "n": n, "for": audience, "text": _LONG}
+
+    async def _slowly(self, read: Callable[[], _T]) -> _T:
+        """Read the database at one moment of a load that takes a while, and may fail."""
         random = self.random
         self.loads += 1
         await asyncio.sleep(random.uniform(0, random.choice((0.02, 0.3))))
-        n = self.rows.get(id, 0)
+        found = read()
         fault = random.random() if asyncio.get_running_loop().time() < self._faults_until else 1.0
         if fault < 0.08:
             raise OSError("simulated")
         if fault < 0.12:
             await asyncio.sleep(10.0)
         await asyncio.sleep(random.uniform(0, random.choice((0.02, 0.3, 1.5, 1.5))))
-        return None if n is None else {"entity": entity, "id": id, "n": n, "for": audience}
+        return found
 
     async def _authenticate(self, secret: str | None, _connection: object) -> str:
         await asyncio.sleep(self.random.choice((0.0, 0.2)))
@@ -99,7 +129,7 @@ class World:
         for node in self.nodes:
             await node.start()
         self.alive = list(self.nodes)
-        ids = ["1", "2"][: random.choice((1, 1, 2))]
+        ids = self.ids = ["1", "2"][: random.choice((1, 1, 2))]
         jobs = [self._commits(id) for id in ids]
         jobs += [self._outages(broker) for broker in brokers]
         jobs += [self._silent_losses()]
@@ -127,19 +157,23 @@ class World:
             await asyncio.sleep(random.expovariate(1.0))
             node = random.choice(self.alive)
             keys = [EntityKey("items", id), EntityKey("own", id)]
+            new = random.choice("xy")
+            kinds = {new} if self.habits.forgets_old_tags else {self.kinds.get(id, "x"), new}
+            tags = random.choice((None, canonical_tags({"kind": kinds})))
             if self.habits.notifies_before_commit:
-                await self._notify(node, keys)
+                await self._notify(node, keys, tags)
                 await asyncio.sleep(random.uniform(0, 0.5))
             self._serial += 1
+            self.kinds[id] = new
             self.rows[id] = None if random.random() < 0.1 else self._serial
             if not self.habits.notifies_before_commit:
                 await asyncio.sleep(random.uniform(0, 0.1))
                 if not (self.habits.crashes_after_commit and random.random() < 0.1):
-                    await self._notify(node if node in self.alive else self.alive[0], keys)
+                    await self._notify(node if node in self.alive else self.alive[0], keys, tags)
 
-    async def _notify(self, node: Node, keys: list[EntityKey]) -> None:
+    async def _notify(self, node: Node, keys: list[EntityKey], tags: Tags | None) -> None:
         self._notifying[node] = self._notifying.get(node, 0) + 1
-        await node.notify(keys)
+        await node.notify(keys, tags)
         self._notifying[node] -= 1
         if self.random.random() < 0.1 and node in self.alive and self._may_die(node):
             self._die(node)
@@ -183,6 +217,9 @@ class World:
         keys = [(entity, id) for id in ids for entity in ("items", "own") if random.random() < 0.7] or [
             ("items", ids[0])
         ]
+        if wire == "v2":
+            keys += [("reports", id) for id in ids if random.random() < 0.4]
+            keys += [("lists", kind) for kind in "xy" if random.random() < 0.4]
         client = SimulatedClient(self, f"client {number}", wire, keys, who=random.choice(("", "a", "b")))
         self.clients.append(client)
         await asyncio.sleep(random.uniform(0, _BUSY / 2))
@@ -229,10 +266,15 @@ class World:
             if client.says_stale:
                 self.complain(f"{client.name} still says it is stale")
             for key, copy in client.copies.items():
-                newest = self.rows.get(key[1], 0)
-                expected = self.GONE if newest is None else newest
-                if not copy.has_state or copy.value != expected:
-                    self.complain(f"{client.name} ends with {key} at {copy.value}, not {expected}")
+                expected = self._expected(*key)
+                if not copy.has_state or copy.states != expected:
+                    self.complain(f"{client.name} ends with {key} at {copy.states}, not {expected}")
+
+    def _expected(self, entity: str, id: str) -> dict[str, int]:
+        if entity == "lists":
+            return self.items_of(id)
+        newest = self.rows.get(id, 0)
+        return {} if newest is None else {id: newest}
 
 
 def explore(seed: int, habits: Habits | None = None) -> list[str]:
