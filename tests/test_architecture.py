@@ -46,10 +46,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "publisher": {"environment", "brokers.registry", "brokers.base", "loading", "core", "model", "errors"},
     "capture": {"model", "errors", "clock"},
     "client": {"core", "model", "errors", "clock"},
+    "declaring": {"loading", "errors"},
     "entity": {"model"},
     "life": {"hub", "brokers.base", "errors"},
     "app": {
-        "environment", "entity", "life", "server", "hub", "loading", "core", "brokers.registry",
+        "declaring", "environment", "entity", "life", "server", "hub", "loading", "core", "brokers.registry",
         "brokers.base", "publisher", "clock", "settings", "model", "errors",
     },
     "cli": {

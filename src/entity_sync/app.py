@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import inspect
-import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random, SystemRandom
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 from entity_sync import environment
 from entity_sync.brokers.base import Broker
@@ -18,13 +15,14 @@ from entity_sync.brokers.registry import broker_from
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.signing import Signing
 from entity_sync.core.tags import canonical_tags
+from entity_sync.declaring import check_audiences, check_origin, coroutine_function
 from entity_sync.entity import Entity
 from entity_sync.errors import ConfigurationError
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.node import Application, Capture, Node, OnMessage
 from entity_sync.life import Life
 from entity_sync.loading.catalog import Catalog
-from entity_sync.loading.loader import Loader, check_name
+from entity_sync.loading.loader import Authorize, Loader, check_name
 from entity_sync.loading.rows import RowsOf
 from entity_sync.model import Audience, EntityKey, Receipt, Tags
 from entity_sync.server.asgi import serve_asgi
@@ -32,7 +30,6 @@ from entity_sync.settings import Settings
 
 __all__ = ["EntitySync"]
 
-_log = logging.getLogger("entity_sync")
 _Authenticate = TypeVar("_Authenticate", bound=Callable[..., Any])
 _OnMessage = TypeVar("_OnMessage", bound=Callable[..., Any])
 
@@ -79,7 +76,7 @@ class EntitySync:
         """
         self._broker = broker if broker is not None else environment.broker_url()
         self._settings = settings or Settings()
-        self._origins = frozenset(_check_origin(origin) for origin in origins)
+        self._origins = frozenset(check_origin(origin) for origin in origins)
         self._captures = tuple(captures)
         self._envelope = environment.envelope(topic_prefix, signing)
         self._clock = clock or SystemClock()
@@ -99,6 +96,7 @@ class EntitySync:
         *,
         per: Callable[[Any], Audience] | None = None,
         public: bool = False,
+        authorize: Authorize | None = None,
         rows: tuple[str, str | Callable[[Any], object]] | None = None,
         timeout: float = 10.0,
     ) -> Callable[[Callable[..., Any]], Entity]:
@@ -112,8 +110,10 @@ class EntitySync:
         Args:
             name: 1 to 64 of ``A-Z a-z 0-9 _ . -``.
             per: makes the audience of a principal; the principal's key if None.
-            public: every principal may see it; needed for an ``(id)`` loader when
-                ``authenticate`` is set.
+            public: every principal may see it.
+            authorize: ``(principal, key) -> bool``, async or quick: whether they may see it. Asked before
+                anything is loaded, whenever who they are changes, and every ``Settings.authorize_ttl``;
+                raising means no. With ``authenticate``, an ``(id)`` loader needs this or ``public``.
             rows: makes every plain element a row of its own: the entity it is one of, and where its id
                 is: a member's or attribute's name, or a function of the element.
             timeout: seconds a load may take.
@@ -130,7 +130,15 @@ class EntitySync:
                 check_name(rows_of.entity)
                 check_name(self._envelope.topic(rows_of.entity))
             self._catalog.add(
-                Loader.of(name, function, per=per, public=public, timeout=timeout, rows=rows_of)
+                Loader.of(
+                    name,
+                    function,
+                    per=per,
+                    public=public,
+                    authorize=authorize,
+                    timeout=timeout,
+                    rows=rows_of,
+                )
             )
             return Entity(self, name, function)
 
@@ -142,13 +150,13 @@ class EntitySync:
         The principal is a str, or an object whose ``key`` is one. Raising AccessDenied refuses.
         """
         self._refuse_while_running("authenticate")
-        self._authenticate = _coroutine_function("authenticate", function, 2)
+        self._authenticate = coroutine_function("authenticate", function, 2)
         return function
 
     def on_message(self, function: _OnMessage) -> _OnMessage:
         """Register ``async (message) -> answer`` for messages that are the application's own."""
         self._refuse_while_running("on_message")
-        self._on_message = _coroutine_function("on_message", function, 1)
+        self._on_message = coroutine_function("on_message", function, 1)
         return function
 
     # Changes
@@ -202,6 +210,28 @@ class EntitySync:
         keys = [self._catalog.key(entity, id) for id in ids]
         return keys, None if tags is None else canonical_tags(tags)
 
+    # Rights
+
+    async def revoke(self, principal_key: str) -> Receipt:
+        """End this principal on every node: after a logout, or when an account is closed.
+
+        What its connections watch is denied; they stay open, and a new secret is authenticated afresh.
+
+        Returns:
+            as `notify`.
+
+        Raises:
+            NotRunning: outside the lifespan.
+        """
+        return await self._life.node.revoke(principal_key)
+
+    async def reauthorize(self, principal_key: str) -> Receipt:
+        """Ask ``authorize`` again about all that this principal watches, on every node.
+
+        Returns, raises: as `revoke`.
+        """
+        return await self._life.node.reauthorize(principal_key)
+
     # Life
 
     @asynccontextmanager
@@ -236,7 +266,8 @@ class EntitySync:
         Raises:
             ConfigurationError: it cannot work together.
         """
-        self._check()
+        if self._authenticate is not None:
+            check_audiences(self._catalog)
         return Application(
             catalog=self._catalog,
             settings=self._settings,
@@ -253,42 +284,8 @@ class EntitySync:
         """The broker it was given, or a new adapter for the URL it was given."""
         return broker_from(self._broker) if isinstance(self._broker, str) else self._broker
 
-    def _check(self) -> None:
-        if self._authenticate is None:
-            return
-        for loader in self._catalog:
-            if not loader.takes_audience and not loader.public:
-                raise ConfigurationError(
-                    f"entity {loader.name!r}: authenticate is set, and this loader takes only an id, so "
-                    "everyone would see it: declare public=True, or give the loader a second parameter, "
-                    "the audience"
-                )
-
     def _refuse_while_running(self, what: str) -> None:
         if self._life.is_running:
             raise ConfigurationError(
                 f"{what} is registered while Entity Sync runs; register everything before"
             )
-
-
-def _coroutine_function(what: str, function: Callable[..., Any], count: int) -> Callable[..., Any]:
-    call = function if inspect.isroutine(function) else type(function).__call__
-    if not inspect.iscoroutinefunction(call):
-        raise ConfigurationError(f"{what} must be an async function")
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError as error:
-        raise ConfigurationError(f"{what} takes {count} positional arguments: {error}") from None
-    return function
-
-
-def _check_origin(origin: str) -> str:
-    if origin == "*":
-        _log.warning("origins=['*']: every page of the web may connect with its visitor's cookies")
-        return origin
-    parts = urlsplit(origin)
-    if not parts.scheme or not parts.netloc or parts.path or parts.query:
-        raise ConfigurationError(
-            f"an origin is a scheme and a host, for example https://app.example, not {origin!r}"
-        )
-    return origin.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -19,10 +20,14 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """Monotonic time in seconds, and the two ways of waiting for it."""
+    """Monotonic time in seconds, the two ways of waiting for it, and what the calendar says."""
 
     def now(self) -> float:
         """Seconds since an arbitrary start; never falls."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970 (UTC); somebody may set it."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -40,6 +45,10 @@ class SystemClock:
     def now(self) -> float:
         """Seconds of the running loop's clock."""
         return asyncio.get_running_loop().time()
+
+    def wall(self) -> float:
+        """Seconds of the machine's clock."""
+        return time.time()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep in the running loop."""

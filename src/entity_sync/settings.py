@@ -23,7 +23,11 @@ class Settings:
         max_view_bytes: bytes of one view's rows as JSON.
         handshake_timeout: seconds until a handshake must be complete (direct door).
         authenticate_timeout: seconds a v2 client has for its first secret or subscribe, and
-            seconds the application's ``authenticate`` may take.
+            seconds the application's ``authenticate`` and ``authorize`` may take.
+        authorize_ttl: seconds after which ``authorize`` is asked again about what is watched.
+        max_questions: questions of ``authorize`` that run at once in this process.
+        expiry_warning: seconds before the end of a principal at which its client is warned.
+        expiry_grace: seconds after its end for which a client is still served.
         ping_interval, ping_timeout: seconds between WebSocket pings on v2, and from a ping to
             its overdue pong (direct door; an ASGI server has its own).
         classic_ping_interval, classic_pong_deadline: the same on classic: the Go original
@@ -56,6 +60,10 @@ class Settings:
     max_view_bytes: int = 524_288
     handshake_timeout: float = 10.0
     authenticate_timeout: float = 10.0
+    authorize_ttl: float = 60.0
+    max_questions: int = 64
+    expiry_warning: float = 60.0
+    expiry_grace: float = 25.0
     ping_interval: float = 25.0
     ping_timeout: float = 10.0
     classic_ping_interval: float = 54.0

@@ -629,3 +629,17 @@ async def test_closed_client(server: Scripted):
     with pytest.raises(ConnectionLost):
         await client.identify("bob")
     order.close()
+
+
+async def test_another_secret_before_the_end(server: Scripted):
+    """When the server says that the secret's time is nearly over, the function is asked for the next one."""
+    secrets = iter(("first", "refused", "second"))
+    async with joined(server, lambda: next(secrets)) as (_, peer):
+        await peer.say("expiring", in_ms=60_000)
+        message = await peer.heard("secret")
+        assert message["body"] == "refused"
+        await peer.say("error", ref=message["ref"], code="denied", text="no", retryable=False)
+        await peer.say("expiring", in_ms=30_000)
+        message = await peer.heard("secret")
+        assert message["body"] == "second"
+        await peer.say("ack", ref=message["ref"])

@@ -86,6 +86,7 @@ def test_what_cannot_be_read_is_told(frame: str | bytes):
         server.Stale(reason="load", age_ms=1, entity="o", id="7"),
         server.Fresh(view=1),
         server.Reply(body=msgspec.Raw(b"null"), ref=1),
+        server.Expiring(in_ms=1),
         server.Goodbye(code="drain", retry_after_ms=1),
     ],
 )

@@ -7,13 +7,22 @@ from typing import Any, get_args
 
 import pytest
 
-from entity_sync.core.effects import Admitted, Authenticate, Effect, Event, Overdue, Refused
+from entity_sync.core.effects import (
+    Admitted,
+    Authenticate,
+    Doubted,
+    Effect,
+    Ended,
+    Event,
+    Overdue,
+    Refused,
+)
 from entity_sync.core.messages import Upward
 
 
 def test_every_event_is_a_message_or_an_outcome():
-    """What a session can be fed is every upward message and the three outcomes."""
-    assert set(get_args(Event)) == {*get_args(Upward), Admitted, Refused, Overdue}
+    """What a session can be fed is every upward message and the five outcomes."""
+    assert set(get_args(Event)) == {*get_args(Upward), Admitted, Refused, Overdue, Ended, Doubted}
 
 
 @pytest.mark.parametrize("kind", [*get_args(Effect), *get_args(Event)], ids=lambda kind: kind.__name__)

@@ -16,6 +16,7 @@ from entity_sync.core.messages import (
     Denied,
     Downward,
     Error,
+    Expiring,
     Failure,
     Fresh,
     Goodbye,
@@ -107,6 +108,7 @@ WIRE: list[tuple[Downward, str]] = [
     (Pong(), '{"event":"pong"}'),
     (Pong(ref=-1), '{"event":"pong","ref":-1}'),
     (Reply(body=msgspec.Raw(b"[null]"), ref=1), '{"event":"message","body":[null],"ref":1}'),
+    (Expiring(in_ms=60_000), '{"event":"expiring","in_ms":60000}'),
     (
         Goodbye(code="drain", retry_after_ms=1_400),
         '{"event":"goodbye","code":"drain","retry_after_ms":1400}',

@@ -18,7 +18,9 @@ from entity_sync.core.effects import (
     Authenticate,
     Close,
     Deliver,
+    Doubted,
     Effect,
+    Ended,
     Forget,
     Overdue,
     Refused,
@@ -79,7 +81,7 @@ def answers(effects: list[Effect]) -> list[Any]:
 def test_table_is_whole():
     """Every message in every state is listed, and every outcome where it can happen."""
     for state in SessionState:
-        for kind in (*get_args(Upward), Overdue):
+        for kind in (*get_args(Upward), Overdue, Ended, Doubted):
             assert (state, kind) in _TABLE
     assert {state for state, kind in _TABLE if kind in (Admitted, Refused)} == {SessionState.AUTHENTICATING}
 
@@ -247,6 +249,8 @@ EVENTS: dict[type, Any] = {
     Ping: Ping(ref=1),
     Invalid: Invalid("bad_frame", "text", ref=1),
     Overdue: Overdue(),
+    Ended: Ended(),
+    Doubted: Doubted(),
     Admitted: Admitted("bob"),
     Refused: Refused("denied", "no"),
 }
@@ -266,6 +270,8 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (NEW, Ping): (NEW, [PONG]),
     (NEW, Invalid): (NEW, [INVALID]),
     (NEW, Overdue): (NEW, [Close(1008, "no secret and no subscribe in time")]),
+    (NEW, Ended): (NEW, []),
+    (NEW, Doubted): (NEW, []),
     (BUSY, Secret): (BUSY, []),
     (BUSY, Subscribe): (BUSY, []),
     (BUSY, Unsubscribe): (BUSY, []),
@@ -274,6 +280,8 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (BUSY, Ping): (BUSY, []),
     (BUSY, Invalid): (BUSY, []),
     (BUSY, Overdue): (BUSY, []),
+    (BUSY, Ended): (BUSY, []),
+    (BUSY, Doubted): (BUSY, []),
     (BUSY, Admitted): (IN, [Answer(Ack(ref=9)), Admit("bob", (ONE,))]),
     (BUSY, Refused): (
         OUT,
@@ -291,6 +299,8 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (IN, Ping): (IN, [PONG]),
     (IN, Invalid): (IN, [INVALID]),
     (IN, Overdue): (IN, []),
+    (IN, Ended): (OUT, [Forget((ONE,)), Answer(Denied(entity="items", id="1", code="denied"))]),
+    (IN, Doubted): (BUSY, [Authenticate("bob")]),
     (OUT, Secret): (BUSY, [Authenticate("bob")]),
     (OUT, Subscribe): (OUT, [ACK, Answer(Denied(entity="items", id="2", code="denied"))]),
     (OUT, Unsubscribe): (OUT, [Forget((ONE,)), ACK]),
@@ -299,6 +309,8 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (OUT, Ping): (OUT, [PONG]),
     (OUT, Invalid): (OUT, [INVALID]),
     (OUT, Overdue): (OUT, []),
+    (OUT, Ended): (OUT, []),
+    (OUT, Doubted): (OUT, []),
 }
 
 

@@ -182,6 +182,18 @@ class Client:
         link.introduce()
         if not opened.done():
             opened.set_result(None)
+        await self._renew(link)
+
+    async def _renew(self, link: Link) -> None:
+        """Ask the program's function for another secret whenever the one in use is about to end."""
+        while callable(self._secret):
+            await link.expiring.wait()
+            link.expiring.clear()
+            try:
+                async with self._identifying:
+                    await _introduce(link, self._secret)
+            except (AccessDenied, Refusal) as error:
+                _log.warning("the new secret is refused: %s", error)
 
     def _tell(self) -> None:
         """Wake whoever watches a key that differs, once for all that came together."""
@@ -214,7 +226,8 @@ async def connect(
 
     Args:
         url: of a v2 server, ``ws://`` or ``wss://``.
-        secret: who the client is; a function (or coroutine function) is asked at each connection.
+        secret: who the client is; a function (or coroutine function) is asked at each connection, and
+                whenever the server says that the secret is about to expire.
         clock: where time comes from; for tests.
         random: where chance comes from; for tests.
 

@@ -18,6 +18,7 @@ __all__ = [
     "Delta",
     "Denied",
     "Error",
+    "Expiring",
     "Failure",
     "Fresh",
     "Goodbye",
@@ -177,6 +178,10 @@ class Reply(_Event, frozen=True, tag="message"):
     ref: str | int | None = None
 
 
+class Expiring(_Event, frozen=True):
+    """The secret's time is nearly over."""
+
+
 class Goodbye(_Event, frozen=True):
     """The server is about to close: come back after this many milliseconds."""
 
@@ -184,7 +189,7 @@ class Goodbye(_Event, frozen=True):
 
 
 Incoming: TypeAlias = (
-    Welcome | Ack | Error | Snapshot | Current | Delta | Denied | Stale | Fresh | Reply | Goodbye
+    Welcome | Ack | Error | Snapshot | Current | Delta | Denied | Stale | Fresh | Reply | Expiring | Goodbye
 )
 
 
@@ -193,7 +198,7 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 _KINDS: tuple[type[Incoming], ...] = (
-    Welcome, Ack, Error, Snapshot, Current, Delta, Denied, Stale, Fresh, Reply, Goodbye,
+    Welcome, Ack, Error, Snapshot, Current, Delta, Denied, Stale, Fresh, Reply, Expiring, Goodbye,
 )  # fmt: skip
 _DECODERS = {kind.__struct_config__.tag: msgspec.json.Decoder(kind) for kind in _KINDS}
 _name = msgspec.json.Decoder(_Named).decode

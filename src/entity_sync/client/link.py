@@ -11,7 +11,17 @@ from typing import Any, NoReturn, TypeAlias
 import msgspec
 from websockets.asyncio.client import ClientConnection
 
-from entity_sync.client.incoming import Ack, Error, Goodbye, Incoming, Reply, Unreadable, Welcome, decode
+from entity_sync.client.incoming import (
+    Ack,
+    Error,
+    Expiring,
+    Goodbye,
+    Incoming,
+    Reply,
+    Unreadable,
+    Welcome,
+    decode,
+)
 from entity_sync.client.replica import Replica
 from entity_sync.client.state import Refusal
 from entity_sync.clock import Clock
@@ -39,6 +49,7 @@ class Link:
         """
         self.is_introduced = False
         self.retry_after = 0.0
+        self.expiring = asyncio.Event()
         self._socket = socket
         self._replica = replica
         self._clock = clock
@@ -150,6 +161,8 @@ class Link:
             self._limit = message.limits.incoming
             if not self._welcome.done():
                 self._welcome.set_result(message)
+        elif isinstance(message, Expiring):
+            self.expiring.set()
         elif isinstance(message, Goodbye):
             self.retry_after = message.retry_after_ms / 1_000
         elif isinstance(message, Ack | Reply | Error) and isinstance(message.ref, int):

@@ -9,8 +9,8 @@ from entity_sync.core.messages import Downward, Ref, Upward
 from entity_sync.model import EntityKey
 
 __all__ = [
-    "Admit", "Admitted", "Answer", "Authenticate", "Close", "Deliver", "Effect", "Event", "Forget", "Overdue",
-    "Refused", "Repeat", "Watch",
+    "Admit", "Admitted", "Answer", "Authenticate", "Close", "Deliver", "Doubted", "Effect", "Ended", "Event",
+    "Forget", "Overdue", "Refused", "Repeat", "Watch",
 ]  # fmt: skip
 
 
@@ -36,6 +36,16 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Overdue:
     """The time for saying who the client is, is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The principal is nobody any more: it was revoked, or its time is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """Whether the principal is still somebody is unknown: the application is asked afresh."""
 
 
 # Effects
@@ -107,4 +117,4 @@ class Close:
 
 
 Effect: TypeAlias = Answer | Authenticate | Admit | Watch | Forget | Repeat | Deliver | Close
-Event: TypeAlias = Upward | Admitted | Refused | Overdue
+Event: TypeAlias = Upward | Admitted | Refused | Overdue | Ended | Doubted

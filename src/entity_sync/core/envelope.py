@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from entity_sync.core import change, control
 from entity_sync.core.control import Control
+from entity_sync.core.rights import RIGHTS
 from entity_sync.core.signing import Signing
 from entity_sync.errors import ConfigurationError
 from entity_sync.model import Change
@@ -64,14 +65,15 @@ class Envelope:
         """What somebody said, or None where nobody of this application can have said it."""
         if len(payload) > MAX_BYTES:
             return None
-        is_change = not self.name(topic).startswith("entity-sync.")
+        name = self.name(topic)
+        is_entity = not name.startswith("entity-sync.")
         if self._signing is not None:
             verdict = self._signing.verify(topic, payload)
             if verdict == "forged" or (
-                verdict == "unsigned" and not (is_change and self._signing.accepts_unsigned)
+                verdict == "unsigned" and not (is_entity and self._signing.accepts_unsigned)
             ):
                 return None
             if verdict == "unsigned":  # it says that a key changed, and nothing about anybody's numbers
                 found = change.decode(payload)
                 return None if found is None else Change(found.key)
-        return change.decode(payload) if is_change else control.decode(payload)
+        return change.decode(payload) if is_entity or name == RIGHTS else control.decode(payload)

@@ -10,9 +10,9 @@ from entity_sync.core.tags import Reading
 from entity_sync.core.view import View
 from entity_sync.model import Audience, Change, EntityKey
 
-__all__ = ["Index"]
+__all__ = ["Index", "spelled"]
 
-_NONE: dict[Audience, View] = {}
+_NONE: dict[str, View] = {}
 _Name = TypeVar("_Name", str, EntityKey)
 
 
@@ -24,7 +24,7 @@ class Index:
         Args:
             number: draws the wire's number for a new view: random, 31 bits.
         """
-        self._by_key: dict[EntityKey, dict[Audience, View]] = {}
+        self._by_key: dict[EntityKey, dict[str, View]] = {}
         self._by_number: dict[int, View] = {}
         self._by_row: dict[EntityKey, dict[View, None]] = {}
         self._reads: dict[str, dict[str, dict[str, dict[View, None]]]] = {}
@@ -54,12 +54,13 @@ class Index:
     def open(self, key: EntityKey, audience: Audience) -> View:
         """The view of this key and audience, made if nobody watched it before."""
         audiences = self._by_key.setdefault(key, {})
-        view = audiences.get(audience)
+        name = spelled(audience)
+        view = audiences.get(name)
         if view is None:
             number = self._draw()
             while number in self._by_number:
                 number = self._draw()
-            view = audiences[audience] = self._by_number[number] = View(key, audience, number)
+            view = audiences[name] = self._by_number[number] = View(key, audience, number)
         return view
 
     def depend(self, view: View, loaded: Loaded | None) -> None:
@@ -81,7 +82,7 @@ class Index:
         """Forget a view that nobody watches."""
         self.depend(view, None)
         audiences = self._by_key[view.key]
-        del audiences[view.audience]
+        del audiences[spelled(view.audience)]
         if not audiences:
             del self._by_key[view.key]
         del self._by_number[view.number]
@@ -108,6 +109,11 @@ class Index:
                     del tags[tag]
         if not tags:
             self._reads.pop(read.entity, None)
+
+
+def spelled(audience: Audience) -> str:
+    """One text for each audience: to Python 1 equals True, and nobody may see what is for the other."""
+    return repr(audience)
 
 
 def _places(read: Reading) -> list[tuple[str, str]]:

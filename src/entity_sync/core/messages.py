@@ -22,6 +22,7 @@ __all__ = [
     "Denied",
     "Downward",
     "Error",
+    "Expiring",
     "Failure",
     "Fresh",
     "Goodbye",
@@ -255,6 +256,12 @@ class Reply(_Event, frozen=True, tag="message"):
     ref: Ref = UNSET
 
 
+class Expiring(_Event, frozen=True):
+    """The principal ends in so many milliseconds unless a new secret comes."""
+
+    in_ms: int
+
+
 class Goodbye(_Event, frozen=True):
     """The server is about to close; come back after this many milliseconds."""
 
@@ -275,5 +282,6 @@ Downward: TypeAlias = (
     | Beat
     | Pong
     | Reply
+    | Expiring
     | Goodbye
 )

@@ -46,6 +46,11 @@ class Recent:
             self._changes.pop(entity, None)
             self._forgotten[entity] = self.moment
 
+    def changed(self, key: EntityKey, moment: int) -> bool:
+        """Whether a change of this key may have been noted after ``moment``."""
+        is_known = any(change.key == key for change in self._since(key.entity, moment))
+        return is_known or self._forgotten.get(key.entity, 0) > moment
+
     def concerns(
         self, loaded: Loaded, moment: int, rows: frozenset[EntityKey], reads: tuple[Reading, ...]
     ) -> bool:

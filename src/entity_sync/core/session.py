@@ -20,7 +20,9 @@ from entity_sync.core.effects import (
     Authenticate,
     Close,
     Deliver,
+    Doubted,
     Effect,
+    Ended,
     Event,
     Forget,
     Overdue,
@@ -74,7 +76,7 @@ class Session:
         held: messages that wait until it is decided who the client is.
     """
 
-    __slots__ = ("_limit", "_resolve", "_secret_ref", "_wire", "held", "keys", "state")
+    __slots__ = ("_limit", "_resolve", "_secret", "_secret_ref", "_wire", "held", "keys", "state")
 
     def __init__(self, wire: Wire, resolve: Resolve, max_subscriptions: int) -> None:
         """
@@ -89,6 +91,7 @@ class Session:
         self._wire: Wire = wire
         self._resolve = resolve
         self._limit = max_subscriptions
+        self._secret: str | None = None
         self._secret_ref: Ref | None = None
 
     def receive(self, event: Event) -> list[Effect]:
@@ -105,11 +108,17 @@ class Session:
 
     def _identify(self, message: Secret) -> list[Effect]:
         self._secret_ref = message.ref
+        self._secret = message.value
         self.state = SessionState.AUTHENTICATING
         return [Authenticate(message.value)]
 
+    def _identify_again(self, _event: Doubted) -> list[Effect]:
+        self.state = SessionState.AUTHENTICATING
+        return [Authenticate(self._secret)]
+
     def _identify_first(self, message: Upward) -> list[Effect]:
         self.held.append(message)
+        self._secret = None
         self.state = SessionState.AUTHENTICATING
         return [Authenticate(None)]
 
@@ -127,11 +136,15 @@ class Session:
         self.state = SessionState.REFUSED
         ref, self._secret_ref = self._secret_ref, None
         code, text, retryable = outcome.code, outcome.text, outcome.retryable
-        return [
-            Answer(Error(code=code, text=text, retryable=retryable, ref=UNSET if ref is None else ref)),
-            Forget(tuple(self.keys)),
-            *(_denied(key) for key in self.keys),
-        ]
+        error = Error(code=code, text=text, retryable=retryable, ref=UNSET if ref is None else ref)
+        return [Answer(error), *self._withdraw()]
+
+    def _end(self, _event: Ended) -> list[Effect]:
+        self.state = SessionState.REFUSED
+        return self._withdraw()
+
+    def _withdraw(self) -> list[Effect]:
+        return [Forget(tuple(self.keys)), *(_denied(key) for key in self.keys)]
 
     def _close_overdue(self, _outcome: Overdue) -> list[Effect]:
         return [Close(1008, "no secret and no subscribe in time")]
@@ -218,10 +231,14 @@ _TABLE: dict[tuple[SessionState, type], Callable[[Session, Any], list[Effect]]] 
     (_NEW, Ping): _S._pong,
     (_NEW, Invalid): _S._invalid,
     (_NEW, Overdue): _S._close_overdue,
+    (_NEW, Ended): _S._ignore,
+    (_NEW, Doubted): _S._ignore,
     **{(_BUSY, kind): _S._hold for kind in _HOLDS},
     (_BUSY, Admitted): _S._admit,
     (_BUSY, Refused): _S._refuse,
     (_BUSY, Overdue): _S._ignore,
+    (_BUSY, Ended): _S._ignore,
+    (_BUSY, Doubted): _S._ignore,
     (_IN, Secret): _S._identify,
     (_IN, Subscribe): _S._subscribe,
     (_IN, Unsubscribe): _S._unsubscribe,
@@ -230,6 +247,8 @@ _TABLE: dict[tuple[SessionState, type], Callable[[Session, Any], list[Effect]]] 
     (_IN, Ping): _S._pong,
     (_IN, Invalid): _S._invalid,
     (_IN, Overdue): _S._ignore,
+    (_IN, Ended): _S._end,
+    (_IN, Doubted): _S._identify_again,
     (_OUT, Secret): _S._identify,
     (_OUT, Subscribe): _S._subscribe,
     (_OUT, Unsubscribe): _S._unsubscribe,
@@ -238,5 +257,7 @@ _TABLE: dict[tuple[SessionState, type], Callable[[Session, Any], list[Effect]]] 
     (_OUT, Ping): _S._pong,
     (_OUT, Invalid): _S._invalid,
     (_OUT, Overdue): _S._ignore,
+    (_OUT, Ended): _S._ignore,
+    (_OUT, Doubted): _S._ignore,
 }
 """state × message or outcome → what happens; every pair that can occur is listed."""

@@ -24,15 +24,17 @@ class V2Subscription(Mark):
         view: what is watched.
         after: only a state from a load begun after this ticket may be sent.
         owed: the client asked and gets an answer even if it was told this state before.
+        withheld: nothing is told while it is decided whether the client may see it.
     """
 
-    __slots__ = ("_is_stale", "_rev", "_told", "_version", "after", "owed", "view")
+    __slots__ = ("_is_stale", "_rev", "_told", "_version", "after", "owed", "view", "withheld")
 
     def __init__(self, view: View, outbox: Outbox) -> None:
         super().__init__(outbox)
         self.view = view
         self.after = -1
         self.owed = False
+        self.withheld = False
         self._rev = 0
         self._version: str | None = None
         self._told = False  # of the failure, since the client last asked
@@ -53,6 +55,8 @@ class V2Subscription(Mark):
 
     def take(self) -> list[Frame]:
         """`Mark.take`."""
+        if self.withheld:
+            return []
         view = self.view
         frames = self._states()
         if view.failure is not None and not self._told:
@@ -81,13 +85,15 @@ class ClassicSubscription(Mark):
 
     Attributes:
         view: what is watched.
+        withheld: nothing is told while it is decided whether the client may see it.
     """
 
-    __slots__ = ("_push", "view")
+    __slots__ = ("_push", "view", "withheld")
 
     def __init__(self, view: View, outbox: Outbox) -> None:
         super().__init__(outbox)
         self.view = view
+        self.withheld = False
         self._push = view.push
 
     @property
@@ -102,7 +108,7 @@ class ClassicSubscription(Mark):
 
     def take(self) -> list[Frame]:
         """`Mark.take`."""
-        if self.view.loaded is None or self._push == self.view.push:
+        if self.withheld or self.view.loaded is None or self._push == self.view.push:
             return []
         self._push = self.view.push
         return list(self.view.classic)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from entity_sync.clock import Clock
@@ -14,7 +15,7 @@ from entity_sync.loading.loader import principal_key
 from entity_sync.model import ConnectionInfo
 from entity_sync.settings import Settings
 
-__all__ = ["Authenticate", "admit"]
+__all__ = ["Authenticate", "admit", "expires_at"]
 
 _log = logging.getLogger("entity_sync.authenticate")
 
@@ -38,6 +39,9 @@ async def admit(
     try:
         principal = await function(secret, info)
         principal_key(principal)
+        ends = expires_at(principal)
+        if ends is not None and ends <= clock.wall():
+            raise AccessDenied("its time is over")
     except AccessDenied:
         return Refused()
     except asyncio.CancelledError:
@@ -57,3 +61,17 @@ async def admit(
     finally:
         timer.cancel()
     return Admitted(principal)
+
+
+def expires_at(principal: object) -> float | None:
+    """When a principal ends, in seconds since 1970: its ``expires_at``, a number or an aware datetime.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    value = getattr(principal, "expires_at", None)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.timestamp()
+    raise TypeError(f"expires_at is seconds since 1970 or an aware datetime, not {value!r}")

@@ -7,7 +7,7 @@ from random import Random
 
 from entity_sync.clock import Clock
 from entity_sync.core.frame import Frame
-from entity_sync.core.index import Index
+from entity_sync.core.index import Index, spelled
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadState
 from entity_sync.core.outbox import Outbox, Overflow
@@ -63,16 +63,19 @@ class Hub:
     # Watching
 
     def subscribe(
-        self, outbox: Outbox, key: EntityKey, principal: object, version: str | None
+        self, outbox: Outbox, key: EntityKey, principal: object, version: str | None, since: int | None = None
     ) -> Subscription:
         """Register first, then see whether a load is needed: a change in between is not missed.
+
+        Args:
+            since: the moment of `recent` at which the client was to be subscribed.
 
         Raises:
             AccessDenied: there is no audience for this principal.
         """
         view = self.views.open(key, self._catalog[key.entity].audience(principal))
         if outbox.wire == "classic":
-            return self._subscribe_classic(view, outbox)
+            return self._subscribe_classic(view, outbox, self.recent.moment if since is None else since)
         subscription = V2Subscription(view, outbox)
         view.subscriptions[subscription] = None
         self.ask(subscription, version)
@@ -105,7 +108,7 @@ class Hub:
         except BaseException:
             self.unsubscribe(subscription)
             raise
-        if audience == view.audience:
+        if spelled(audience) == spelled(view.audience):
             if isinstance(subscription, V2Subscription):
                 subscription.ask_again()
                 self.fanout.mark(subscription)
@@ -117,6 +120,12 @@ class Hub:
         if due:
             self.loads.trigger(moved.view, Cause.NOTIFY)
         return moved
+
+    def release(self, subscription: Subscription) -> None:
+        """The client may see it: what was withheld goes out."""
+        if subscription.withheld:
+            subscription.withheld = False
+            self.fanout.mark(subscription)
 
     def repeat(self, subscription: Subscription) -> None:
         """Send the newest state whole, without a load."""
@@ -135,7 +144,7 @@ class Hub:
             self._resync.drop(view)
             self._refresh.drop(view)
 
-    def _subscribe_classic(self, view: View, outbox: Outbox) -> ClassicSubscription:
+    def _subscribe_classic(self, view: View, outbox: Outbox, since: int) -> ClassicSubscription:
         subscription = ClassicSubscription(view, outbox)
         view.subscriptions[subscription] = None
         if self._settings.classic_snapshot:
@@ -143,6 +152,8 @@ class Hub:
             if view.loaded is None:
                 self.loads.trigger(view, Cause.SUBSCRIBE)
             self.fanout.mark(subscription)
+        if self.recent.changed(view.key, since):  # it was being decided whether the client may see it
+            self.loads.trigger(view, Cause.NOTIFY)
         return subscription
 
     # What happens to the views

@@ -15,10 +15,13 @@ from entity_sync.core import v2
 from entity_sync.core.envelope import Envelope
 from entity_sync.core.frame import Frame
 from entity_sync.core.messages import Beat, Limits, Stale, Welcome
+from entity_sync.core.rights import RIGHTS, Verdict, named, told, verdict
 from entity_sync.core.standing import Standing
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.hub import Hub
 from entity_sync.hub.link import Link, Reactions
+from entity_sync.hub.principals import Holder, Principals
+from entity_sync.hub.rights import Rights
 from entity_sync.hub.tasks import Tasks
 from entity_sync.loading.catalog import Catalog
 from entity_sync.model import Change, ClientMessage, EntityKey, Receipt, Source, Tags
@@ -37,7 +40,7 @@ class Capture(Protocol):
         ...
 
 
-class Member(Protocol):
+class Member(Holder, Protocol):
     """A connection, as far as its node concerns it."""
 
     def inform(self) -> None:
@@ -75,6 +78,8 @@ class Node:
         id: this start of it, random; shown to clients so that they can tell nodes apart.
         is_draining: it takes no new connections.
         standing: whether everything shown may be old.
+        principals: which connections speak for whom.
+        rights: what they may see.
     """
 
     def __init__(self, application: Application, broker: Broker) -> None:
@@ -86,17 +91,19 @@ class Node:
         self.hub = Hub(
             application.catalog, application.clock, application.settings, application.random, self._resynced
         )
+        self.principals = Principals()
+        self.rights = Rights(application.catalog, application.clock, application.settings)
         self.link = Link(
             broker,
-            application.catalog.topics,
+            (*application.catalog.topics, RIGHTS),
             application.envelope,
             Source(self.id, _draw(application.random)),
             settings=application.settings,
             clock=application.clock,
             random=application.random,
             reactions=Reactions(
-                changed=self.hub.changed,
-                resync=self.hub.resync,
+                changed=self._changed,
+                resync=self._resync,
                 lost=self._lost,
                 is_watched=lambda: bool(self.hub.views),
             ),
@@ -180,13 +187,34 @@ class Node:
 
     async def notify(self, keys: Sequence[EntityKey], tags: Tags | None = None) -> Receipt:
         """Load what is watched here, and tell the other nodes."""
+        return await self._tell([Change(key, tags=tags) for key in keys])
+
+    async def revoke(self, principal_key: str) -> Receipt:
+        """This principal is nobody any more: end what its connections watch, here and on the other nodes."""
+        return await self._tell([told(named(principal_key), Verdict.REVOKED)])
+
+    async def reauthorize(self, principal_key: str) -> Receipt:
+        """What this principal may see has changed: ask ``authorize`` again, here and on the other nodes."""
+        return await self._tell([told(named(principal_key), Verdict.REAUTHORIZE)])
+
+    async def _tell(self, changes: Sequence[Change]) -> Receipt:
         self._count += 1
         token = f"{self.id}.{self._count}"
-        changes = [Change(key, tags=tags) for key in keys]
         for change in changes:
-            self.hub.changed(change)
+            self._changed(change)
         accepted = await self.link.outgoing.publish(changes)
         return Receipt("accepted" if accepted else "deferred", token)
+
+    def _changed(self, change: Change) -> None:
+        if change.key.entity == RIGHTS:
+            self.principals.tell(change.key.id, verdict(change))
+        else:
+            self.hub.changed(change)
+
+    def _resync(self, names: Collection[str] | None) -> None:
+        if names is None or RIGHTS in names:
+            self.principals.doubt()
+        self.hub.resync(names)
 
     def _lost(self) -> None:
         self._stand(v2.frame(Stale(reason="broker", age_ms=round(self.link.age * 1_000))))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast, get_type_hints
+from typing import Any, TypeAlias, cast, get_type_hints
 
 from entity_sync.core.loaded import Loaded
 from entity_sync.errors import AccessDenied, ConfigurationError
@@ -16,9 +16,10 @@ from entity_sync.loading.ids import ID_TYPES, IdType
 from entity_sync.loading.rows import Elements, Known, RowsOf, collected
 from entity_sync.model import EVERYONE, Audience, EntityKey
 
-__all__ = ["Loader", "Per", "check_name", "principal_key"]
+__all__ = ["Authorize", "Loader", "Per", "check_name", "principal_key"]
 
 Per = Callable[[Any], Audience]
+Authorize: TypeAlias = Callable[[Any, EntityKey], bool | Awaitable[bool]]
 InThread = Callable[..., Awaitable[Any]]
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -35,6 +36,7 @@ class Loader:
         takes_audience: whether the function is given the audience; if not, one load serves all.
         is_async: whether the function is a coroutine function; a plain one runs in a thread.
         public: declared to be for every principal.
+        authorize: says whether a principal may see a key; None where every one may.
         timeout: seconds one attempt may take.
         rows: makes keyed rows of the elements it returns, None where they are values.
     """
@@ -47,6 +49,7 @@ class Loader:
     is_async: bool
     public: bool
     timeout: float
+    authorize: Authorize | None = None
     rows: RowsOf | None = None
 
     @classmethod
@@ -58,6 +61,7 @@ class Loader:
         per: Per | None,
         public: bool,
         timeout: float,
+        authorize: Authorize | None = None,
         rows: RowsOf | None = None,
     ) -> Loader:
         """Read a load function's signature.
@@ -68,6 +72,8 @@ class Loader:
         check_name(name)
         if timeout <= 0:
             raise ConfigurationError(f"entity {name!r}: timeout must be positive, not {timeout!r}")
+        if authorize is not None:
+            _check_authorize(name, authorize, public=public)
         parameters = _parameters(name, function)
         if per is not None and len(parameters) == 1:
             raise ConfigurationError(
@@ -82,6 +88,7 @@ class Loader:
             is_async=inspect.iscoroutinefunction(function),
             public=public,
             timeout=timeout,
+            authorize=authorize,
             rows=rows,
         )
 
@@ -182,6 +189,15 @@ def principal_key(principal: object) -> str:
     raise AccessDenied(
         f"authenticate returned a {type(principal).__name__}: return a str, or an object whose key is one"
     )
+
+
+def _check_authorize(name: str, authorize: Authorize, *, public: bool) -> None:
+    if public:
+        raise ConfigurationError(f"entity {name!r}: public=True lets everybody see what authorize= guards")
+    try:
+        inspect.signature(authorize).bind(None, None)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"entity {name!r}: authorize= takes (principal, key): {error}") from None
 
 
 def _parameters(name: str, function: Callable[..., Any]) -> list[str]:

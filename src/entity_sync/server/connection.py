@@ -17,25 +17,28 @@ from entity_sync.core.effects import (
     Answer,
     Close,
     Deliver,
+    Doubted,
+    Ended,
     Event,
     Forget,
     Overdue,
+    Refused,
     Repeat,
     Watch,
 )
 from entity_sync.core.frame import Frame
-from entity_sync.core.messages import Denied, Downward, Error, Goodbye, Invalid, Ref, Reply, Upward
+from entity_sync.core.messages import Downward, Error, Expiring, Goodbye, Invalid, Ref, Reply, Upward
 from entity_sync.core.outbox import Outbox
 from entity_sync.core.session import Session
 from entity_sync.core.standing import StandingMark
-from entity_sync.core.subscription import Subscription, V2Subscription
-from entity_sync.errors import AccessDenied
 from entity_sync.hub.admission import Authenticate, admit
 from entity_sync.hub.node import Node
 from entity_sync.hub.tasks import Tasks
-from entity_sync.model import ClientMessage, ConnectionInfo, EntityKey
+from entity_sync.model import ClientMessage, ConnectionInfo
+from entity_sync.server.expiry import Expiry
 from entity_sync.server.passing import Passing
 from entity_sync.server.transport import Transport
+from entity_sync.server.watching import Watching
 
 __all__ = ["Connection"]
 
@@ -58,9 +61,10 @@ class Connection:
         self._transport = transport
         self._info = info
         self._session = Session(info.wire, application.catalog.resolve, settings.max_subscriptions)
-        self._subscriptions: dict[EntityKey, Subscription] = {}
         self._principal: Any = None
         self._tasks = Tasks()
+        self._watching = Watching(node, self.outbox, self._tasks, self._answer)
+        self._expiry = Expiry(application.clock, settings, self._warn, self.end)
         self._passing = Passing(application.on_message, self._tasks, self._answer, self._reply, self._pace)
         self._deadline: Timer | None = None
         self._slow: Timer | None = None
@@ -114,12 +118,14 @@ class Connection:
         self._closed.set()
         node = self._node
         node.members.pop(self, None)
+        node.principals.leave(self)
         node.hub.fanout.close(self)
         self._tasks.cancel()
         for timer in (self._deadline, self._slow):
             if timer is not None:
                 timer.cancel()
-        self._forget(tuple(self._subscriptions))
+        self._expiry.cancel()
+        self._watching.close()
 
     # What the node tells
 
@@ -145,6 +151,23 @@ class Connection:
         """`Member.closed`."""
         await self._closed.wait()
 
+    def end(self) -> None:
+        """`Holder.end`."""
+        self._expiry.cancel()
+        self._node.principals.leave(self)
+        self._feed(Ended())
+
+    def doubt(self) -> None:
+        """`Holder.doubt`."""
+        if self._node.application.authenticate is None:  # whoever knows the secret is who it says
+            self.reauthorize()
+        else:
+            self._feed(Doubted())
+
+    def reauthorize(self) -> None:
+        """`Holder.reauthorize`."""
+        self._watching.reauthorize(withhold=True)
+
     # Carrying out effects
 
     def _feed(self, event: Event) -> None:
@@ -159,8 +182,11 @@ class Connection:
         if self._deadline is not None:
             self._deadline.cancel()
         self.outbox.suspended = True
+        self._expiry.cancel()
+        self._node.principals.ask(self)
         function = self._node.application.authenticate
         if function is None:
+            self._node.principals.enter(self, effect.secret or "")
             self._feed(Admitted(effect.secret or ""))
         else:
             self._tasks.start(self._authenticate(function, effect.secret))
@@ -168,51 +194,23 @@ class Connection:
     def _on_admit(self, effect: Admit) -> None:
         self._principal = effect.principal
         self.outbox.suspended = False
-        for key in effect.keys:
-            held = self._subscriptions.pop(key, None)
-            self._bind(key, lambda held=held, key=key: self._as_principal(held, key))  # type: ignore[misc]
+        self._expiry.begin(effect.principal)
+        self._watching.begin(effect.principal, effect.keys)
         self._node.hub.fanout.wake(self.outbox)
 
-    def _as_principal(self, held: Subscription | None, key: EntityKey) -> Subscription:
-        if held is None:
-            return self._node.hub.subscribe(self.outbox, key, self._principal, None)
-        return self._node.hub.rebind(held, self._principal)
-
     def _on_watch(self, effect: Watch) -> None:
-        held = self._subscriptions.get(effect.key)
-        if held is None:
-            if self._standing is None and self._info.wire == "v2":
-                self._standing = StandingMark(self._node.standing, self.outbox)
-                self.inform()
-            self._bind(
-                effect.key,
-                lambda: self._node.hub.subscribe(self.outbox, effect.key, self._principal, effect.version),
-            )
-        elif isinstance(held, V2Subscription):
-            self._node.hub.ask(held, effect.version)
-
-    def _bind(self, key: EntityKey, subscribe: Callable[[], Subscription]) -> None:
-        try:
-            self._subscriptions[key] = subscribe()
-        except AccessDenied as error:
-            _log.warning("%s is denied: %s", key, error, exc_info=error.__cause__)
-            self._answer(Denied(entity=key.entity, id=key.id, code="denied"))
+        if self._standing is None and self._info.wire == "v2":
+            self._standing = StandingMark(self._node.standing, self.outbox)
+            self.inform()
+        self._watching.watch(effect.key, effect.version)
 
     def _on_forget(self, effect: Forget) -> None:
-        self._forget(effect.keys)
-
-    def _forget(self, keys: tuple[EntityKey, ...]) -> None:
-        for key in keys:
-            if (subscription := self._subscriptions.pop(key, None)) is not None:
-                self._node.hub.unsubscribe(subscription)
+        self._watching.forget(effect.keys)
 
     def _on_repeat(self, effect: Repeat) -> None:
-        for subscription in self._subscriptions.values():
-            if subscription.view.number == effect.view:
-                self._node.hub.repeat(subscription)
-                return
-        text = "no subscription of this connection has this view"
-        self._answer(Error(code="unknown_view", text=text, retryable=False, ref=effect.ref))
+        if not self._watching.repeat(effect.view):
+            text = "no subscription of this connection has this view"
+            self._answer(Error(code="unknown_view", text=text, retryable=False, ref=effect.ref))
 
     def _on_deliver(self, effect: Deliver) -> None:
         self._passing.put(ClientMessage(effect.data, self._principal, self._info), effect.ref)
@@ -245,9 +243,20 @@ class Connection:
     # Who it is
 
     async def _authenticate(self, function: Authenticate, secret: str | None) -> None:
-        application = self._node.application
-        self._feed(await admit(function, secret, self._info, application.settings, application.clock))
+        application, principals = self._node.application, self._node.principals
+        while True:
+            outcome = await admit(function, secret, self._info, application.settings, application.clock)
+            if isinstance(outcome, Refused):
+                principals.leave(self)
+                break
+            if principals.enter(self, outcome.principal):
+                break
+            principals.ask(self)  # somebody was revoked while we asked: the answer may be from before
+        self._feed(outcome)
         self._pace()
+
+    def _warn(self, left: float) -> None:
+        self._answer(Expiring(in_ms=round(left * 1_000)))
 
     def _pace(self) -> None:
         full = max(len(self._session.held), len(self._passing)) >= _HELD

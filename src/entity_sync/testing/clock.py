@@ -35,6 +35,10 @@ class FakeClock:
         """Seconds advanced so far."""
         return self._now
 
+    def wall(self) -> float:
+        """The same: the fake calendar begins in 1970."""
+        return self._now
+
     async def sleep(self, seconds: float) -> None:
         """Return once the test has advanced that far."""
         if seconds <= 0:

@@ -1,0 +1,88 @@
+"""Asking the application whether a principal may see a key."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, TypeAlias
+
+from entity_sync.clock import Clock, timeout
+from entity_sync.errors import AccessDenied
+from entity_sync.loading.catalog import Catalog
+from entity_sync.model import EntityKey
+from entity_sync.settings import Settings
+
+__all__ = ["Question", "Rights"]
+
+_log = logging.getLogger("entity_sync.authorize")
+
+Question: TypeAlias = Callable[[], Coroutine[Any, Any, bool]]
+
+
+class Rights:
+    """The ``authorize`` functions of a node's entities; whatever goes wrong in one means no.
+
+    Attributes:
+        places: bounds how many questions of this kind the application is asked at once.
+    """
+
+    def __init__(self, catalog: Catalog, clock: Clock, settings: Settings) -> None:
+        self.places = asyncio.Semaphore(settings.max_questions)
+        self._catalog = catalog
+        self._clock = clock
+        self._settings = settings
+        self._failures = 0
+
+    def guards(self, entity: str) -> bool:
+        """Whether there is anything to ask about keys of this entity."""
+        return self._catalog[entity].authorize is not None
+
+    def ask(self, principal: object, key: EntityKey) -> bool | Question:
+        """The answer; where ``authorize`` is async, what waits for it, for a bounded time."""
+        authorize = self._catalog[key.entity].authorize
+        assert authorize is not None
+        if inspect.iscoroutinefunction(authorize):
+            return partial(self._wait, principal, key)
+        try:
+            answer = authorize(principal, key)
+        except Exception as error:  # noqa: BLE001 - the application may raise anything
+            return self._failed(key, error)
+        if inspect.isawaitable(answer):
+            return partial(self._finish, key, asyncio.ensure_future(answer))
+        return self._read(key, answer)
+
+    async def _wait(self, principal: object, key: EntityKey) -> bool:
+        async with self.places:
+            authorize: Any = self._catalog[key.entity].authorize
+            return await self._finish(key, authorize(principal, key))
+
+    async def _finish(self, key: EntityKey, answer: Awaitable[object]) -> bool:
+        task = asyncio.current_task()
+        try:
+            async with timeout(self._clock, self._settings.authenticate_timeout):
+                return self._read(key, await answer)
+        except TimeoutError as error:
+            return self._failed(key, error)
+        except asyncio.CancelledError as error:
+            if task is None or task.cancelling():
+                raise
+            return self._failed(key, error)
+        except Exception as error:  # noqa: BLE001 - the application may raise anything
+            return self._failed(key, error)
+
+    def _read(self, key: EntityKey, answer: object) -> bool:
+        if isinstance(answer, bool):
+            return answer
+        return self._failed(key, TypeError(f"authorize returned a {type(answer).__name__}, not a bool"))
+
+    def _failed(self, key: EntityKey, error: BaseException) -> bool:
+        if isinstance(error, AccessDenied):
+            return False
+        self._failures += 1
+        if self._failures.bit_count() == 1:  # 1, 2, 4, 8 …: an outage cannot fill the log
+            what = str(error) or type(error).__name__
+            _log.warning("authorize of %s failed, which denies it: %s", key, what, exc_info=error)
+        return False

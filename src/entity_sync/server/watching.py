@@ -1,0 +1,185 @@
+"""The keys that one connection watches, as far as its principal may."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from entity_sync.clock import Timer
+from entity_sync.core.messages import Denied
+from entity_sync.core.outbox import Outbox
+from entity_sync.core.subscription import Subscription, V2Subscription
+from entity_sync.errors import AccessDenied
+from entity_sync.hub.node import Node
+from entity_sync.hub.rights import Question
+from entity_sync.hub.tasks import Tasks
+from entity_sync.model import EntityKey
+
+__all__ = ["Watching"]
+
+_log = logging.getLogger("entity_sync.connection")
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    """One key.
+
+    Attributes:
+        subscription: None while it is asked for the first time, and where it was refused.
+        version: what the client holds of it, for the subscription to come.
+        question: the running question whether the principal may see it.
+        asked: the moment, in what the hub noted of changes, at which that question began.
+        is_refused: the client was told so.
+        is_moved: the subscription is an earlier principal's.
+    """
+
+    key: EntityKey
+    version: str | None = None
+    subscription: Subscription | None = None
+    question: asyncio.Task[None] | None = None
+    asked: int = 0
+    is_refused: bool = False
+    is_moved: bool = False
+
+
+class Watching:
+    """Subscribes what may be seen, and withholds or ends what may not.
+
+    Whatever the application is asked about a key, the newest question counts: an earlier one ends.
+    """
+
+    def __init__(self, node: Node, outbox: Outbox, tasks: Tasks, answer: Callable[[Denied], None]) -> None:
+        self._node = node
+        self._outbox = outbox
+        self._tasks = tasks
+        self._answer = answer
+        self._principal: object = None
+        self._watched: dict[EntityKey, _Watched] = {}
+        self._timer: Timer | None = None
+
+    def begin(self, principal: object, keys: Collection[EntityKey]) -> None:
+        """The connection speaks for this principal from now on."""
+        self._principal = principal
+        for key in keys:
+            watched = self._watched.setdefault(key, _Watched(key))
+            watched.is_refused = False
+            watched.is_moved = watched.subscription is not None
+            self._decide(watched, withhold=True)
+
+    def watch(self, key: EntityKey, version: str | None) -> None:
+        """The client wants a key's state, holding ``version`` of it or nothing."""
+        watched = self._watched.setdefault(key, _Watched(key))
+        watched.version = version
+        if watched.subscription is None:
+            watched.is_refused = False
+            if watched.question is None:
+                self._decide(watched)
+        elif isinstance(watched.subscription, V2Subscription):
+            self._node.hub.ask(watched.subscription, version)
+
+    def forget(self, keys: Collection[EntityKey]) -> None:
+        """The client wants these no longer."""
+        for key in keys:
+            watched = self._watched.pop(key, None)
+            if watched is not None:
+                self._ask_no_more(watched)
+                self._unsubscribe(watched)
+
+    def close(self) -> None:
+        """The client wants nothing any more."""
+        self.forget(tuple(self._watched))
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def repeat(self, view: int) -> bool:
+        """Send the newest state of the view with this number; False where none has it."""
+        for watched in self._watched.values():
+            if watched.subscription is not None and watched.subscription.view.number == view:
+                self._node.hub.repeat(watched.subscription)
+                return True
+        return False
+
+    def reauthorize(self, *, withhold: bool) -> None:
+        """Ask again about every key, meanwhile sending nothing of them if ``withhold``."""
+        for watched in list(self._watched.values()):
+            if self._node.rights.guards(watched.key.entity):
+                self._decide(watched, withhold=withhold)
+
+    # One key
+
+    def _decide(self, watched: _Watched, *, withhold: bool = False) -> None:
+        self._ask_no_more(watched)
+        watched.asked = self._node.hub.recent.moment
+        if not self._node.rights.guards(watched.key.entity):
+            self._grant(watched)
+            return
+        self._watch_the_clock()
+        if watched.subscription is not None and withhold:
+            watched.subscription.withheld = True
+        answer = self._node.rights.ask(self._principal, watched.key)
+        if isinstance(answer, bool):
+            self._decided(watched, is_granted=answer)
+        else:
+            watched.question = self._tasks.start(self._wait(watched, answer))
+
+    async def _wait(self, watched: _Watched, question: Question) -> None:
+        is_granted = await question()
+        if watched.question is asyncio.current_task():  # an application may swallow the end of an old one
+            watched.question = None
+            self._decided(watched, is_granted=is_granted)
+
+    def _decided(self, watched: _Watched, *, is_granted: bool) -> None:
+        if is_granted:
+            self._grant(watched)
+        else:
+            self._refuse(watched)
+
+    def _grant(self, watched: _Watched) -> None:
+        hub, held = self._node.hub, watched.subscription
+        watched.subscription = None  # should there be no audience, there is none
+        try:
+            if held is None:
+                held = hub.subscribe(
+                    self._outbox, watched.key, self._principal, watched.version, watched.asked
+                )
+            elif watched.is_moved:
+                held = hub.rebind(held, self._principal)
+        except AccessDenied as error:
+            _log.warning("%s is denied: %s", watched.key, error, exc_info=error.__cause__)
+            self._refuse(watched)
+            return
+        watched.subscription = held
+        watched.is_moved = watched.is_refused = False
+        hub.release(held)
+
+    def _refuse(self, watched: _Watched) -> None:
+        self._unsubscribe(watched)
+        watched.version = None
+        if not watched.is_refused:
+            watched.is_refused = True
+            self._answer(Denied(entity=watched.key.entity, id=watched.key.id, code="denied"))
+
+    def _unsubscribe(self, watched: _Watched) -> None:
+        held, watched.subscription = watched.subscription, None
+        if held is not None:
+            self._node.hub.unsubscribe(held)
+
+    @staticmethod
+    def _ask_no_more(watched: _Watched) -> None:
+        if watched.question is not None:
+            watched.question.cancel()
+            watched.question = None
+
+    # Rights end without a word: they are asked for again from time to time
+
+    def _watch_the_clock(self) -> None:
+        if self._timer is None:
+            application = self._node.application
+            delay = application.settings.authorize_ttl * application.random.uniform(0.8, 1.0)
+            self._timer = application.clock.call_later(delay, self._elapsed)
+
+    def _elapsed(self) -> None:
+        self._timer = None
+        self.reauthorize(withhold=False)

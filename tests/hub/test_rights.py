@@ -1,0 +1,470 @@
+"""Who may see what: `authorize`, `revoke`, `reauthorize`, and principals whose time ends."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, NamedTuple
+
+import pytest
+
+from entity_sync import AccessDenied, ConfigurationError, ConnectionInfo, EntityKey, EntitySync, Settings
+from entity_sync.testing import FakeClock, MemoryClient, connect, settled
+from tests.simulation.broker import Bus, FaultyBroker
+from tests.simulation.loop import run
+
+
+class User(NamedTuple):
+    """Attributes: the key, and the end of its time in seconds since 1970."""
+
+    key: str
+    expires_at: Any = None
+
+
+class Shop:
+    """Orders that `may` says who may see; answers wait for the test where it says so."""
+
+    def __init__(self, **options: Any) -> None:
+        self.may: dict[tuple[str, str], object] = {}
+        self.ends: dict[str, Any] = {}
+        self.loads: list[str] = []
+        self.asked: list[tuple[str, str]] = []
+        self.known = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.may_know = asyncio.Event()
+        self.may_know.set()
+        self.sync = EntitySync(**options)
+        self.sync.entity("orders", authorize=self.authorize)(self.load)
+        self.sync.entity("news", public=True)(self.load)
+        self.sync.authenticate(self.who)
+
+    async def load(self, id: str) -> dict[str, Any] | None:
+        self.loads.append(id)
+        return None if id == "absent" else {"id": id, "n": len(self.loads)}
+
+    async def authorize(self, user: User, key: EntityKey) -> Any:
+        self.asked.append((user.key, key.id))
+        await self.may_answer.wait()
+        answer = self.may.get((user.key, key.id), False)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def who(self, secret: str | None, connection: ConnectionInfo) -> User:
+        await self.may_know.wait()
+        self.known += 1
+        if secret is None or secret == "bad":
+            raise AccessDenied
+        return User(secret, self.ends.get(secret))
+
+
+@pytest.fixture
+async def shop():
+    shop = Shop()
+    shop.may["ann", "1"] = shop.may["ann", "2"] = True
+    async with shop.sync:
+        yield shop
+
+
+async def subscribe(client: MemoryClient, *ids: str, entity: str = "orders") -> None:
+    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
+
+
+def brief(client: MemoryClient) -> list[Any]:
+    """Every pending message in a word, with the id it is about."""
+    messages = client.pending()
+    return [(one["event"], one["id"]) if "id" in one else one["event"] for one in messages]
+
+
+# authorize
+
+
+async def test_allowed_and_refused(shop: Shop):
+    """Refused keys are denied after the ack, without a load; the others are served; absence shows no more."""
+    async with connect(shop.sync, secret="ann") as client:
+        await subscribe(client, "1", "3", "absent")
+        await settled(shop.sync)
+        assert brief(client) == ["ack", ("denied", "3"), ("denied", "absent"), ("snapshot", "1")]
+        assert shop.loads == ["1"]
+        await shop.sync.notify("orders", "1", "3")
+        await settled(shop.sync)
+        assert brief(client) == [("snapshot", "1")]
+
+
+@pytest.mark.parametrize("answer", [ValueError("no database"), 1, None, "yes", AccessDenied()], ids=repr)
+async def test_whatever_is_no_yes_is_a_no(shop: Shop, answer: object, caplog: pytest.LogCaptureFixture):
+    """An authorize that raises, or returns something else than a bool, denies that key and no other."""
+    shop.may["ann", "2"] = answer
+    async with connect(shop.sync, secret="ann") as client:
+        await subscribe(client, "1", "2")
+        await settled(shop.sync)
+        assert brief(client) == ["ack", ("denied", "2"), ("snapshot", "1")]
+    lines = [record for record in caplog.records if record.name == "entity_sync.authorize"]
+    assert len(lines) == (0 if isinstance(answer, AccessDenied) else 1)
+
+
+async def test_quick_authorize_and_one_that_returns_an_awaitable():
+    """A plain function may answer at once, or hand over something that is awaited."""
+    sync = EntitySync()
+
+    async def later(user: str, key: EntityKey) -> bool:
+        return key.id == "1"
+
+    @sync.entity("quick", authorize=lambda user, key: key.id == "1")
+    async def quick(id: str) -> int:
+        return 1
+
+    @sync.entity("handed", authorize=lambda user, key: later(user[:], key))
+    async def handed(id: str) -> int:
+        return 1
+
+    async with sync, connect(sync, secret="ann") as client:
+        for entity in ("quick", "handed"):
+            await subscribe(client, "1", "2", entity=entity)
+            await settled(sync)
+            assert sorted(map(str, brief(client))) == ["('denied', '2')", "('snapshot', '1')", "ack"]
+
+
+async def test_an_answer_that_never_comes():
+    """It denies when its time is over, and the next question is asked nevertheless."""
+    clock = FakeClock()
+    shop = Shop(clock=clock)
+    shop.may["ann", "1"] = True
+    async with shop.sync, connect(shop.sync, secret="ann") as client:
+        shop.may_answer.clear()
+        await subscribe(client, "1")
+        await clock.advance(9)
+        assert brief(client) == ["ack", "beat"]
+        await clock.advance(1)
+        assert ("denied", "1") in brief(client)
+        shop.may_answer.set()
+        await subscribe(client, "1")
+        await clock.advance(0)
+        assert brief(client) == ["ack", ("snapshot", "1")]
+
+
+async def test_questions_are_bounded():
+    """So many at once are asked of the application, and all are answered."""
+    shop = Shop(settings=Settings(max_questions=3))
+    shop.may.update({("ann", str(number)): True for number in range(20)})
+    async with shop.sync, connect(shop.sync, secret="ann") as client:
+        shop.may_answer.clear()
+        await subscribe(client, *(str(number) for number in range(20)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(shop.asked) == 3
+        shop.may_answer.set()
+        await settled(shop.sync)
+        while len(client.received) < 23:
+            await client.receive()
+        assert len(shop.asked) == 20
+
+
+async def test_leaving_while_asked(shop: Shop):
+    """Whoever unsubscribes or leaves meanwhile is not subscribed afterwards."""
+    shop.may_answer.clear()
+    async with connect(shop.sync, secret="ann") as client:
+        await subscribe(client, "1", "2")
+        await client.send({"action": "unsubscribe", "body": {"entity": "orders", "id": "1"}})
+    shop.may_answer.set()
+    await settled(shop.sync)
+    assert shop.loads == []
+    assert len(shop.sync.node.hub.views) == 0
+
+
+async def test_classic_misses_no_push_while_it_is_asked(shop: Shop):
+    """A change between a classic subscribe and the answer is pushed once the answer is yes."""
+    async with connect(shop.sync, secret="ann", wire="classic") as client:
+        await asyncio.sleep(0)
+        shop.may_answer.clear()
+        await client.send('{"action":"subscribe","body":{"entity":"orders","id":"1"}}')
+        await client.send('{"action":"subscribe","body":{"entity":"orders","id":"3"}}')
+        await shop.sync.notify("orders", "1", "3")
+        await settled(shop.sync)
+        assert client.received == []
+        shop.may_answer.set()
+        await settled(shop.sync)
+        assert [message["id"] for message in client.pending()] == ["1"]
+
+
+async def test_asked_again_after_a_while():
+    """Rights that end without a word end after ``authorize_ttl``; those that come, come then."""
+    clock = FakeClock()
+    shop = Shop(clock=clock)
+    shop.may["ann", "1"] = True
+    async with shop.sync, connect(shop.sync, secret="ann") as client:
+        await subscribe(client, "1", "2")
+        await clock.advance(1)
+        assert brief(client) == ["ack", ("denied", "2"), ("snapshot", "1")]
+        shop.may = {("ann", "2"): True}
+        await clock.advance(60)
+        assert [one for one in brief(client) if one != "beat"] == [("denied", "1"), ("snapshot", "2")]
+        shop.asked.clear()
+        await clock.advance(60)
+        assert set(brief(client)) == {"beat"}
+        assert sorted(shop.asked) == [("ann", "1"), ("ann", "2")]
+
+
+# reauthorize, revoke
+
+
+async def test_reauthorize(shop: Shop):
+    """Where the answer is still yes nothing is said, and no load begins; where it changed, that is."""
+    async with connect(shop.sync, secret="ann") as client, connect(shop.sync, secret="bob") as other:
+        await subscribe(client, "1", "2", "3")
+        await subscribe(other, "1")
+        await settled(shop.sync)
+        brief(client)
+        shop.may = {("ann", "1"): True, ("ann", "3"): True}
+        await shop.sync.reauthorize("ann")
+        await settled(shop.sync)
+        assert brief(client) == [("denied", "2"), ("snapshot", "3")]
+        assert shop.loads == ["1", "2", "3"]
+        assert ("bob", "1") in shop.asked
+        assert shop.asked.count(("bob", "1")) == 1
+
+
+async def test_nothing_flows_while_reauthorize_asks(shop: Shop):
+    """What changes meanwhile is shown after a yes, and not after a no."""
+    async with connect(shop.sync, secret="ann") as client:
+        await subscribe(client, "1", "2")
+        await settled(shop.sync)
+        brief(client)
+        shop.may_answer.clear()
+        await shop.sync.reauthorize("ann")
+        await shop.sync.notify("orders", "1", "2")
+        await settled(shop.sync)
+        assert brief(client) == []
+        del shop.may["ann", "2"]
+        shop.may_answer.set()
+        await settled(shop.sync)
+        assert brief(client) == [("denied", "2"), ("snapshot", "1")]
+
+
+async def test_revoke(shop: Shop):
+    """Every key is denied, running loads show nothing, and the connection takes a new secret."""
+    shop.may["bob", "1"] = True
+    async with connect(shop.sync, secret="ann") as client, connect(shop.sync, secret="bob") as other:
+        await subscribe(client, "1")
+        await subscribe(client, "x", entity="news")
+        await subscribe(other, "1")
+        await settled(shop.sync)
+        brief(client), brief(other)
+        notified = asyncio.ensure_future(shop.sync.notify("orders", "1"))
+        receipt = await shop.sync.revoke("ann")
+        assert receipt.status == "accepted"
+        await notified
+        await settled(shop.sync)
+        assert brief(client) == [("denied", "1"), ("denied", "x")]
+        assert brief(other) == [("snapshot", "1")]
+        await subscribe(client, "1")
+        await client.send({"action": "message", "ref": 7, "body": 1})
+        await settled(shop.sync)
+        assert brief(client) == ["ack", ("denied", "1"), "error"]
+        await client.send({"action": "secret", "body": "bob"})
+        await settled(shop.sync)
+        assert sorted(map(str, brief(client))) == ["('snapshot', '1')", "('snapshot', 'x')", "ack"]
+
+
+async def test_revoked_while_it_is_asked_who_that_is(shop: Shop):
+    """An answer that was on its way when its principal was revoked does not count: the next one does."""
+    async with connect(shop.sync) as client:
+        shop.may_know.clear()
+        await client.send({"action": "secret", "body": "ann"})
+        await asyncio.sleep(0)
+        await shop.sync.revoke("ann")
+        shop.may_know.set()
+        await client.receive_until("ack")
+        assert shop.known == 2
+        shop.may_know.clear()
+        await client.send({"action": "secret", "body": "ann"})
+        await asyncio.sleep(0)
+        await shop.sync.revoke("bob")
+        shop.may_know.set()
+        await client.receive_until("ack")
+        assert shop.known == 3
+
+
+# Several nodes
+
+
+async def _cluster(first: Shop, second: Shop) -> list[Any]:
+    told: list[Any] = []
+    for shop in (first, second):
+        shop.may["ann", "1"] = shop.may["bob", "1"] = True
+    async with first.sync, second.sync:
+        await asyncio.sleep(10)
+        async with connect(second.sync, secret="ann") as ann, connect(second.sync, secret="bob") as bob:
+            for client in (ann, bob):
+                await subscribe(client, "1")
+            await asyncio.sleep(1)
+            brief(ann), brief(bob)
+            await first.sync.revoke("ann")
+            del second.may["bob", "1"]
+            await first.sync.reauthorize("bob")
+            await asyncio.sleep(1)
+            told += [one for one in brief(ann) + brief(bob) if one != "beat"]
+    return told
+
+
+def test_other_nodes_hear_it():
+    """Within a second of virtual time, however the broker delays."""
+
+    async def main() -> list[Any]:
+        bus = Bus(Random(1))
+        return await _cluster(Shop(broker=FaultyBroker(bus)), Shop(broker=FaultyBroker(bus)))
+
+    assert run(main())[0] == [("denied", "1"), ("denied", "1")]
+
+
+def test_a_revocation_that_is_lost():
+    """After a stretch in which it may have been lost, everybody is asked who they are before more data."""
+
+    async def main() -> tuple[list[Any], list[Any], int]:
+        bus = Bus(Random(2))
+        brokers = FaultyBroker(bus), FaultyBroker(bus)
+        first, second = (Shop(broker=broker) for broker in brokers)
+        for shop in (first, second):
+            shop.may["ann", "1"] = shop.may["bob", "1"] = True
+        async with first.sync, second.sync:
+            await asyncio.sleep(10)
+            async with connect(second.sync, secret="ann") as ann, connect(second.sync, secret="bob") as bob:
+                for client in (ann, bob):
+                    await subscribe(client, "1")
+                await asyncio.sleep(1)
+                brief(ann), brief(bob)
+                cut = asyncio.ensure_future(brokers[1].cut(20))
+                await asyncio.sleep(1)
+                await first.sync.revoke("ann")
+                known = second.known
+                second.ends["ann"] = 0  # the application knows of it: it lets this one in no more
+                await cut
+                await asyncio.sleep(30)
+                return (
+                    [one for one in brief(ann) if one != "beat"],
+                    [one for one in brief(bob) if one != "beat"],
+                    second.known - known,
+                )
+
+    ann, bob, asked = run(main())[0]
+    assert ann[-2:] == ["error", ("denied", "1")]
+    assert ("denied", "1") not in bob
+    assert asked >= 2
+
+
+def test_said_while_the_broker_is_away():
+    """A revocation is kept, and told when the broker is back."""
+
+    async def main() -> list[Any]:
+        bus = Bus(Random(3))
+        brokers = FaultyBroker(bus), FaultyBroker(bus)
+        first, second = (Shop(broker=broker) for broker in brokers)
+        second.may["ann", "1"] = True
+        async with first.sync, second.sync:
+            await asyncio.sleep(10)
+            async with connect(second.sync, secret="ann") as ann:
+                await subscribe(ann, "1")
+                await asyncio.sleep(1)
+                brief(ann)
+                cut = asyncio.ensure_future(brokers[0].cut(20))
+                await asyncio.sleep(10)
+                receipt = await first.sync.revoke("ann")
+                assert receipt.status == "deferred"
+                await cut
+                await asyncio.sleep(10)
+                return [one for one in brief(ann) if one != "beat"]
+
+    assert run(main())[0] == [("denied", "1")]
+
+
+# Expiry
+
+
+async def test_warned_and_ended():
+    """A minute before its end a client is warned; it is served for a grace after it, then denied."""
+    clock = FakeClock()
+    shop = Shop(clock=clock)
+    shop.may["ann", "1"] = True
+    shop.ends["ann"] = 200.0
+    async with shop.sync, connect(shop.sync, secret="ann") as client:
+        await subscribe(client, "1")
+        await clock.advance(139)
+        assert "expiring" not in brief(client)
+        await clock.advance(2)
+        (warning,) = [message for message in client.pending() if message["event"] == "expiring"]
+        assert warning["in_ms"] == 60_000
+        await clock.advance(75)
+        await shop.sync.notify("orders", "1")
+        await clock.advance(0)
+        assert ("snapshot", "1") in brief(client)
+        await clock.advance(10)
+        assert [one for one in brief(client) if one != "beat"] == [("denied", "1")]
+        shop.ends["ann"] = 1_000.0
+        await client.send({"action": "secret", "body": "ann"})
+        await clock.advance(0)
+        assert brief(client) == ["ack", ("snapshot", "1")]
+
+
+async def test_renewed_in_time():
+    """A new secret before the end, and nothing of the old end is left; the end is a datetime here."""
+    clock = FakeClock()
+    shop = Shop(clock=clock)
+    shop.may["ann", "1"] = True
+    shop.ends["ann"] = datetime.fromtimestamp(100, UTC)
+    async with shop.sync, connect(shop.sync, secret="ann") as client:
+        await subscribe(client, "1")
+        await clock.advance(60)
+        assert "expiring" in brief(client)
+        del shop.ends["ann"]
+        await client.send({"action": "secret", "body": "ann"})
+        await clock.advance(1_000)
+        assert set(brief(client)) <= {"ack", ("current", "1"), "beat"}
+
+
+async def test_a_principal_of_the_past_is_refused(caplog: pytest.LogCaptureFixture):
+    """Its end is over before it begins; an end that is none is the application's mistake."""
+    clock = FakeClock()
+    await clock.advance(50)
+    shop = Shop(clock=clock)
+    shop.ends = {"ann": 50.0, "bob": "tomorrow"}
+    async with shop.sync, connect(shop.sync) as client:
+        for secret, code in (("ann", "denied"), ("bob", "busy")):
+            await client.send({"action": "secret", "body": secret})
+            assert (await client.receive_until("error"))["code"] == code
+    assert "TypeError" in caplog.text
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"public": True, "authorize": lambda user, key: True}, {"authorize": lambda user: True}],
+    ids=["public", "one argument"],
+)
+def test_declarations_that_contradict(options: dict[str, Any]):
+    """They are refused as they are made."""
+    with pytest.raises(ConfigurationError, match="authorize="):
+        EntitySync().entity("orders", **options)(lambda id: None)
+
+
+async def test_one_and_true_are_two_audiences():
+    """To Python they are equal; here each gets its own load."""
+    sync = EntitySync()
+    audiences: dict[str, Any] = {"ann": 1, "bob": True, "cid": (1,), "dan": (True,)}
+    seen: list[Any] = []
+
+    @sync.entity("pages", per=lambda user: audiences[user])
+    async def pages(id: str, audience: Any) -> str:
+        seen.append(audience)
+        return repr(audience)
+
+    async with sync:
+        for secret, audience in audiences.items():
+            async with connect(sync, secret=secret) as one, connect(sync, secret="ann") as other:
+                await subscribe(one, "1", entity="pages")
+                await subscribe(other, "1", entity="pages")
+                assert (await one.receive_until("snapshot"))["rows"][0]["data"] == repr(audience)
+                assert (await other.receive_until("snapshot"))["rows"][0]["data"] == "1"
