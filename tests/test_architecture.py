@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "publisher": {"environment", "brokers.registry", "brokers.base", "loading", "core", "model", "errors"},
     "capture": {"model", "errors", "clock"},
     "client": {"core", "model", "errors", "clock"},
-    "declaring": {"loading", "errors"},
+    "declaring": {"loading", "core", "errors"},
     "entity": {"model"},
     "life": {"hub", "brokers.base", "errors"},
     "app": {

@@ -15,14 +15,14 @@ from entity_sync.brokers.registry import broker_from
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.signing import Signing
 from entity_sync.core.tags import canonical_tags
-from entity_sync.declaring import check_audiences, check_origin, coroutine_function
+from entity_sync.declaring import check_audiences, check_names, check_origin, coroutine_function
 from entity_sync.entity import Entity
 from entity_sync.errors import ConfigurationError
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.node import Application, Capture, Node, OnMessage
 from entity_sync.life import Life
 from entity_sync.loading.catalog import Catalog
-from entity_sync.loading.loader import Authorize, Loader, check_name
+from entity_sync.loading.loader import Authorize, Loader
 from entity_sync.loading.rows import RowsOf
 from entity_sync.model import Audience, EntityKey, Receipt, Tags
 from entity_sync.server.asgi import serve_asgi
@@ -98,6 +98,9 @@ class EntitySync:
         public: bool = False,
         authorize: Authorize | None = None,
         rows: tuple[str, str | Callable[[Any], object]] | None = None,
+        batch: int | None = None,
+        min_interval: float = 0.0,
+        refresh_every: float | None = None,
         timeout: float = 10.0,
     ) -> Callable[[Callable[..., Any]], Entity]:
         """Register a loader under an entity's name.
@@ -116,6 +119,11 @@ class EntitySync:
                 raising means no. With ``authenticate``, an ``(id)`` loader needs this or ``public``.
             rows: makes every plain element a row of its own: the entity it is one of, and where its id
                 is: a member's or attribute's name, or a function of the element.
+            batch: the loader takes up to so many ids at once, those that are wanted in one turn of the
+                loop, and returns a mapping: a missing id is gone, and a value may be an exception.
+            min_interval: seconds between two loads of one key that changes caused; the last change always
+                leads to one.
+            refresh_every: seconds after which what is watched is loaded again without any notify.
             timeout: seconds a load may take.
 
         Raises:
@@ -124,22 +132,20 @@ class EntitySync:
 
         def register(function: Callable[..., Any]) -> Entity:
             self._refuse_while_running(f"entity {name!r}")
-            check_name(self._envelope.topic(name))
-            rows_of = None if rows is None else RowsOf(*rows)
-            if rows_of is not None:
-                check_name(rows_of.entity)
-                check_name(self._envelope.topic(rows_of.entity))
-            self._catalog.add(
-                Loader.of(
-                    name,
-                    function,
-                    per=per,
-                    public=public,
-                    authorize=authorize,
-                    timeout=timeout,
-                    rows=rows_of,
-                )
+            loader = Loader.of(
+                name,
+                function,
+                per=per,
+                public=public,
+                authorize=authorize,
+                timeout=timeout,
+                rows=None if rows is None else RowsOf(*rows),
+                batch=batch,
+                min_interval=min_interval,
+                refresh_every=refresh_every,
             )
+            check_names(loader, self._envelope)
+            self._catalog.add(loader)
             return Entity(self, name, function)
 
         return register

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from entity_sync.core.envelope import Envelope
 from entity_sync.errors import ConfigurationError
-from entity_sync.loading.loader import Loader
+from entity_sync.loading.loader import Loader, check_name
 
-__all__ = ["check_audiences", "check_origin", "coroutine_function"]
+__all__ = ["check_audiences", "check_names", "check_origin", "coroutine_function"]
 
 _log = logging.getLogger("entity_sync")
 
@@ -45,6 +46,18 @@ def coroutine_function(what: str, function: Callable[..., Any], count: int) -> C
     except TypeError as error:
         raise ConfigurationError(f"{what} takes {count} positional arguments: {error}") from None
     return function
+
+
+def check_names(loader: Loader, envelope: Envelope) -> None:
+    """With the prefix before them, brokers can carry the names of the entity and of its rows.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
+    check_name(envelope.topic(loader.name))
+    if loader.rows is not None:
+        check_name(loader.rows.entity)
+        check_name(envelope.topic(loader.rows.entity))
 
 
 def check_origin(origin: str) -> str:

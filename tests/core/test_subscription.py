@@ -25,7 +25,7 @@ def view() -> View:
 def load(view: View, n: int, cause: Cause = Cause.NOTIFY) -> None:
     if view.state is LoadState.IDLE:
         view.trigger(cause, 0.0)
-    view.start(view.running + 1)
+    view.start(view.running + 1, 0.0)
     data = str(n).encode()
     view.succeed(Loaded((LoadedRow(data, data),)))
 
@@ -276,5 +276,5 @@ def test_due_while_a_notify_loads():
     assert not subscription.due
     one.trigger(Cause.NOTIFY, 0.0)
     assert subscription.due
-    one.start(1)
+    one.start(1, 0.0)
     assert subscription.due

@@ -25,7 +25,7 @@ def view() -> View:
 
 def load(view: View, result: Loaded, cause: Cause, ticket: int = 1) -> bool:
     view.trigger(cause, 0.0)
-    view.start(ticket)
+    view.start(ticket, 0.0)
     return view.succeed(result)[0]
 
 
@@ -63,7 +63,7 @@ def test_trigger_during_a_load_costs_one_more():
     """What is triggered while loading is loaded again, with its own causes."""
     one = view()
     assert one.trigger(Cause.SUBSCRIBE, 0.0) is LoadAction.ENQUEUE
-    one.start(1)
+    one.start(1, 0.0)
     assert one.trigger(Cause.NOTIFY, 0.0) is LoadAction.NOTHING
     assert one.succeed(value(b"1")) == (True, LoadAction.ENQUEUE)
     assert (one.state, one.causes, one.push) == (LoadState.QUEUED, Cause.NOTIFY, 0)
@@ -73,10 +73,10 @@ def test_postponed_keeps_its_causes():
     """A failed try's causes are those of the next, which is one attempt later."""
     one = view()
     one.trigger(Cause.NOTIFY, 0.0)
-    one.start(1)
+    one.start(1, 0.0)
     one.postpone()
     assert (one.attempts, one.causes, one.state) == (1, Cause.NOTIFY, LoadState.QUEUED)
-    one.start(2)
+    one.start(2, 0.0)
     one.succeed(value(b"1"))
     assert (one.attempts, one.push, one.ticket) == (0, 1, 2)
 
@@ -85,7 +85,7 @@ def test_giving_up_waits_for_the_next_trigger():
     """After giving up nothing follows, unless something asked meanwhile."""
     one = view()
     one.trigger(Cause.NOTIFY, 0.0)
-    one.start(1)
+    one.start(1, 0.0)
     assert one.give_up() is LoadAction.NOTHING
     assert one.state is LoadState.IDLE
 
@@ -154,7 +154,7 @@ def test_failures_name_what_is_known():
     one.trigger(Cause.SUBSCRIBE, 1.0)
     before = msgspec.json.decode(one.failure_frame("load", "text", 3.5).payload)
     assert before == {"event": "stale", "reason": "load", "age_ms": 2_500, "entity": "items", "id": "7"}
-    one.start(1)
+    one.start(1, 0.0)
     one.succeed(value(b"1"))
     assert msgspec.json.decode(one.failure_frame("load", "text", 1.0).payload)["view"] == 42
     large = msgspec.json.decode(one.failure_frame("too_large", "9 bytes", 0.0).payload)
@@ -196,7 +196,7 @@ def test_from_the_first_state_to_the_last(states: list[bytes | None], events: li
     one = View(EntityKey("reports", "1"), (), 1)
     for data in states:
         one.trigger(Cause.NOTIFY, 0.0)
-        one.start(1)
+        one.start(1, 0.0)
         rows = () if data is None else (LoadedRow(data, data),)
         one.succeed(Loaded(rows, gone=data is None))
     assert [msgspec.json.decode(frame.payload)["event"] for frame in one.since(1)] == events

@@ -27,7 +27,7 @@ from entity_sync.hub.echo import Echo
 from entity_sync.hub.fanout import Fanout
 from entity_sync.hub.gaps import Gaps
 from entity_sync.hub.hub import Hub
-from entity_sync.hub.loads import Loads
+from entity_sync.hub.loads import Loads, _Run
 from entity_sync.hub.outgoing import Outgoing
 from entity_sync.model import Change
 from entity_sync.server.connection import Connection
@@ -79,8 +79,8 @@ def _last_to_finish_wins() -> AbstractContextManager[Any]:
             news, _ = view.succeed(result)
             self._settled(view, news)
 
-        task = asyncio.get_running_loop().create_task(load())
-        self._tasks[_Unique(view)] = task  # type: ignore[index]
+        unique: Any = _Unique(view)
+        self._runs[unique] = _Run({view: None}, asyncio.get_running_loop().create_task(load()))
 
     return patch.object(Loads, "trigger", trigger)
 

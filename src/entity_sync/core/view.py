@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import inf
 
 import msgspec
 
@@ -30,7 +31,7 @@ class View:
         state: where its loading stands.
         loaded: the newest result, None before the first.
         ticket: which load of this node gave it; a later load has a larger one.
-        moment: of `Recent`, as the last attempt began.
+        moment, began: of `Recent`, and of the clock in seconds, as the last attempt began.
         rev: counts the results that differed, for v2.
         push: counts the results that classic sessions get, equal or not.
         attempts: failed tries since the last result.
@@ -40,7 +41,7 @@ class View:
     """
 
     __slots__ = (
-        "_classic", "_current", "_history", "_snapshot", "attempts", "audience", "causes",
+        "_classic", "_current", "_history", "_snapshot", "attempts", "audience", "began", "causes",
         "failure", "key", "loaded", "moment", "number", "push", "reads", "rev", "rows", "running",
         "running_causes", "state", "subscriptions", "ticket", "triggered_at",
     )  # fmt: skip
@@ -55,6 +56,7 @@ class View:
         self.running_causes = _NO_CAUSE
         self.running = 0
         self.moment = 0
+        self.began = -inf
         self.attempts = 0
         self.triggered_at = 0.0
         self.loaded: Loaded | None = None
@@ -78,10 +80,11 @@ class View:
         self.causes |= cause
         return self._step(LoadEvent.TRIGGERED)
 
-    def start(self, ticket: int) -> None:
+    def start(self, ticket: int, now: float) -> None:
         """An attempt begins now: whatever asked for it so far is covered by it."""
         self._step(LoadEvent.STARTED)
         self.running = ticket
+        self.began = now
         self.running_causes, self.causes = self.causes, _NO_CAUSE
 
     def postpone(self) -> None:

@@ -6,24 +6,36 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from entity_sync.clock import Clock, Timer
+from entity_sync.core.index import spelled
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadAction
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
+from entity_sync.hub.attempts import Attempts
 from entity_sync.loading.catalog import Catalog
-from entity_sync.loading.loader import Loader
 from entity_sync.settings import Settings
 
 __all__ = ["Loads"]
 
 _log = logging.getLogger("entity_sync.loads")
+_PATIENT = Cause.NOTIFY | Cause.DEPENDENCY
+"""Causes that wait for a view's ``min_interval``: nobody is left without a state meanwhile."""
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A running load.
+
+    Attributes:
+        views: whom it is for: one, or those of a batch that are watched still.
+    """
+
+    views: dict[View, None]
+    task: asyncio.Task[None] | None = None
 
 
 class Loads:
@@ -63,139 +75,112 @@ class Loads:
         self._waiting: dict[str, OrderedDict[View, None]] = {}
         self._running: dict[str, int] = {}
         self._total = 0
-        self._tasks: dict[View, asyncio.Task[None]] = {}
+        self._runs: dict[View, _Run] = {}
         self._timers: dict[View, Timer] = {}
-        self._abandoned: dict[str, int] = {}
-        most = settings.max_loads + settings.max_entity_loads * len(catalog.names)
-        self._threads = ThreadPoolExecutor(most, "entity-sync-load")
+        self._refreshes: dict[View, Timer] = {}
+        self._attempts = Attempts(catalog, clock, settings)
+        self._filling = False
 
     @property
     def idle(self) -> bool:
         """Whether no load runs or waits for a place; one that waits for its retry does not count."""
-        return not self._tasks and not any(self._waiting.values())
+        return not self._runs and not any(self._waiting.values())
 
     def trigger(self, view: View, cause: Cause) -> None:
         """Have the view loaded by an attempt that begins after this call."""
         if view.trigger(cause, self._clock.now()) is LoadAction.ENQUEUE:
             self._enqueue(view)
+        elif cause not in _PATIENT and not view.attempts and view in self._timers:
+            self._timers.pop(view).cancel()
+            self._enqueue(view)
 
     def drop(self, view: View) -> None:
         """Nobody watches the view any more: its load's place is for others."""
-        task, timer = self._tasks.get(view), self._timers.pop(view, None)
-        if timer is not None:
+        self._timers.pop(view, None)  # not cancelled: it may be the timer of others too
+        if (timer := self._refreshes.pop(view, None)) is not None:
             timer.cancel()
-        if task is not None:
-            task.cancel()
+        if (run := self._runs.pop(view, None)) is not None:
+            del run.views[view]
+            if not run.views and run.task is not None:
+                run.task.cancel()
         elif (queue := self._waiting.get(view.key.entity)) is not None:
             queue.pop(view, None)
 
     async def close(self) -> None:
         """Stop everything and return when it has stopped; plain functions in threads end by themselves."""
         self._waiting.clear()
-        for timer in self._timers.values():
+        for timer in (*self._timers.values(), *self._refreshes.values()):
             timer.cancel()
-        tasks = list(self._tasks.values())
+        tasks = {run.task for run in self._runs.values() if run.task is not None}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._attempts.close()
 
     def _enqueue(self, view: View) -> None:
+        loader = self._catalog[view.key.entity]
+        pause = view.began + loader.min_interval - self._clock.now()
+        if loader.min_interval and pause > 0 and view.causes in _PATIENT:
+            self._later([view], pause)
+            return
         self._waiting.setdefault(view.key.entity, OrderedDict())[view] = None
-        self._fill()
+        if loader.batch is None:
+            self._fill()
+        elif not self._filling:  # the other keys of this turn of the loop come along
+            self._filling = True
+            asyncio.get_running_loop().call_soon(self._fill)
 
     def _fill(self) -> None:
         """Start what there is room for, one of each waiting entity in turn."""
+        self._filling = False
         progress = True
         while progress and self._total < self._settings.max_loads:
             progress = False
             for entity in [name for name, queue in self._waiting.items() if queue]:
                 if self._running.get(entity, 0) < self._settings.max_entity_loads:
                     queue = self._waiting[entity] = self._waiting.pop(entity)  # to the end of the row
-                    self._start(queue.popitem(last=False)[0])
+                    self._start(entity, queue)
                     progress = True
                 if self._total >= self._settings.max_loads:
                     return
 
-    def _start(self, view: View) -> None:
-        entity = view.key.entity
+    def _start(self, entity: str, queue: OrderedDict[View, None]) -> None:
         self.ticket += 1
-        view.start(self.ticket)
-        self._begun(view)
+        run = _Run(_together(queue, self._catalog[entity].batch or 1))
+        for view in run.views:
+            view.start(self.ticket, self._clock.now())
+            self._begun(view)
+            self._runs[view] = run
         self._total += 1
         self._running[entity] = self._running.get(entity, 0) + 1
-        task = asyncio.get_running_loop().create_task(self._run(view, self._catalog[entity]))
-        self._tasks[view] = task
-        task.add_done_callback(lambda done: self._release(view, done))
+        run.task = asyncio.get_running_loop().create_task(self._run(entity, run))
+        run.task.add_done_callback(lambda _task: self._release(entity, run))
 
-    def _release(self, view: View, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(view) is task:
-            del self._tasks[view]
+    def _release(self, entity: str, run: _Run) -> None:
+        for view in run.views:
+            self._runs.pop(view, None)
         self._total -= 1
-        self._running[view.key.entity] -= 1
+        self._running[entity] -= 1
         self._fill()
 
-    async def _run(self, view: View, loader: Loader) -> None:
-        try:
-            result = await self._attempt(view, loader)
-        except LoadFailed as error:
-            del self._tasks[view]
-            self._failed(view, error)
-        else:
-            del self._tasks[view]
-            self._succeeded(view, result)
-
-    async def _attempt(self, view: View, loader: Loader) -> Loaded:
-        task = asyncio.current_task()
-        assert task is not None
-        expired = False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            task.cancel()
-
-        timer = self._clock.call_later(loader.timeout, expire)
-        try:
-            result = await loader.load(
-                view.key, view.audience, partial(self._in_thread, loader.name), self._catalog.row
-            )
-        except (LoadFailed, KeyboardInterrupt, SystemExit, GeneratorExit):
-            raise
-        except BaseException as error:
-            if expired:
-                task.uncancel()
-            if task.cancelling():  # nobody watches any more, or the node closes
-                raise asyncio.CancelledError from error
-            if expired and isinstance(error, asyncio.CancelledError):
-                raise LoadFailed(f"no result within {loader.timeout:g} s", retryable=True) from None
-            raise LoadFailed(f"{type(error).__name__}: {error}", retryable=True) from error
-        finally:
-            timer.cancel()
-        if result.size > self._settings.max_view_bytes:
-            text = f"{result.size} bytes of rows, more than {self._settings.max_view_bytes}"
-            raise LoadFailed(text, code="too_large")
-        return result
-
-    async def _in_thread(self, entity: str, function: Callable[..., Any], *arguments: object) -> Any:
-        """Run a plain function; those that outlive their attempts can take only so many threads."""
-        if self._abandoned.get(entity, 0) >= self._settings.max_entity_loads:
-            raise LoadFailed("every thread it may have is held by a load that never returned", retryable=True)
-        future = self._threads.submit(_call, function, *arguments)
-        try:
-            return await asyncio.wrap_future(future)
-        finally:
-            if not future.cancel() and not future.done():
-                self._abandoned[entity] = self._abandoned.get(entity, 0) + 1
-                loop = asyncio.get_running_loop()
-                future.add_done_callback(lambda _future: self._returned(entity, loop))
-
-    def _returned(self, entity: str, loop: asyncio.AbstractEventLoop) -> None:
-        def forget() -> None:
-            self._abandoned[entity] -= 1
-
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(forget)
+    async def _run(self, entity: str, run: _Run) -> None:
+        views = list(run.views)
+        keys = [view.key for view in views]
+        outcomes = await self._attempts.load(self._catalog[entity], keys, views[0].audience)
+        jitter = self._random.uniform(0.5, 1.0)
+        again: dict[float, list[View]] = {}  # one timer for all: what failed together is tried together
+        for view, outcome in zip(views, outcomes, strict=True):
+            if view not in run.views:
+                continue  # nobody watches it any more
+            del run.views[view], self._runs[view]
+            if isinstance(outcome, LoadFailed):
+                delay = self._failed(view, outcome)
+                if delay is not None:
+                    again.setdefault(delay * jitter, []).append(view)
+            else:
+                self._succeeded(view, outcome)
+        for delay, failed in again.items():
+            self._later(failed, delay)
 
     def _succeeded(self, view: View, result: Loaded) -> None:
         if view.failure is not None:
@@ -207,8 +192,22 @@ class Loads:
             self._enqueue(view)
         if is_overtaken:
             self.trigger(view, Cause.DEPENDENCY)
+        self._refresh_later(view)
 
-    def _failed(self, view: View, error: LoadFailed) -> None:
+    def _refresh_later(self, view: View) -> None:
+        interval = self._catalog[view.key.entity].refresh_every
+        if interval is not None:
+            if (timer := self._refreshes.get(view)) is not None:
+                timer.cancel()
+            delay = interval * self._random.uniform(0.9, 1.1)
+            self._refreshes[view] = self._clock.call_later(delay, lambda: self._refresh(view))
+
+    def _refresh(self, view: View) -> None:
+        del self._refreshes[view]
+        self.trigger(view, Cause.RESYNC)
+
+    def _failed(self, view: View, error: LoadFailed) -> float | None:
+        """Returns the seconds after which it is to be tried again, None where it is not."""
         settings = self._settings
         attempts = view.attempts + 1
         told = not error.retryable or attempts >= settings.load_attempts
@@ -216,26 +215,40 @@ class Loads:
             self._note(view, error)
         if error.retryable:
             view.postpone()
-            delay = min(settings.max_retry_delay, settings.retry_delay * 2 ** min(attempts - 1, 30))
-            jittered = delay * self._random.uniform(0.5, 1.0)
-            self._timers[view] = self._clock.call_later(jittered, lambda: self._retry(view))
         elif view.give_up() is LoadAction.ENQUEUE:
             self._enqueue(view)
         if told:
             self._settled(view, True)
+        if not error.retryable:
+            return None
+        return min(settings.max_retry_delay, settings.retry_delay * 2.0 ** min(attempts - 1, 30))
 
     def _note(self, view: View, error: LoadFailed) -> None:
         if view.failure is None:
             _log.warning("load of %s failed: %s", view.key, error, exc_info=error.__cause__)
         view.failure = view.failure_frame(error.code, str(error), self._clock.now())
 
-    def _retry(self, view: View) -> None:
-        del self._timers[view]
-        self._enqueue(view)
+    def _later(self, views: list[View], delay: float) -> None:
+        timer = self._clock.call_later(delay, lambda: self._elapsed(views))
+        self._timers.update(dict.fromkeys(views, timer))
+
+    def _elapsed(self, views: list[View]) -> None:
+        for view in views:
+            if self._timers.pop(view, None) is not None:
+                self._enqueue(view)
 
 
-def _call(function: Callable[..., Any], *arguments: object) -> Any:
-    try:
-        return function(*arguments)
-    except StopIteration as error:
-        raise RuntimeError("the loader raised StopIteration") from error  # no future can hold that one
+def _together(queue: OrderedDict[View, None], most: int) -> dict[View, None]:
+    """Take the view that waits longest out of the queue, and the next that one batch can load with it."""
+    first = queue.popitem(last=False)[0]
+    found = {first: None}
+    if most > 1:
+        audience = spelled(first.audience)
+        for view in queue:
+            if len(found) == most:
+                break
+            if spelled(view.audience) == audience:
+                found[view] = None
+        for view in list(found)[1:]:
+            del queue[view]
+    return found

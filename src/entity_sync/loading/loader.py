@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, cast, get_type_hints
+from typing import Any, TypeAlias, cast, get_args, get_type_hints
 
 from entity_sync.core.loaded import Loaded
-from entity_sync.errors import AccessDenied, ConfigurationError
+from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed
+from entity_sync.loading.batch import checked, taken
 from entity_sync.loading.ids import ID_TYPES, IdType
 from entity_sync.loading.rows import Elements, Known, RowsOf, collected
 from entity_sync.model import EVERYONE, Audience, EntityKey
@@ -39,6 +40,9 @@ class Loader:
         authorize: says whether a principal may see a key; None where every one may.
         timeout: seconds one attempt may take.
         rows: makes keyed rows of the elements it returns, None where they are values.
+        batch: how many keys one call may be for; None where the function takes one.
+        min_interval: seconds between the beginnings of two loads of one view that changes caused.
+        refresh_every: seconds after which a watched view is loaded again unasked; None for never.
     """
 
     name: str
@@ -51,6 +55,9 @@ class Loader:
     timeout: float
     authorize: Authorize | None = None
     rows: RowsOf | None = None
+    batch: int | None = None
+    min_interval: float = 0.0
+    refresh_every: float | None = None
 
     @classmethod
     def of(
@@ -63,6 +70,9 @@ class Loader:
         timeout: float,
         authorize: Authorize | None = None,
         rows: RowsOf | None = None,
+        batch: int | None = None,
+        min_interval: float = 0.0,
+        refresh_every: float | None = None,
     ) -> Loader:
         """Read a load function's signature.
 
@@ -70,8 +80,9 @@ class Loader:
             ConfigurationError: the name, the signature or the id's annotation is not usable.
         """
         check_name(name)
-        if timeout <= 0:
-            raise ConfigurationError(f"entity {name!r}: timeout must be positive, not {timeout!r}")
+        _check_numbers(name, timeout=timeout, refresh_every=refresh_every, batch=batch)
+        if min_interval < 0:
+            raise ConfigurationError(f"entity {name!r}: min_interval is negative: {min_interval!r}")
         if authorize is not None:
             _check_authorize(name, authorize, public=public)
         parameters = _parameters(name, function)
@@ -82,7 +93,7 @@ class Loader:
         return cls(
             name=name,
             function=function,
-            id_type=_id_type(name, function, parameters[0]),
+            id_type=_id_type(name, function, parameters[0], is_batch=batch is not None),
             per=per,
             takes_audience=len(parameters) == 2,
             is_async=inspect.iscoroutinefunction(function),
@@ -90,6 +101,9 @@ class Loader:
             timeout=timeout,
             authorize=authorize,
             rows=rows,
+            batch=batch,
+            min_interval=min_interval,
+            refresh_every=refresh_every,
         )
 
     def audience(self, principal: object) -> Audience:
@@ -132,15 +146,38 @@ class Loader:
             Exception: whatever the application's function raises; LoadFailed for a result that
                 cannot be sent. AccessDenied counts as gone, so that it tells a client nothing.
         """
-        # A classic client may have used a text that parse refuses: a str id is its own value.
-        arguments = [key.id if self.id_type is ID_TYPES[str] else self.id_type.parse(key.id)]
-        if self.takes_audience:
-            arguments.append(audience)
         try:
-            value = await self._call(arguments, in_thread)
+            value = await self._call(self._arguments(self._id(key), audience), in_thread)
         except AccessDenied:
             value = None
         return collected(value, key, self.rows, known)
+
+    async def load_batch(
+        self, keys: Sequence[EntityKey], audience: Audience, in_thread: InThread, known: Known
+    ) -> list[Loaded | LoadFailed]:
+        """One attempt for several keys; what is missing in the answer is gone.
+
+        Args, raises: as `load`; what concerns one key alone is returned in its place.
+        """
+        ids = [self._id(key) for key in keys]
+        try:
+            answer = await self._call(self._arguments(ids, audience), in_thread)
+        except AccessDenied:
+            if len(keys) > 1:  # which of them is denied is found by asking for fewer
+                raise
+            answer = {}
+        answered = checked(answer, ids)
+        return [
+            taken(answered.get(id), lambda value, key=key: collected(value, key, self.rows, known))  # type: ignore[misc]
+            for id, key in zip(ids, keys, strict=True)
+        ]
+
+    def _id(self, key: EntityKey) -> Any:
+        # A classic client may have used a text that parse refuses: a str id is its own value.
+        return key.id if self.id_type is ID_TYPES[str] else self.id_type.parse(key.id)
+
+    def _arguments(self, id: object, audience: Audience) -> list[object]:
+        return [id, audience] if self.takes_audience else [id]
 
     async def _call(self, arguments: list[object], in_thread: InThread) -> Any:
         if inspect.isasyncgenfunction(inspect.unwrap(self.function)):
@@ -191,6 +228,12 @@ def principal_key(principal: object) -> str:
     )
 
 
+def _check_numbers(name: str, **numbers: float | None) -> None:
+    for option, number in numbers.items():
+        if number is not None and number <= 0:
+            raise ConfigurationError(f"entity {name!r}: {option} must be positive, not {number!r}")
+
+
 def _check_authorize(name: str, authorize: Authorize, *, public: bool) -> None:
     if public:
         raise ConfigurationError(f"entity {name!r}: public=True lets everybody see what authorize= guards")
@@ -214,7 +257,7 @@ def _parameters(name: str, function: Callable[..., Any]) -> list[str]:
     return [one.name for one in parameters]
 
 
-def _id_type(name: str, function: Callable[..., Any], parameter: str) -> IdType:
+def _id_type(name: str, function: Callable[..., Any], parameter: str, *, is_batch: bool) -> IdType:
     annotation: Any = inspect.signature(function).parameters[parameter].annotation
     if annotation is inspect.Parameter.empty:
         annotation = str
@@ -223,11 +266,13 @@ def _id_type(name: str, function: Callable[..., Any], parameter: str) -> IdType:
         alone = type("Annotated", (), {"__annotations__": {"id": annotation}})
         with suppress(NameError):
             annotation = get_type_hints(alone, _globals(function))["id"]
+    one = (get_args(annotation) or (annotation,))[0] if is_batch else annotation
     try:
-        return ID_TYPES[cast("type", annotation)]
+        return ID_TYPES[cast("type", one)]
     except (KeyError, TypeError):
+        which = ", and a batch loader takes a list of them" if is_batch else ""
         raise ConfigurationError(
-            f"entity {name!r}: its id is annotated {annotation!r}; an id is a str, an int or a UUID"
+            f"entity {name!r}: its id is annotated {annotation!r}; an id is a str, an int or a UUID{which}"
         ) from None
 
 

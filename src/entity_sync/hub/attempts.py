@@ -1,0 +1,146 @@
+"""Calling the application's load functions: for a bounded time, and plain ones in bounded threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+from typing import Any, TypeVar
+
+from entity_sync.clock import Clock
+from entity_sync.core.loaded import Loaded
+from entity_sync.errors import LoadFailed
+from entity_sync.loading.catalog import Catalog
+from entity_sync.loading.loader import Loader
+from entity_sync.model import Audience, EntityKey
+from entity_sync.settings import Settings
+
+__all__ = ["Attempts", "Outcome"]
+
+Outcome = Loaded | LoadFailed
+_Result = TypeVar("_Result")
+
+
+class Attempts:
+    """One call of a load function after the other, whatever the function does."""
+
+    def __init__(self, catalog: Catalog, clock: Clock, settings: Settings) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._settings = settings
+        self._abandoned: dict[str, int] = {}
+        most = settings.max_loads + settings.max_entity_loads * len(catalog.names)
+        self._threads = ThreadPoolExecutor(most, "entity-sync-load")
+
+    def close(self) -> None:
+        """Start nothing more; plain functions that run in threads end by themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def load(self, loader: Loader, keys: Sequence[EntityKey], audience: Audience) -> list[Outcome]:
+        """What became of each key, in their order.
+
+        A batch whose function raises is halved until what it raises for stands alone, in a bounded number
+        of calls; where those do not suffice, the rest fails together.
+        """
+        if loader.batch is None:
+            return [await self._alone(loader, key, audience) for key in keys]
+        found: dict[EntityKey, Outcome] = {}
+        parts = deque([keys])
+        calls = 2 * len(keys).bit_length()  # that may fail: enough for two bad keys, few where all is bad
+        while parts:
+            part = parts.popleft()
+            try:
+                found.update(await self._together(loader, part, audience))
+            except LoadFailed as error:
+                calls -= 1
+                if calls == 0:
+                    part = [*part, *chain.from_iterable(parts)]
+                    parts.clear()
+                if error.__cause__ is None or len(part) == 1 or calls == 0:
+                    found.update(dict.fromkeys(part, error))
+                else:
+                    middle = len(part) // 2
+                    parts += part[:middle], part[middle:]
+        return [found[key] for key in keys]
+
+    async def _alone(self, loader: Loader, key: EntityKey, audience: Audience) -> Outcome:
+        in_thread = partial(self._in_thread, loader.name)
+        try:
+            result = await self._bounded(
+                loader.timeout, lambda: loader.load(key, audience, in_thread, self._catalog.row)
+            )
+        except LoadFailed as error:
+            return error
+        return self._sized(result)
+
+    async def _together(
+        self, loader: Loader, keys: Sequence[EntityKey], audience: Audience
+    ) -> dict[EntityKey, Outcome]:
+        in_thread = partial(self._in_thread, loader.name)
+        results = await self._bounded(
+            loader.timeout, lambda: loader.load_batch(keys, audience, in_thread, self._catalog.row)
+        )
+        return {key: self._sized(result) for key, result in zip(keys, results, strict=True)}
+
+    def _sized(self, result: Outcome) -> Outcome:
+        most = self._settings.max_view_bytes
+        if isinstance(result, Loaded) and result.size > most:
+            return LoadFailed(f"{result.size} bytes of rows, more than {most}", code="too_large")
+        return result
+
+    async def _bounded(self, seconds: float, call: Callable[[], Awaitable[_Result]]) -> _Result:
+        task = asyncio.current_task()
+        assert task is not None
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            task.cancel()
+
+        timer = self._clock.call_later(seconds, expire)
+        try:
+            return await call()
+        except (LoadFailed, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            if expired:
+                task.uncancel()
+            if task.cancelling():  # nobody watches any more, or the node closes
+                raise asyncio.CancelledError from error
+            if expired and isinstance(error, asyncio.CancelledError):
+                raise LoadFailed(f"no result within {seconds:g} s", retryable=True) from None
+            raise LoadFailed(f"{type(error).__name__}: {error}", retryable=True) from error
+        finally:
+            timer.cancel()
+
+    async def _in_thread(self, entity: str, function: Callable[..., Any], *arguments: object) -> Any:
+        """Run a plain function; those that outlive their attempts can take only so many threads."""
+        if self._abandoned.get(entity, 0) >= self._settings.max_entity_loads:
+            raise LoadFailed("every thread it may have is held by a load that never returned", retryable=True)
+        future = self._threads.submit(_call, function, *arguments)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            if not future.cancel() and not future.done():
+                self._abandoned[entity] = self._abandoned.get(entity, 0) + 1
+                loop = asyncio.get_running_loop()
+                future.add_done_callback(lambda _future: self._returned(entity, loop))
+
+    def _returned(self, entity: str, loop: asyncio.AbstractEventLoop) -> None:
+        def forget() -> None:
+            self._abandoned[entity] -= 1
+
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(forget)
+
+
+def _call(function: Callable[..., Any], *arguments: object) -> Any:
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        raise RuntimeError("the loader raised StopIteration") from error  # no future can hold that one

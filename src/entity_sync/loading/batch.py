@@ -1,0 +1,45 @@
+"""What a batch loader answered: one value for each id, an exception, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from entity_sync.core.loaded import Loaded
+from entity_sync.errors import AccessDenied, LoadFailed
+
+__all__ = ["checked", "taken"]
+
+
+def checked(answer: object, ids: Collection[object]) -> Mapping[Any, Any]:
+    """The answer, if ids are what it is keyed by.
+
+    Raises:
+        LoadFailed: it is no mapping, or its keys are of another type than the ids, so that all would
+            seem to be gone.
+    """
+    if not isinstance(answer, Mapping):
+        kind = type(answer).__name__
+        raise LoadFailed(f"a batch loader returns a mapping of ids to values, not a {kind}")
+    kinds = {type(id) for id in ids}
+    for key in answer.keys() - set(ids):
+        if type(key) not in kinds:
+            (kind,) = {kind.__name__ for kind in kinds}
+            raise LoadFailed(f"a batch loader returned the key {key!r}, but was given ids of type {kind}")
+    return answer
+
+
+def taken(value: object, collect: Callable[[object], Loaded]) -> Loaded | LoadFailed:
+    """What one value of the answer says: None or AccessDenied that there is no such key."""
+    if isinstance(value, AccessDenied):
+        value = None
+    if isinstance(value, LoadFailed):
+        return value
+    if isinstance(value, BaseException):
+        failed = LoadFailed(f"{type(value).__name__}: {value}", retryable=True)
+        failed.__cause__ = value
+        return failed
+    try:
+        return collect(value)
+    except LoadFailed as error:
+        return error

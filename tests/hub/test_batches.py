@@ -1,0 +1,274 @@
+"""Loads of many keys at once, loads that wait, and loads that nobody asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from entity_sync import AccessDenied, ConfigurationError, EntitySync
+from entity_sync.testing import MemoryClient, connect, settled
+from tests.hub.virtual import in_virtual_time
+
+
+class Prices:
+    """A batch entity: `rows` is what exists, a value that is an exception is returned, `poison` is raised."""
+
+    def __init__(self, batch: int = 500, **options: Any) -> None:
+        self.rows: dict[str, Any] = {}
+        self.poison: set[str] = set()
+        self.calls: list[list[str]] = []
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self.sync = EntitySync()
+        self.sync.entity("prices", batch=batch, **options)(self.load)
+
+    async def load(self, ids: list[str]) -> Mapping[str, Any]:
+        self.calls.append(list(ids))
+        rows = {id: self.rows[id] for id in ids if id in self.rows}
+        await self.may_load.wait()
+        if self.poison.intersection(ids):
+            raise ValueError("one of them cannot be read")
+        return rows
+
+
+async def subscribe(client: MemoryClient, entity: str, *ids: str) -> None:
+    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
+
+
+def states(client: MemoryClient) -> dict[str, Any]:
+    """The last state of each id among the pending messages: its value, None where it is gone."""
+    found: dict[str, Any] = {}
+    for message in client.pending():
+        if message["event"] == "snapshot":
+            found[message["id"]] = message["rows"][0]["data"] if message["rows"] else None
+    return found
+
+
+async def test_500_keys_are_one_query(tmp_path: Path):
+    """Counted where it is certain: in SQLite's trace of the statements it ran."""
+    database = sqlite3.connect(tmp_path / "prices.db")
+    database.execute("CREATE TABLE price (id INTEGER PRIMARY KEY, cents INTEGER)")
+    database.executemany("INSERT INTO price VALUES (?, ?)", [(id, 100) for id in range(500)])
+    statements: list[str] = []
+    database.set_trace_callback(statements.append)
+    sync = EntitySync()
+
+    @sync.entity("prices", batch=500)
+    async def prices(ids: list[int]) -> dict[int, int]:
+        marks = ",".join("?" * len(ids))
+        return dict(database.execute(f"SELECT id, cents FROM price WHERE id IN ({marks})", ids))
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "prices", *map(str, range(500)))
+        await settled(sync)
+        assert len(states(client)) == 500
+        assert len(statements) == 1
+        database.execute("UPDATE price SET cents = 90")
+        database.commit()
+        statements.clear()
+        await prices.notify(*range(500))
+        await settled(sync)
+        assert states(client) == {str(id): 90 for id in range(500)}
+        assert len(statements) == 1
+    database.close()
+
+
+async def test_each_key_has_its_own_end():
+    """What is missing, denied or fails does so for that key's subscribers, and for nobody else."""
+    prices = Prices()
+    prices.rows = {"1": 10, "2": ValueError("no price"), "3": AccessDenied(), "4": object(), "5": None}
+    async with prices.sync, connect(prices.sync) as client:
+        await subscribe(client, "prices", "1", "2", "3", "4", "5", "6")
+        await client.receive_until("stale")
+        await client.receive_until("stale")
+        told = [json.loads(frame) for frame in client.received]
+        assert {one["id"]: one["gone"] for one in told if one["event"] == "snapshot"} == {
+            "1": False,
+            "3": True,
+            "5": True,
+            "6": True,
+        }
+        assert {one["id"] for one in told if one["event"] == "stale"} == {"2", "4"}
+
+
+async def test_no_more_than_the_batch():
+    """Keys beyond it come in the next call; views of one audience only share a call."""
+    sync = EntitySync()
+    calls: list[tuple[list[int], str]] = []
+
+    @sync.entity("prices", batch=3, per=lambda user: user[-1])
+    async def prices(ids: list[int], tenant: str) -> dict[int, int]:
+        calls.append((list(ids), tenant))
+        return dict.fromkeys(ids, 1)
+
+    async with sync, connect(sync, secret="ann@r") as ann, connect(sync, secret="bob@b") as bob:
+        await subscribe(ann, "prices", "1", "2", "3", "4")
+        await subscribe(bob, "prices", "1", "2")
+        await settled(sync)
+    assert calls == [([1, 2, 3], "r"), ([4], "r"), ([1, 2], "b")]
+
+
+async def test_one_bad_key_among_many():
+    """The batch is halved until it stands alone: it is told, the others are shown, in a few calls."""
+    prices = Prices()
+    prices.rows = {str(id): id for id in range(256)}
+    prices.poison = {"77"}
+    async with prices.sync, connect(prices.sync) as client:
+        await subscribe(client, "prices", *prices.rows)
+        message = await client.receive_until("stale")
+        assert message["id"] == "77"
+        shown = {one.split('"id":"')[1].split('"')[0] for one in client.received if "snapshot" in one}
+        assert shown == set(prices.rows) - {"77"}
+    assert len(prices.calls) <= 17 + 2 + 1  # eight halvings, and the retries of the one
+
+
+@in_virtual_time
+async def test_a_database_that_is_away():
+    """Where everything raises few calls are made; what failed together is tried again together."""
+    prices = Prices()
+    prices.rows = {str(id): id for id in range(256)}
+    prices.poison = set(prices.rows)
+    async with prices.sync, connect(prices.sync) as client:
+        await subscribe(client, "prices", *prices.rows)
+        await asyncio.sleep(0.01)
+        assert len(prices.calls) <= 18
+        prices.poison.clear()
+        prices.calls.clear()
+        await asyncio.sleep(0.5)
+        assert len(states(client)) == 256
+        assert [len(call) for call in prices.calls] == [256]
+
+
+async def test_one_that_leaves_takes_nobody_along():
+    """Whoever unsubscribes while a batch runs does not end it for the others; the last one does."""
+    prices = Prices()
+    prices.rows = {"1": 1, "2": 2}
+    prices.may_load.clear()
+    async with prices.sync, connect(prices.sync) as client:
+        await subscribe(client, "prices", "1", "2")
+        while not prices.calls:
+            await asyncio.sleep(0)
+        await client.send({"action": "unsubscribe", "body": {"entity": "prices", "id": "1"}})
+        prices.may_load.set()
+        await settled(prices.sync)
+        assert states(client) == {"2": 2}
+        prices.may_load.clear()
+        await prices.sync.notify("prices", "2")
+        while len(prices.calls) < 2:
+            await asyncio.sleep(0)
+        await client.send({"action": "unsubscribe", "body": {"entity": "prices", "id": "2"}})
+        await settled(prices.sync)  # without may_load: the call was ended
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"), [([1, 2], "a mapping of ids to values"), ({"1": 1, "2": 2}, "ids of type int")]
+)
+async def test_answers_of_a_wrong_shape(answer: Any, text: str, caplog: pytest.LogCaptureFixture):
+    """No mapping, and keys that are no ids and would make everything seem gone, are the loader's failure."""
+    sync = EntitySync()
+
+    @sync.entity("prices", batch=10)
+    async def prices(ids: Sequence[int]) -> Any:
+        return answer
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "prices", "1", "2")
+        await settled(sync)
+        assert [one["event"] for one in client.pending()] == ["ack", "stale", "stale"]
+    assert text in caplog.text
+
+
+async def test_plain_functions_and_uuids():
+    """A plain batch loader runs in a thread, and its ids are of the annotated type."""
+    sync = EntitySync()
+    id = "0a0a0a0a-0000-0000-0000-000000000001"
+
+    @sync.entity("prices", batch=10)
+    def prices(ids: list[UUID]) -> dict[UUID, str]:
+        return {one: one.hex for one in ids}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "prices", id)
+        await settled(sync)
+        assert states(client) == {id: UUID(id).hex}
+
+
+@in_virtual_time
+async def test_min_interval():
+    """However often it changes, so many loads in a second; the last state is shown, the first at once."""
+    n, loads = 0, 0
+    sync = EntitySync()
+
+    @sync.entity("prices", min_interval=0.1)
+    async def prices(id: str) -> int:
+        nonlocal loads
+        loads += 1
+        return n
+
+    async with sync, connect(sync) as client, connect(sync) as other:
+        began = asyncio.get_running_loop().time()
+        await subscribe(client, "prices", "1")
+        await settled(sync)
+        assert states(client) == {"1": 0}
+        assert asyncio.get_running_loop().time() - began < 0.01
+        for _ in range(100):
+            n += 1
+            await prices.notify("1")
+            await asyncio.sleep(0.01)
+        assert 9 <= loads <= 12
+        await asyncio.sleep(0.1)
+        assert states(client) == {"1": 100}
+        n, loads = 101, 0
+        await prices.notify("1")
+        await settled(sync)
+        await prices.notify("1")  # waits, until somebody comes who holds another state
+        version = {"entity": "prices", "id": "1", "version": "other"}
+        await other.send({"action": "subscribe", "body": version})
+        await settled(sync)
+        assert states(other) == {"1": 101}
+        assert loads == 2
+
+
+@in_virtual_time
+async def test_refresh_every():
+    """What nobody notified is found, in time; nothing is sent where nothing changed, or loaded unwatched."""
+    n, loads = 0, 0
+    sync = EntitySync()
+
+    @sync.entity("prices", refresh_every=10)
+    async def prices(id: str) -> int:
+        nonlocal loads
+        loads += 1
+        return n
+
+    async with sync:
+        async with connect(sync) as client:
+            await subscribe(client, "prices", "1")
+            await asyncio.sleep(50)
+            assert 5 <= loads <= 6
+            assert states(client) == {"1": 0}
+            n = 1
+            await asyncio.sleep(11.5)
+            assert states(client) == {"1": 1}
+        loads = 0
+        await asyncio.sleep(100)
+        assert loads == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch": 0}, {"min_interval": -1.0}, {"refresh_every": 0.0}, {"batch": 5}], ids=str
+)
+def test_declarations_that_cannot_be(options: dict[str, Any]):
+    """They are refused as they are made; the ids of a batch are a list."""
+
+    async def prices(id: list[float]) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="prices"):
+        EntitySync().entity("prices", **options)(prices)
