@@ -161,11 +161,11 @@ CYCLE["me"] = CYCLE
         ({"m": Model(x=1, inner={"\ud800"})}, r"field 'm\.inner\[0\]' holds a lone surrogate"),
         (Late(object(), 1), r"field 'x' is a object"),
         ({"a": {"b": {1, "x"}}}, r"field 'a\.b' is a set"),
-        ({"a": {object(): 1}}, r"field 'a' is a dict"),
-        ({object(): 1}, r"the value is a dict"),
+        ({"a": {object(): 1}}, r"field 'a' has the member <object .*: JSON names are texts"),
+        ({object(): 1}, r"the value has the member <object .*: JSON names are texts"),
         ({"a": "\ud800"}, r"field 'a' holds a lone surrogate"),
         ({"a": 1j}, r"field 'a' is a complex"),
-        (CYCLE, r"field 'me\.me\.me.* is a dict"),
+        (CYCLE, r"field 'me\.me\.me.* is nested deeper than 64"),
     ],
 )  # fmt: skip
 def test_unsendable_is_named(value: object, text: str):
@@ -185,9 +185,7 @@ class Orm:
 @pytest.mark.parametrize("value", [Orm(), object(), Point, Model, lambda: 1, 1j])
 def test_objects_are_refused(value: object):
     """An object that declares no fields is refused, so that nothing leaks; the text says what to do."""
-    with pytest.raises(
-        LoadFailed, match=r"cannot send a .*return a dict, a dataclass, a msgspec or pydantic"
-    ):
+    with pytest.raises(LoadFailed, match=r"cannot send a .*return a dict, a dataclass, a msgspec, attrs or"):
         loaded(value)
 
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, cast, get_args, get_type_hints
+from typing import Any, TypeAlias
 
 from entity_sync.core.loaded import Loaded
 from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed
 from entity_sync.loading.batch import checked, taken
 from entity_sync.loading.ids import ID_TYPES, IdType
 from entity_sync.loading.rows import Elements, Known, RowsOf, collected
+from entity_sync.loading.shape import Shape, shape_of
+from entity_sync.loading.signature import (
+    check_authorize,
+    check_numbers,
+    globals_of,
+    id_type_of,
+    parameters_of,
+)
 from entity_sync.model import EVERYONE, Audience, EntityKey
 
 __all__ = ["Authorize", "Loader", "Per", "check_name", "principal_key"]
@@ -40,6 +48,7 @@ class Loader:
         authorize: says whether a principal may see a key; None where every one may.
         timeout: seconds one attempt may take.
         rows: makes keyed rows of the elements it returns, None where they are values.
+        shape: makes of an object what the return annotation says; None where that names no model.
         batch: how many keys one call may be for; None where the function takes one.
         min_interval: seconds between the beginnings of two loads of one view that changes caused.
         refresh_every: seconds after which a watched view is loaded again unasked; None for never.
@@ -55,6 +64,7 @@ class Loader:
     timeout: float
     authorize: Authorize | None = None
     rows: RowsOf | None = None
+    shape: Shape | None = None
     batch: int | None = None
     min_interval: float = 0.0
     refresh_every: float | None = None
@@ -80,12 +90,11 @@ class Loader:
             ConfigurationError: the name, the signature or the id's annotation is not usable.
         """
         check_name(name)
-        _check_numbers(name, timeout=timeout, refresh_every=refresh_every, batch=batch)
-        if min_interval < 0:
-            raise ConfigurationError(f"entity {name!r}: min_interval is negative: {min_interval!r}")
+        check_numbers(name, timeout=timeout, refresh_every=refresh_every, batch=batch)
+        check_numbers(name, zero=True, min_interval=min_interval)
         if authorize is not None:
-            _check_authorize(name, authorize, public=public)
-        parameters = _parameters(name, function)
+            check_authorize(name, authorize, public=public)
+        parameters = parameters_of(name, function)
         if per is not None and len(parameters) == 1:
             raise ConfigurationError(
                 f"entity {name!r} has per=, so its loader takes (id, audience), not {parameters}"
@@ -93,7 +102,7 @@ class Loader:
         return cls(
             name=name,
             function=function,
-            id_type=_id_type(name, function, parameters[0], is_batch=batch is not None),
+            id_type=id_type_of(name, function, parameters[0], is_batch=batch is not None),
             per=per,
             takes_audience=len(parameters) == 2,
             is_async=inspect.iscoroutinefunction(function),
@@ -101,6 +110,7 @@ class Loader:
             timeout=timeout,
             authorize=authorize,
             rows=rows,
+            shape=shape_of(inspect.unwrap(function), globals_of(function)),
             batch=batch,
             min_interval=min_interval,
             refresh_every=refresh_every,
@@ -150,7 +160,7 @@ class Loader:
             value = await self._call(self._arguments(self._id(key), audience), in_thread)
         except AccessDenied:
             value = None
-        return collected(value, key, self.rows, known)
+        return collected(value, key, self.rows, known, self.shape)
 
     async def load_batch(
         self, keys: Sequence[EntityKey], audience: Audience, in_thread: InThread, known: Known
@@ -167,10 +177,11 @@ class Loader:
                 raise
             answer = {}
         answered = checked(answer, ids)
-        return [
-            taken(answered.get(id), lambda value, key=key: collected(value, key, self.rows, known))  # type: ignore[misc]
-            for id, key in zip(ids, keys, strict=True)
-        ]
+
+        def collect(key: EntityKey, value: object) -> Loaded:
+            return collected(value, key, self.rows, known, self.shape)
+
+        return [taken(answered.get(id), partial(collect, key)) for id, key in zip(ids, keys, strict=True)]
 
     def _id(self, key: EntityKey) -> Any:
         # A classic client may have used a text that parse refuses: a str id is its own value.
@@ -226,64 +237,6 @@ def principal_key(principal: object) -> str:
     raise AccessDenied(
         f"authenticate returned a {type(principal).__name__}: return a str, or an object whose key is one"
     )
-
-
-def _check_numbers(name: str, **numbers: float | None) -> None:
-    for option, number in numbers.items():
-        if number is not None and number <= 0:
-            raise ConfigurationError(f"entity {name!r}: {option} must be positive, not {number!r}")
-
-
-def _check_authorize(name: str, authorize: Authorize, *, public: bool) -> None:
-    if public:
-        raise ConfigurationError(f"entity {name!r}: public=True lets everybody see what authorize= guards")
-    try:
-        inspect.signature(authorize).bind(None, None)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"entity {name!r}: authorize= takes (principal, key): {error}") from None
-
-
-def _parameters(name: str, function: Callable[..., Any]) -> list[str]:
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        raise ConfigurationError(
-            f"entity {name!r}: a loader is a function of (id) or (id, audience), not {function!r}"
-        ) from None
-    positional = all(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
-    if len(parameters) not in (1, 2) or not positional:
-        names = ", ".join(str(one) for one in parameters)
-        raise ConfigurationError(f"entity {name!r}: a loader takes (id) or (id, audience), not ({names})")
-    return [one.name for one in parameters]
-
-
-def _id_type(name: str, function: Callable[..., Any], parameter: str, *, is_batch: bool) -> IdType:
-    annotation: Any = inspect.signature(function).parameters[parameter].annotation
-    if annotation is inspect.Parameter.empty:
-        annotation = str
-    elif isinstance(annotation, str):
-        # Only this one is resolved: the others may name what exists for type checkers alone.
-        alone = type("Annotated", (), {"__annotations__": {"id": annotation}})
-        with suppress(NameError):
-            annotation = get_type_hints(alone, _globals(function))["id"]
-    one = (get_args(annotation) or (annotation,))[0] if is_batch else annotation
-    try:
-        return ID_TYPES[cast("type", one)]
-    except (KeyError, TypeError):
-        which = ", and a batch loader takes a list of them" if is_batch else ""
-        raise ConfigurationError(
-            f"entity {name!r}: its id is annotated {annotation!r}; an id is a str, an int or a UUID{which}"
-        ) from None
-
-
-def _globals(function: Any) -> dict[str, Any] | None:
-    """The names where the function that has the signature was written, whatever wraps it."""
-    written = inspect.unwrap(function)
-    if isinstance(written, partial):
-        return _globals(written.func)
-    if not hasattr(written, "__globals__"):
-        written = inspect.unwrap(type(written).__call__)
-    return getattr(written, "__globals__", None)
 
 
 def _is_plain(value: object) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed, UnknownEntity
+from entity_sync.loading.shape import Shape
 from entity_sync.loading.values import loaded_row
 from entity_sync.model import EntityKey, Reads, Row
 
@@ -58,13 +59,16 @@ class Elements(list[Any]):
     """What a generator yielded, which unlike a returned None or list may be nothing but reads."""
 
 
-def collected(value: object, own: EntityKey, rows: RowsOf | None, known: Known) -> Loaded:
+def collected(
+    value: object, own: EntityKey, rows: RowsOf | None, known: Known, shape: Shape | None = None
+) -> Loaded:
     """The state of a view out of a loader's result.
 
     Args:
         value: None (gone), one value, or a list, tuple or `Elements` of values, `Row` and `Reads`.
         own: the view's key: a row of this key is the un-keyed one.
         rows: makes keyed rows of plain elements.
+        shape: makes of plain elements what may be shown of them.
 
     Raises:
         LoadFailed: a value cannot be sent, two rows have one key, or a key cannot be.
@@ -83,7 +87,7 @@ def collected(value: object, own: EntityKey, rows: RowsOf | None, known: Known) 
                 raise LoadFailed(f"element {index} is None: leave out what does not exist")
             is_gone = True
         else:
-            row = _row(element, own, rows, known)
+            row = _row(element if isinstance(element, Row) else _keyed(element, rows, shape), own, known)
             if row.key in found:
                 raise LoadFailed(f"two rows have the key {row.key or own}")
             found[row.key] = row
@@ -92,9 +96,12 @@ def collected(value: object, own: EntityKey, rows: RowsOf | None, known: Known) 
     return Loaded(tuple(found.values()), gone=is_gone, reads=tuple(reads))
 
 
-def _row(element: Any, own: EntityKey, rows: RowsOf | None, known: Known) -> LoadedRow:
-    if rows is not None and not isinstance(element, Row):
-        element = rows.row(element)
+def _keyed(element: Any, rows: RowsOf | None, shape: Shape | None) -> Any:
+    shown = element if shape is None else shape(element)
+    return shown if rows is None else replace(rows.row(element), data=shown)
+
+
+def _row(element: Any, own: EntityKey, known: Known) -> LoadedRow:
     if not isinstance(element, Row):
         return loaded_row(element)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,10 +10,13 @@ import msgspec
 from entity_sync.core.canonical import canonical
 from entity_sync.core.loaded import LoadedRow
 from entity_sync.errors import LoadFailed
+from entity_sync.loading.kinds import fields, is_mapped, is_pydantic, is_supported
 
 __all__ = ["loaded_row"]
 
 _MAX_DEPTH = 64
+_TEXT = frozenset({str})
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def loaded_row(value: object) -> LoadedRow:
@@ -44,29 +46,61 @@ def _verbatim(text: bytes) -> LoadedRow:
 def _builtins(value: object) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         raise LoadFailed(f"a row is one value, not a {type(value).__name__}: return or yield rows one by one")
-    if not _is_supported(value):
+    if not is_supported(value):
+        _refuse_mapped(value, "")
         raise LoadFailed(
-            f"cannot send a {type(value).__qualname__}: return a dict, a dataclass, a msgspec or pydantic "
-            "object, or bytes of JSON"
+            f"cannot send a {type(value).__qualname__}: return a dict, a dataclass, a msgspec, attrs or "
+            "pydantic object, or bytes of JSON"
         )
+    _inspect(value)
     try:
         return msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_hook)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         path, culprit = _locate(value)
-        where = f"field {path.lstrip('.')!r}" if path else "the value"
-        raise LoadFailed(f"{where} is a {type(culprit).__qualname__}, which has no JSON form") from None
+        raise LoadFailed(
+            f"{_field(path)} is a {type(culprit).__qualname__}, which has no JSON form"
+        ) from None
 
 
-def _is_supported(value: object) -> bool:
-    return (
-        isinstance(value, dict | str | int | float | msgspec.Struct)
-        or (dataclasses.is_dataclass(value) and not isinstance(value, type))
-        or _is_pydantic(value)
-    )
+def _inspect(value: object, path: str = "", depth: int = 0) -> None:
+    """Refuse what would be sent in another form than was meant: all columns, one member for two."""
+    if depth > _MAX_DEPTH:
+        raise LoadFailed(f"{_field(path)} is nested deeper than {_MAX_DEPTH}")
+    _refuse_mapped(value, path)
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if type(member) not in _PLAIN:
+                _inspect(member, f"{path}.{name}", depth + 1)
+        if {*map(type, value)} - _TEXT:
+            _refuse_equal_names(value, path)
+    else:
+        for step, member in _members(value):
+            if type(member) not in _PLAIN:
+                _inspect(member, path + step, depth + 1)
 
 
-def _is_pydantic(value: object) -> bool:
-    return hasattr(type(value), "__pydantic_serializer__") and hasattr(value, "model_dump")
+def _refuse_mapped(value: object, path: str) -> None:
+    if is_mapped(type(value)):
+        raise LoadFailed(
+            f"{_field(path)} is a {type(value).__qualname__} of an ORM, with all its columns: return what "
+            "may be seen of it, or name a model of that in the loader's return annotation"
+        )
+
+
+def _refuse_equal_names(value: dict[Any, Any], path: str) -> None:
+    seen: dict[str, object] = {}
+    for name in value:
+        try:
+            (text,) = msgspec.to_builtins({name: 0}, str_keys=True)
+        except (msgspec.MsgspecError, TypeError):
+            raise LoadFailed(f"{_field(path)} has the member {name!r}: JSON names are texts") from None
+        if text in seen:
+            raise LoadFailed(f"{_field(path)} has the members {seen[text]!r} and {name!r}: one name in JSON")
+        seen[text] = name
+
+
+def _field(path: str) -> str:
+    return f"field {path.lstrip('.')!r}" if path else "the value"
 
 
 def _locate(value: object, path: str = "", depth: int = 0) -> tuple[str, object]:
@@ -85,13 +119,11 @@ def _members(value: object) -> Iterable[tuple[str, object]]:
         return ((f".{name}", member) for name, member in value.items())
     if isinstance(value, list | tuple | set | frozenset):
         return ((f"[{index}]", member) for index, member in enumerate(value))
-    declared = ("__struct_fields__", "__dataclass_fields__", "__pydantic_fields__")
-    names = (name for attribute in declared for name in getattr(value, attribute, ()))
-    return ((f".{name}", getattr(value, name)) for name in names)
+    return ((f".{name}", getattr(value, name)) for name in fields(value) if hasattr(value, name))
 
 
 def _hook(value: Any) -> object:
-    if _is_pydantic(value):
+    if is_pydantic(type(value)):
         return _ordered(value.model_dump(mode="json"), value.model_dump())
     raise TypeError(f"no JSON form of {type(value).__qualname__}")
 

@@ -1,0 +1,71 @@
+"""What a loader's return annotation says may be shown of an object that has no form of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections import abc
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from entity_sync.errors import LoadFailed
+from entity_sync.loading.kinds import is_attrs, is_mapped, is_pydantic, is_supported
+
+__all__ = ["Shape", "shape_of"]
+
+Shape: TypeAlias = Callable[[Any], Any]
+"""Makes of an element what may be shown of it; leaves alone what is a dict, a model or the like."""
+
+_SEVERAL = (
+    list, tuple, abc.Sequence, abc.Iterable, abc.Iterator, abc.Generator,
+    abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator, abc.Collection,
+)  # fmt: skip
+_KEYED = (dict, abc.Mapping, abc.MutableMapping)
+
+
+def shape_of(function: Callable[..., Any], names: dict[str, Any] | None) -> Shape | None:
+    """The shape that a loader's return annotation names, None where it names no model.
+
+    Args:
+        names: where the annotation's names are looked up.
+    """
+    annotation = getattr(function, "__annotations__", {}).get("return")
+    if isinstance(annotation, str):
+        alone = type("Annotated", (), {"__annotations__": {"value": annotation}})
+        annotation = None
+        with suppress(Exception):  # it may name what exists for type checkers alone
+            annotation = get_type_hints(alone, names)["value"]
+    model = _model(annotation)
+    return None if model is None else lambda value: _shaped(model, value)
+
+
+def _model(annotation: Any) -> type | None:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        found = [one for one in arguments if one is not type(None)]
+        return _model(found[0]) if len(found) == 1 else None
+    if origin in _SEVERAL and arguments:
+        return _model(arguments[0])
+    if origin in _KEYED and arguments:
+        return _model(arguments[1])
+    return annotation if isinstance(annotation, type) and _is_model(annotation) else None
+
+
+def _is_model(kind: type) -> bool:
+    declares = issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind) or is_attrs(kind)
+    return (declares or is_pydantic(kind)) and not is_mapped(kind)
+
+
+def _shaped(model: Any, value: Any) -> Any:
+    if value is None or (is_supported(value) and not is_mapped(type(value))):
+        return value
+    try:
+        if is_pydantic(model):
+            return model.model_validate(value, from_attributes=True)
+        return msgspec.convert(value, model, from_attributes=True)
+    except Exception as error:
+        kind = type(value).__qualname__
+        raise LoadFailed(f"a {kind} is not shown as {model.__qualname__}: {error}") from error

@@ -1,0 +1,92 @@
+"""Reading the signature of a load function, and checking what was declared beside it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast, get_args, get_type_hints
+
+from entity_sync.errors import ConfigurationError
+from entity_sync.loading.ids import ID_TYPES, IdType
+
+__all__ = ["check_authorize", "check_numbers", "globals_of", "id_type_of", "parameters_of"]
+
+
+def check_numbers(name: str, *, zero: bool = False, **numbers: float | None) -> None:
+    """None of these is negative, or zero unless that is allowed.
+
+    Raises:
+        ConfigurationError: one is.
+    """
+    for option, number in numbers.items():
+        if number is not None and (number < 0 or not (number or zero)):
+            raise ConfigurationError(f"entity {name!r}: {option} must be positive, not {number!r}")
+
+
+def check_authorize(name: str, authorize: Callable[..., Any], *, public: bool) -> None:
+    """It can be asked of a principal and a key, and is not contradicted.
+
+    Raises:
+        ConfigurationError: it cannot, or is.
+    """
+    if public:
+        raise ConfigurationError(f"entity {name!r}: public=True lets everybody see what authorize= guards")
+    try:
+        inspect.signature(authorize).bind(None, None)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"entity {name!r}: authorize= takes (principal, key): {error}") from None
+
+
+def parameters_of(name: str, function: Callable[..., Any]) -> list[str]:
+    """The names of a load function's parameters: the id's, and the audience's where it takes one.
+
+    Raises:
+        ConfigurationError: they are others.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"entity {name!r}: a loader is a function of (id) or (id, audience), not {function!r}"
+        ) from None
+    positional = all(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
+    if len(parameters) not in (1, 2) or not positional:
+        names = ", ".join(str(one) for one in parameters)
+        raise ConfigurationError(f"entity {name!r}: a loader takes (id) or (id, audience), not ({names})")
+    return [one.name for one in parameters]
+
+
+def id_type_of(name: str, function: Callable[..., Any], parameter: str, *, is_batch: bool) -> IdType:
+    """What the id, or each of a batch's ids, is annotated with: a str where nothing is said.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    annotation: Any = inspect.signature(function).parameters[parameter].annotation
+    if annotation is inspect.Parameter.empty:
+        annotation = str
+    elif isinstance(annotation, str):
+        # Only this one is resolved: the others may name what exists for type checkers alone.
+        alone = type("Annotated", (), {"__annotations__": {"id": annotation}})
+        with suppress(NameError):
+            annotation = get_type_hints(alone, globals_of(function))["id"]
+    one = (get_args(annotation) or (annotation,))[0] if is_batch else annotation
+    try:
+        return ID_TYPES[cast("type", one)]
+    except (KeyError, TypeError):
+        which = ", and a batch loader takes a list of them" if is_batch else ""
+        raise ConfigurationError(
+            f"entity {name!r}: its id is annotated {annotation!r}; an id is a str, an int or a UUID{which}"
+        ) from None
+
+
+def globals_of(function: Any) -> dict[str, Any] | None:
+    """The names where the function that has the signature was written, whatever wraps it."""
+    written = inspect.unwrap(function)
+    if isinstance(written, partial):
+        return globals_of(written.func)
+    if not hasattr(written, "__globals__"):
+        written = inspect.unwrap(type(written).__call__)
+    return getattr(written, "__globals__", None)

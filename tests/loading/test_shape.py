@@ -1,0 +1,262 @@
+"""Objects of an ORM are shown only through a model that says what may be seen, and values have one form."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+from entity_sync import EntitySync, Row
+from entity_sync.errors import LoadFailed
+from entity_sync.loading.shape import shape_of
+from entity_sync.loading.values import loaded_row
+from entity_sync.testing import connect, settled
+
+if TYPE_CHECKING:
+    from tests.loading.test_values import Struct as Unknown
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    password_hash: Mapped[str]
+
+
+class Account(MappedAsDataclass, DeclarativeBase):
+    """Mapped, and a dataclass: it would be sent with all it has."""
+
+
+class Login(Account):
+    __tablename__ = "logins"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+
+
+class PydanticOut(pydantic.BaseModel):
+    id: int
+    name: str
+
+
+class StructOut(msgspec.Struct):
+    id: int
+    name: str
+
+
+@dataclasses.dataclass
+class DataOut:
+    id: int
+    name: str
+
+
+@attrs.define
+class AttrsOut:
+    id: int
+    name: str
+
+
+MODELS = [PydanticOut, StructOut, DataOut, AttrsOut]
+
+
+def ann(id: int = 7) -> User:
+    return User(id=id, name="ann", password_hash="secret")
+
+
+async def shown(loader: Any, **options: Any) -> list[Any]:
+    """The rows' data that a client of this loader gets, or the event it gets instead."""
+    sync = EntitySync()
+    sync.entity("users", **options)(loader)
+    async with sync, connect(sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "users", "id": "7"}})
+        await settled(sync)
+        last = client.pending()[-1]
+        return [row["data"] for row in last["rows"]] if "rows" in last else [last["event"]]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+async def test_only_what_the_model_names(model: type):
+    """Of one, of several, of what is yielded, of a batch and of keyed rows: no other column is sent."""
+
+    async def one(id: int):
+        return ann()
+
+    async def several(id: int):
+        return [ann()]
+
+    async def yielded(id: int):
+        yield ann()
+
+    async def batch(ids: list[int]):
+        return {id: ann(id) for id in ids}
+
+    async def optional(id: int):
+        return ann()
+
+    for loader, annotation, options in (
+        (one, model, {}),
+        (several, list[model], {}),  # type: ignore[valid-type]
+        (yielded, AsyncIterator[model], {}),  # type: ignore[valid-type]
+        (batch, Mapping[int, model], {"batch": 10}),  # type: ignore[valid-type]
+        (optional, model | None, {}),
+        (several, Sequence[model], {"rows": ("people", "id")}),  # type: ignore[valid-type]
+    ):
+        loader.__annotations__["return"] = annotation
+        assert await shown(loader, **options) == [{"id": 7, "name": "ann"}]
+
+
+async def test_what_has_a_form_is_left_alone():
+    """A dict or another model is what the application chose to show; the annotation does not change it."""
+
+    async def loader(id: int) -> PydanticOut:
+        return {"id": 7, "more": True}  # type: ignore[return-value]
+
+    assert await shown(loader) == [{"id": 7, "more": True}]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (ann(), "the value is a User of an ORM, with all its columns: return what may be seen"),
+        ({"users": [ann()]}, r"field 'users\[0\]' is a User of an ORM"),
+        (Login(id=1, password_hash="secret"), "the value is a Login of an ORM"),
+        (PydanticOut.model_construct(id=1, name=ann()), "field 'name' is a User of an ORM"),
+        (AttrsOut(1, object()), "field 'name' is a object, which has no JSON form"),  # type: ignore[arg-type]
+    ],
+    ids=["itself", "within", "dataclass", "pydantic", "attrs"],
+)
+def test_raw_objects_are_refused(value: object, text: str):
+    """Wherever they stand, and even where they look like a dataclass; the text says what to do."""
+    with pytest.raises(LoadFailed, match=text):
+        loaded_row(value)
+
+
+async def test_a_row_with_a_key_has_no_annotation(caplog: pytest.LogCaptureFixture):
+    """What rides along is not what the annotation speaks of: it is refused as it is."""
+
+    async def loader(id: int) -> AsyncIterator[PydanticOut]:
+        yield ann()  # type: ignore[misc]
+        yield Row("users", 9, ann(9))  # type: ignore[misc]
+
+    assert await shown(loader) == ["stale"]
+    assert "of an ORM" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_a_model_that_does_not_fit(caplog: pytest.LogCaptureFixture):
+    """An object without what the model needs fails the load, naming both."""
+
+    class Other(pydantic.BaseModel):
+        email: str
+
+    async def loader(id: int):
+        return ann()
+
+    loader.__annotations__["return"] = Other
+    assert await shown(loader) == ["stale"]
+    assert "a User is not shown as" in caplog.text
+
+
+async def _unknown(id: int) -> Unknown:
+    raise NotImplementedError
+
+
+async def _mapped(id: int) -> User:
+    raise NotImplementedError
+
+
+async def _two(id: int) -> PydanticOut | StructOut:
+    raise NotImplementedError
+
+
+async def _plain(id: int) -> dict[str, Any]:
+    raise NotImplementedError
+
+
+async def _nothing(id: int):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("loader", [_unknown, _mapped, _two, _plain, _nothing], ids=lambda one: one.__name__)
+def test_annotations_that_name_no_model(loader: Any):
+    """They neither break the registration nor show anything."""
+    assert shape_of(loader, loader.__globals__) is None
+
+
+# Forms
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+FORMS = {
+    "decimal": (Decimal("1.50"), '"1.50"'),
+    "uuid": (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+    "datetime": (datetime(2026, 1, 2, 3, 4, tzinfo=UTC), '"2026-01-02T03:04:00Z"'),
+    "date": (date(2026, 1, 2), '"2026-01-02"'),
+    "timedelta": (timedelta(seconds=90), '"PT90S"'),
+    "enum": (Colour.RED, '"red"'),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms(name: str):
+    """As a value, and as a member, by name and by key where keys are texts."""
+    value, text = FORMS[name]
+    assert loaded_row(value).data.decode() == text
+    assert loaded_row({"a": [value]}).data.decode() == f'{{"a":[{text}]}}'
+    if name != "timedelta":
+        assert loaded_row({value: 1}).data.decode() == f"{{{text}:1}}"
+
+
+def test_bytes_within_are_base64():
+    """Bytes are JSON as a whole value only."""
+    assert loaded_row({"a": b"abc"}).data == b'{"a":"YWJj"}'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{1: 1, "1": 2}, {Colour.RED: 1, "red": 2}, {UUID(int=1): 1, str(UUID(int=1)): 2}],
+    ids=["int", "enum", "uuid"],
+)
+def test_two_members_with_one_name(value: dict[Any, Any]):
+    """JSON would keep one of them: the load fails, and both are named."""
+    with pytest.raises(LoadFailed, match=r"field 'a' has the members .* and .*: one name in JSON"):
+        loaded_row({"a": value})
+
+
+_SETS = """
+from decimal import Decimal; from uuid import UUID; import attrs
+from entity_sync.loading.values import loaded_row
+@attrs.define
+class P: a: object
+print(loaded_row({"d": frozenset(map(Decimal, range(20))), "u": {UUID(int=i) for i in range(20)},
+                  "p": P({"x", "y", "z"})}).data.decode())
+"""
+
+
+def test_the_hash_seed_changes_nothing():
+    """Sets of what hashes by the seed come in one order in every process."""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", _SETS], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(found) == 1
