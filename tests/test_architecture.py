@@ -44,14 +44,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the ways in
     "environment": {"core", "errors"},
     "publisher": {"environment", "brokers.registry", "brokers.base", "loading", "core", "model", "errors"},
-    "capture": {"model", "errors", "clock"},
+    "capture": {"transactions", "core.tags", "model", "errors", "clock"},
+    "transactions": set(),
     "client": {"core", "model", "errors", "clock"},
     "declaring": {"loading", "core", "errors"},
     "entity": {"model"},
     "life": {"hub", "brokers.base", "errors"},
     "app": {
-        "declaring", "environment", "entity", "life", "server", "hub", "loading", "core", "brokers.registry",
-        "brokers.base", "publisher", "clock", "settings", "model", "errors",
+        "declaring", "transactions", "environment", "entity", "life", "server", "hub", "loading", "core",
+        "brokers.registry", "brokers.base", "publisher", "clock", "settings", "model", "errors",
     },
     "cli": {
         "", "app", "entity", "server", "hub", "loading", "core", "brokers.registry", "brokers.base",

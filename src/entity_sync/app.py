@@ -27,6 +27,7 @@ from entity_sync.loading.rows import RowsOf
 from entity_sync.model import Audience, EntityKey, Receipt, Tags
 from entity_sync.server.asgi import serve_asgi
 from entity_sync.settings import Settings
+from entity_sync.transactions import warn_inside
 
 __all__ = ["EntitySync"]
 
@@ -214,6 +215,7 @@ class EntitySync:
         if not ids:
             raise TypeError("notify needs at least one id")
         keys = [self._catalog.key(entity, id) for id in ids]
+        warn_inside(entity, debug=self._life.loop.get_debug())
         return keys, None if tags is None else canonical_tags(tags)
 
     # Rights

@@ -1,0 +1,61 @@
+"""What a transaction has changed so far, with its savepoints."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from entity_sync.core.tags import canonical_tags, merged
+from entity_sync.model import Tags
+
+__all__ = ["Pending"]
+
+
+_Said: TypeAlias = tuple[tuple[str, frozenset[str]], ...]
+
+
+class Pending:
+    """Keys with tags, by the savepoint or transaction in which they changed.
+
+    A savepoint that is released hands its keys to what is around it; one that is rolled back takes them
+    along.
+    """
+
+    def __init__(self) -> None:
+        self._changed: dict[Hashable, dict[tuple[str, object], Tags | None]] = {}
+        self._committed: set[Hashable] = set()
+
+    def add(self, place: Hashable, entity: str, id: object, tags: Mapping[str, Any] | None) -> None:
+        """A key changed in this place.
+
+        Raises:
+            ValueError: naming the tag that cannot be.
+        """
+        self._add(place, (entity, id), None if tags is None else canonical_tags(tags))
+
+    def commit(self, place: Hashable) -> None:
+        """The place was released, or committed."""
+        self._committed.add(place)
+
+    def end(self, place: Hashable, outer: Hashable) -> None:
+        """The place is over: its keys are the outer one's, if it was released."""
+        for key, tags in self._over(place).items():
+            self._add(outer, key, tags)
+
+    def take(self, place: Hashable) -> Iterator[tuple[tuple[str, Mapping[str, Any] | None], list[object]]]:
+        """The outermost place is over: the entity, tags and ids of what it committed."""
+        groups: dict[tuple[str, _Said | None], list[object]] = {}
+        for (entity, id), tags in self._over(place).items():
+            said = None if tags is None else tuple(sorted(tags.items()))
+            groups.setdefault((entity, said), []).append(id)
+        for (entity, said), ids in groups.items():
+            told = None if said is None else {name: sorted(values) for name, values in said}
+            yield (entity, told), ids
+
+    def _add(self, place: Hashable, key: tuple[str, object], tags: Tags | None) -> None:
+        changed = self._changed.setdefault(place, {})
+        changed[key] = merged(changed[key], tags) if key in changed else tags
+
+    def _over(self, place: Hashable) -> dict[tuple[str, object], Tags | None]:
+        changed = self._changed.pop(place, {})
+        return changed if place in self._committed else {}

@@ -1,0 +1,238 @@
+"""SQLAlchemy: what a session changed is notified once it has committed, and never if it rolls back.
+
+The keys come from the unit of work (the session events ``after_flush`` and ``after_transaction_end``, see
+SQLAlchemy, ORM Events), so statements that pass it by, like ``session.execute(update(User))``, are warned of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from sqlalchemy import event
+from sqlalchemy import inspect as inspected
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+from sqlalchemy.orm import Session
+
+from entity_sync import transactions
+from entity_sync.capture.pending import Pending
+from entity_sync.errors import ConfigurationError
+
+__all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
+
+_log = logging.getLogger("entity_sync.capture")
+_INFO = "entity_sync"
+
+
+class Notifying(Protocol):
+    """An `EntitySync`, or whatever else notifies without waiting."""
+
+    def notify_soon(self, entity: str, *ids: object, tags: Mapping[str, Any] | None = None) -> Future[Any]:
+        """Say that these keys changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How the rows of a mapped class are named.
+
+    Attributes:
+        entity: whose keys they are.
+        id: the attribute that is the id, or a function of the object; None for the primary key.
+        tags: the attributes by which live queries (`Reads`) read them; old and new values are told.
+    """
+
+    entity: str
+    id: str | Callable[[Any], object] | None = None
+    tags: tuple[str, ...] = ()
+
+
+Classes: TypeAlias = Mapping[type, str | Watched]
+
+
+def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
+    """From now on commits of these sessions notify what they changed.
+
+    Keys are gathered as the session flushes, and notified together, each once, when the outermost
+    transaction has committed; what a rollback undid, also that of a savepoint, is not notified. A failure to
+    notify is logged and does not disturb whoever commits.
+
+    Args:
+        sync: what notifies.
+        sessions: a ``sessionmaker``, ``async_sessionmaker``, ``scoped_session``, a session class or
+            one session.
+        classes: mapped class → its entity, or how its rows are named (`Watched`).
+
+    Raises:
+        ConfigurationError: a class is not mapped, or has several primary keys and no ``id``.
+    """
+    watched = {kind: _checked(kind, how) for kind, how in classes.items()}
+    target = _target(sessions)
+    commits = _Commits(sync, watched)
+    event.listen(target, "after_transaction_create", commits.created)
+    event.listen(target, "after_flush", commits.flushed)
+    event.listen(target, "after_commit", commits.committed)
+    event.listen(target, "after_transaction_end", commits.ended)
+    event.listen(target, "do_orm_execute", commits.executing)
+
+
+def notify_after_commit(
+    session: Any, entity: str, *ids: object, tags: Mapping[str, Any] | None = None
+) -> None:
+    """Notify these keys too when this session commits: for statements that pass the unit of work by.
+
+    Args:
+        session: one whose commits notify, sync or async.
+        entity, ids, tags: as for `EntitySync.notify`.
+
+    Raises:
+        ConfigurationError: nobody called `notify_on_commit` for this session.
+    """
+    own: Session = session.sync_session if isinstance(session, AsyncSession) else session
+    if not own.in_transaction():
+        own.begin()
+    pending: Pending | None = own.info.get(_INFO)
+    if pending is None:
+        raise ConfigurationError("the commits of this session notify nothing: see notify_on_commit")
+    for id in ids:
+        pending.add(_place(own), entity, id, tags)
+    transactions.begun(own)
+
+
+class _Commits:
+    """What the events of a watched session lead to."""
+
+    def __init__(self, sync: Notifying, classes: Mapping[type, Watched]) -> None:
+        self._sync = sync
+        self._classes = classes
+        self._warned: set[tuple[type, str]] = set()
+
+    def created(self, session: Session, transaction: Any) -> None:
+        if transaction.parent is None:
+            session.info[_INFO] = Pending()
+
+    def flushed(self, session: Session, _context: object) -> None:
+        pending: Pending = session.info[_INFO]
+        place = _place(session)
+        for kind, objects in (("new", session.new), ("dirty", session.dirty), ("deleted", session.deleted)):
+            for changed in objects:
+                watched = self._watched(type(changed))
+                if watched is not None and (kind != "dirty" or session.is_modified(changed)):
+                    self._gather(pending, place, changed, watched, is_new=kind == "new")
+                    transactions.begun(session)
+
+    @staticmethod
+    def _gather(pending: Pending, place: Any, changed: Any, watched: Watched, *, is_new: bool) -> None:
+        id, tags = _id(changed, watched), _tags(changed, watched.tags, is_new=is_new)
+        try:
+            pending.add(place, watched.entity, id, tags)
+        except ValueError as error:  # without tags it concerns every live query: nothing is missed
+            _log.warning("%s %r is notified without tags: %s", watched.entity, id, error)
+            pending.add(place, watched.entity, id, None)
+
+    def committed(self, session: Session) -> None:
+        session.info[_INFO].commit(_place(session))
+
+    def ended(self, session: Session, transaction: Any) -> None:
+        pending: Pending = session.info[_INFO]
+        if transaction.parent is not None:
+            if transaction.nested:
+                pending.end(transaction, _outer(transaction))
+            return
+        transactions.ended(session)
+        for (entity, tags), ids in pending.take(transaction):
+            self._notify(entity, ids, tags)
+
+    def executing(self, state: Any) -> None:
+        verbs = {"UPDATE": state.is_update, "DELETE": state.is_delete, "INSERT": state.is_insert}
+        for verb in (verb for verb, is_it in verbs.items() if is_it):
+            mapper = state.bind_mapper
+            if (
+                mapper is None
+                or self._watched(mapper.class_) is None
+                or (mapper.class_, verb) in self._warned
+            ):
+                continue
+            self._warned.add((mapper.class_, verb))
+            _log.warning(
+                "%s of %s by a statement: which keys it changes is not known, so none is notified; say them "
+                "by notify_after_commit(session, ...)",
+                verb,
+                mapper.class_.__qualname__,
+            )
+
+    def _watched(self, kind: type) -> Watched | None:
+        return next((self._classes[one] for one in kind.__mro__ if one in self._classes), None)
+
+    def _notify(self, entity: str, ids: list[object], tags: Mapping[str, Any] | None) -> None:
+        try:
+            self._sync.notify_soon(entity, *ids, tags=tags).add_done_callback(_report)
+        except Exception as error:  # noqa: BLE001 - the commit is done: whoever made it is not to blame
+            _log.error("a commit changed %d of %s, and nobody was told: %s", len(ids), entity, error)
+
+
+def _report(told: Future[Any]) -> None:
+    if not told.cancelled() and (error := told.exception()) is not None:
+        _log.error("what a commit changed was not told: %s", error)
+
+
+def _checked(kind: type, how: str | Watched) -> Watched:
+    watched = Watched(how) if isinstance(how, str) else how
+    mapper: Any = inspected(kind, raiseerr=False)
+    if mapper is None or not hasattr(mapper, "primary_key"):
+        raise ConfigurationError(f"{kind.__qualname__} is not mapped to a table")
+    if watched.id is None and len(mapper.primary_key) != 1:
+        raise ConfigurationError(f"{kind.__qualname__} has several primary keys: say id= of Watched")
+    return watched
+
+
+def _target(sessions: Any) -> Any:
+    if isinstance(sessions, async_scoped_session):
+        sessions = sessions.session_factory
+    if isinstance(sessions, AsyncSession):
+        return sessions.sync_session
+    if isinstance(sessions, async_sessionmaker):
+        own: type[Session] = sessions.kw.get("sync_session_class", sessions.class_.sync_session_class)
+        target = type(own.__name__, (own,), {})
+        sessions.configure(sync_session_class=target)
+        return target
+    return sessions.sync_session_class if _is_async_class(sessions) else sessions
+
+
+def _is_async_class(sessions: Any) -> bool:
+    return isinstance(sessions, type) and issubclass(sessions, AsyncSession)
+
+
+def _place(session: Session) -> Any:
+    """The savepoint or transaction that what happens now belongs to."""
+    return session.get_nested_transaction() or session.get_transaction()
+
+
+def _outer(transaction: Any) -> Any:
+    outer = transaction.parent
+    while outer.parent is not None and not outer.nested:
+        outer = outer.parent
+    return outer
+
+
+def _id(changed: Any, watched: Watched) -> object:
+    if watched.id is None:
+        return inspected(changed).mapper.primary_key_from_instance(changed)[0]
+    return watched.id(changed) if callable(watched.id) else getattr(changed, watched.id)
+
+
+def _tags(changed: Any, names: tuple[str, ...], *, is_new: bool) -> dict[str, list[object]] | None:
+    """Old and new values; one whose old value was never read is left out, and so matches everything."""
+    if not names:
+        return None
+    found: dict[str, list[object]] = {}
+    for name in names:
+        history = inspected(changed).attrs[name].history
+        values = [*history.added, *history.unchanged, *history.deleted]
+        is_known = bool(history.deleted or history.unchanged) or (is_new and bool(history.added))
+        if is_known:
+            found[name] = values
+    return found

@@ -1,0 +1,337 @@
+"""What a SQLAlchemy session changed is notified when it has committed, and not before, and not otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import ForeignKey, create_engine, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from entity_sync import ConfigurationError, EntitySync, Reads
+from entity_sync.capture.sqlalchemy import Watched, notify_after_commit, notify_on_commit
+from entity_sync.testing import connect, settled
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Customer(Base):
+    __tablename__ = "customers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"))
+    total: Mapped[int] = mapped_column(default=0)
+
+
+class Line(Base):
+    __tablename__ = "lines"
+    order_id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+
+
+CLASSES: dict[type, str | Watched] = {
+    Customer: "customers",
+    Order: Watched("orders", tags=("customer_id",)),
+    Line: Watched("orders", id="order_id"),
+}
+
+
+class Told:
+    """Remembers what it was to notify; fails where the test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[Any], dict[str, list[str]] | None]] = []
+        self.error: Exception | None = None
+
+    def notify_soon(self, entity: str, *ids: object, tags: Mapping[str, Any] | None = None) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self.error is not None:
+            future.set_exception(self.error)
+        else:
+            future.set_result(None)
+            self.calls.append((entity, list(ids), None if tags is None else dict(tags)))
+        return future
+
+    def take(self) -> list[tuple[str, list[Any], dict[str, list[str]] | None]]:
+        calls, self.calls = self.calls, []
+        return sorted(calls, key=repr)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def sessions(tmp_path: Path, told: Told):
+    engine = create_engine(f"sqlite:///{tmp_path}/shop.db")
+    Base.metadata.create_all(engine)
+    with Session(engine) as session, session.begin():
+        session.add_all([Customer(id=id, name=f"name {id}") for id in (7, 9)])
+        session.add_all([Order(id=id, customer_id=7) for id in (1, 2, 3)])
+    sessions = sessionmaker(engine)
+    notify_on_commit(told, sessions, CLASSES)
+    yield sessions
+    engine.dispose()
+
+
+def test_after_the_commit(sessions: Any, told: Told):
+    """Inserts (with the key the database gave), changes and deletions, each once, when all is committed."""
+    with sessions() as session:
+        session.add(Order(customer_id=9))
+        session.get(Customer, 7).name = "new"
+        session.flush()
+        session.get(Customer, 7).name = "newer"
+        session.delete(session.get(Order, 2))
+        session.flush()
+        assert told.take() == []
+        session.commit()
+        assert told.take() == [
+            ("customers", [7], None),
+            ("orders", [2], {"customer_id": ["7"]}),
+            ("orders", [4], {"customer_id": ["9"]}),
+        ]
+        session.get(Customer, 9).name = "second transaction"
+        session.commit()
+        assert told.take() == [("customers", [9], None)]
+
+
+def test_a_rollback_tells_nothing(sessions: Any, told: Told):
+    """Neither does closing without a commit, nor an exception, nor what was not changed."""
+    with sessions() as session:
+        session.get(Customer, 7).name = "never"
+        session.flush()
+        session.rollback()
+        session.get(Customer, 7).name = "neither"
+        session.flush()
+    with suppress(ZeroDivisionError), sessions.begin() as session:
+        session.get(Customer, 7).name = "nor this"
+        session.flush()
+        raise ZeroDivisionError
+    with sessions.begin() as session:
+        session.get(Customer, 7).name = "name 7"
+    assert told.take() == []
+
+
+def test_savepoints(sessions: Any, told: Told):
+    """A savepoint that is rolled back takes its keys along, and one that is released leaves them here."""
+    with sessions.begin() as session:
+        session.get(Customer, 7).name = "outer"
+        session.flush()
+        with suppress(ZeroDivisionError), session.begin_nested():
+            session.get(Order, 1).total = 1
+            session.flush()
+            raise ZeroDivisionError
+        with session.begin_nested():
+            session.get(Order, 2).total = 2
+            with session.begin_nested():
+                session.get(Order, 3).total = 3
+        with session.begin_nested() as savepoint:
+            session.get(Customer, 9).name = "inner"
+            session.flush()
+            savepoint.rollback()
+        assert told.take() == []
+    assert told.take() == [("customers", [7], None), ("orders", [2, 3], {"customer_id": ["7"]})]
+
+
+def test_a_row_that_moves(sessions: Any, told: Told):
+    """Old and new customer are told; an old value that was never read is left open, and so matches all."""
+    with sessions.begin() as session:
+        session.get(Order, 1).customer_id = 9
+    assert told.take() == [("orders", [1], {"customer_id": ["7", "9"]})]
+    with sessions.begin() as session:
+        order = session.get(Order, 2)
+        session.expire(order, ["customer_id"])
+        order.customer_id = 9
+    assert told.take() == [("orders", [2], {})]
+    with sessions.begin() as session:
+        order = session.get(Order, 3)
+        order.customer_id = 9
+        session.flush()
+        order.customer_id = 7
+        session.flush()
+        order.total = 5
+    assert told.take() == [("orders", [3], {"customer_id": ["7", "9"]})]
+
+
+def test_other_ids(sessions: Any, told: Told):
+    """A class whose rows are parts of another entity names the attribute that is the id."""
+    with sessions.begin() as session:
+        session.add_all([Line(order_id=1, number=number) for number in range(3)])
+    assert told.take() == [("orders", [1], None)]
+
+
+def test_statements(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture):
+    """Statements pass the unit of work by: it is said once, and the keys can be said by hand."""
+    with sessions.begin() as session:
+        for _ in range(2):
+            session.execute(update(Customer).where(Customer.id == 7).values(name="bulk"))
+        session.execute(delete(Order).where(Order.id == 1))
+        session.execute(insert(Customer), [{"id": 20, "name": "bulk"}])
+        session.execute(select(Customer))
+        notify_after_commit(session, "customers", 7, 20)
+        notify_after_commit(session, "orders", 1, tags={"customer_id": 7})
+        assert told.take() == []
+    assert told.take() == [("customers", [7, 20], None), ("orders", [1], {"customer_id": ["7"]})]
+    lines = [record.getMessage().split(" by ")[0] for record in caplog.records]
+    assert lines == ["UPDATE of Customer", "DELETE of Order", "INSERT of Customer"]
+
+
+def test_said_first(sessions: Any, told: Told):
+    """A key may be said before the session has begun anything."""
+    with sessions() as session:
+        notify_after_commit(session, "customers", 7)
+        session.commit()
+    assert told.take() == [("customers", [7], None)]
+
+
+def test_a_failure_to_notify(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture):
+    """The commit stands, and the log says what was not told."""
+    told.error = RuntimeError("not running")
+    with sessions.begin() as session:
+        session.get(Customer, 7).name = "committed"
+    with sessions() as session:
+        assert session.get(Customer, 7).name == "committed"
+    assert "what a commit changed was not told: not running" in caplog.text
+
+
+def test_outside_the_lifespan(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A session of a process in which Entity Sync does not run commits, and the log says who was not told."""
+    engine = create_engine(f"sqlite:///{tmp_path}/shop.db")
+    Base.metadata.create_all(engine)
+    sync = EntitySync()
+    sync.entity("customers")(lambda id: None)
+    with Session(engine) as session:
+        notify_on_commit(sync, session, {Customer: "customers"})
+        session.add(Customer(id=1, name="ann"))
+        session.commit()
+    engine.dispose()
+    assert "nobody was told" in caplog.text
+
+
+def test_classes_that_cannot_be(sessions: Any):
+    """One that is not mapped, one with several primary keys, and sessions that nobody watches."""
+    with pytest.raises(ConfigurationError, match="not mapped"):
+        notify_on_commit(Told(), sessions, {dict: "customers"})
+    with pytest.raises(ConfigurationError, match="several primary keys"):
+        notify_on_commit(Told(), sessions, {Line: "lines"})
+    with Session(sessions.kw["bind"]) as session, pytest.raises(ConfigurationError, match="notify_on_commit"):
+        notify_after_commit(session, "customers", 1)
+
+
+# Async sessions, and a real application
+
+
+class Shop:
+    """The customers' names and the orders of each, from one database."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.sync = EntitySync()
+        self.sessions: Any = async_sessionmaker(engine)
+        self.sync.entity("customers")(self.customer)
+        self.sync.entity("customer_orders", rows=("orders", "id"))(self.orders)
+        notify_on_commit(self.sync, self.sessions, CLASSES)
+
+    async def customer(self, id: int) -> dict[str, Any] | None:
+        async with self.sessions() as session:
+            customer = await session.get(Customer, id)
+            return None if customer is None else {"name": customer.name}
+
+    async def orders(self, id: int) -> AsyncIterator[Any]:
+        yield Reads("orders", customer_id=id)
+        async with self.sessions() as session:
+            for order in await session.scalars(select(Order).where(Order.customer_id == id)):
+                yield {"id": order.id, "total": order.total}
+
+
+@pytest.fixture
+async def shop(tmp_path: Path):
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/shop.db")
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    async with AsyncSession(engine) as session, session.begin():
+        session.add_all([Customer(id=7, name="ann"), Customer(id=9, name="bob"), Order(id=1, customer_id=7)])
+    shop = Shop(engine)
+    async with shop.sync:
+        yield shop
+    await engine.dispose()
+
+
+async def test_clients_see_what_an_async_session_commits(shop: Shop):
+    """A change, an order that moves between two lists, and one that is new: each list it concerns."""
+    async with connect(shop.sync) as client:
+        wanted = [("customers", "7"), ("customer_orders", "7"), ("customer_orders", "9")]
+        body = [{"entity": entity, "id": id} for entity, id in wanted]
+        await client.send({"action": "subscribe", "body": body})
+        for _ in wanted:
+            await client.receive_until("snapshot")
+        async with shop.sessions.begin() as session:
+            (await session.get(Customer, 7)).name = "ann!"
+        assert (await client.receive_until("snapshot"))["rows"][0]["data"] == {"name": "ann!"}
+        async with shop.sessions.begin() as session:
+            (await session.get(Order, 1)).customer_id = 9
+            session.add(Order(id=2, customer_id=9))
+        lists = {}
+        for _ in range(2):
+            message = await client.receive_until("snapshot")
+            lists[message["id"]] = [row["id"] for row in message["rows"]]
+        assert lists == {"7": [], "9": ["1", "2"]}
+        async with shop.sessions() as session:
+            (await session.get(Customer, 7)).name = "never"
+            await session.flush()
+            await session.rollback()
+        await settled(shop.sync)
+        assert client.pending() == []
+
+
+async def test_a_session_in_a_thread(shop: Shop, tmp_path: Path):
+    """A plain session that commits in a thread is told too."""
+    engine = create_engine(f"sqlite:///{tmp_path}/shop.db")
+    sessions = sessionmaker(engine)
+    notify_on_commit(shop.sync, sessions, CLASSES)
+
+    def rename() -> None:
+        with sessions.begin() as session:
+            customer = session.get(Customer, 9)
+            assert customer is not None
+            customer.name = "bob!"
+
+    async with connect(shop.sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "customers", "id": "9"}})
+        await client.receive_until("snapshot")
+        await asyncio.to_thread(rename)
+        assert (await client.receive_until("snapshot"))["rows"][0]["data"] == {"name": "bob!"}
+    engine.dispose()
+
+
+async def test_a_notify_inside_the_transaction_is_warned_of(shop: Shop, caplog: pytest.LogCaptureFixture):
+    """In debug mode only, and only while the transaction has changed something and is open."""
+    loop = asyncio.get_running_loop()
+    for debug, expected in ((True, 1), (False, 0)):
+        caplog.clear()
+        loop.set_debug(debug)
+        try:
+            async with shop.sessions.begin() as session:
+                await shop.sync.notify("customers", 7)
+                (await session.get(Customer, 7)).name = f"debug {debug}"
+                await session.flush()
+                await shop.sync.notify("customers", 7)
+            await shop.sync.notify("customers", 7)
+        finally:
+            loop.set_debug(False)
+        found = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len([one for one in found if "inside an open transaction" in one.getMessage()]) == expected

@@ -1,0 +1,91 @@
+"""The tutorial of docs/fastapi.md: the application before, the lines added, and the application after."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.demo.test_page import browser  # noqa: F401 - a fixture
+
+pytestmark = [pytest.mark.source, pytest.mark.needs("chromium")]
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "fastapi.md"
+
+
+def lines(name: str) -> list[str]:
+    found = re.search(rf"<!-- file: {re.escape(name)} -->\n```diff\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1].splitlines()
+
+
+def version(name: str, without: str) -> str:
+    """The file before (without the + lines) or after (without the - lines)."""
+    return "\n".join(line[1:] for line in lines(name) if not line.startswith(without)) + "\n"
+
+
+@pytest.fixture(params=["before", "after"])
+def application(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of the application, served as the tutorial says."""
+    for name in ("shop.py", "page.html"):
+        (tmp_path / name).write_text(version(name, "+" if request.param == "before" else "-"))
+    with closing(socket.socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        command = [sys.executable, "-m", "uvicorn", "shop:app", "--fd", str(listening.fileno())]
+        with subprocess.Popen(
+            command, cwd=tmp_path, pass_fds=[listening.fileno()], stderr=subprocess.PIPE, text=True
+        ) as process:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            process.terminate()
+
+
+def opened(browser: Browser, url: str, customer: str) -> Page:  # noqa: F811
+    page = browser.new_context().new_page()
+    page.goto(f"{url}/?customer={customer}")
+    return page
+
+
+def test_at_most_forty_lines():
+    """What the tutorial adds, in both files."""
+    added = [line for name in ("shop.py", "page.html") for line in lines(name) if line.startswith("+")]
+    assert 20 < len(added) <= 40
+
+
+@pytest.mark.parametrize("application", ["before"], indirect=True)
+def test_before(application: str, browser: Browser):  # noqa: F811
+    """The application works as it is, and shows what was there when the page was opened."""
+    assert httpx.post(f"{application}/orders?customer=ann").json()["id"] == 1
+    ann = opened(browser, application, "ann")
+    expect(ann.get_by_role("listitem")).to_have_text(["1: new"])
+    assert httpx.get(f"{application}/orders?customer=ann").json() == [
+        {"id": 1, "customer": "ann", "status": "new"}
+    ]
+
+
+@pytest.mark.parametrize("application", ["after"], indirect=True)
+def test_after(application: str, browser: Browser):  # noqa: F811
+    """Open pages follow every request of the application's own routes, and no transaction that failed."""
+    ann, other, bob = (opened(browser, application, who) for who in ("ann", "ann", "bob"))
+    for page in (ann, other, bob):
+        expect(page.get_by_role("listitem")).to_have_count(0)
+    for number in (1, 2):
+        httpx.post(f"{application}/orders?customer=ann").raise_for_status()
+        for page in (ann, other):
+            expect(page.get_by_role("listitem")).to_have_count(number)
+    assert httpx.put(f"{application}/orders/1?status=lost").status_code == 409
+    httpx.put(f"{application}/orders/2?status=baked").raise_for_status()
+    for page in (ann, other):
+        expect(page.get_by_role("listitem")).to_have_text(["1: new", "2: baked"])
+    httpx.put(f"{application}/orders/2?customer=bob").raise_for_status()
+    expect(ann.get_by_role("listitem")).to_have_text(["1: new"])
+    expect(bob.get_by_role("listitem")).to_have_text(["2: baked"])
+    assert "margin" not in ann.content()
