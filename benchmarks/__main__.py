@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import burst, fanout, loads, memory, nsq, stall
+from benchmarks import author, burst, fanout, loads, memory, nsq, stall, wire
 from benchmarks.report import Report
 
-_BENCHMARKS = {"stall": stall, "fanout": fanout, "burst": burst, "loads": loads, "memory": memory, "nsq": nsq}
+_BENCHMARKS = {
+    "stall": stall, "fanout": fanout, "burst": burst, "loads": loads, "author": author, "memory": memory,
+    "wire": wire, "nsq": nsq,
+}  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from math import ceil
 from typing import Any
 
@@ -68,6 +69,39 @@ async def test_one_load_per_notify_for_a_thousand_subscribers():
             await settled(shop.sync)
             assert len(shop.loads) == 1 + n
             assert {shown(client) for client in clients} == {n}
+
+
+async def test_a_thousand_viewers_in_three_tenants():
+    """Whoever shares an audience shares a load: three tenants, three loads a change, each its own rows."""
+    loads: list[str] = []
+    n = 0
+    sync = EntitySync()
+
+    @sync.entity("reports", per=lambda user: user.partition("@")[2])
+    async def reports(id: str, tenant: str) -> dict[str, Any]:
+        loads.append(tenant)
+        return {"tenant": tenant, "n": n}
+
+    tenants = ["red", "blue", "green"]
+    async with sync, AsyncExitStack() as stack:
+        clients = []
+        for number in range(1_000):
+            tenant = tenants[number % 3]
+            client = await stack.enter_async_context(connect(sync, secret=f"{number}@{tenant}"))
+            clients.append((tenant, client))
+        for _, client in clients:
+            await subscribe(client, "reports", "1")
+        await settled(sync)
+        for n in (1, 2):
+            for _, client in clients:
+                client.pending()
+            loads.clear()
+            await reports.notify("1")
+            await settled(sync)
+            assert sorted(loads) == ["blue", "green", "red"]
+            for tenant, client in clients:
+                (message,) = client.pending()
+                assert message["rows"] == [{"data": {"tenant": tenant, "n": n}}]
 
 
 @in_virtual_time
