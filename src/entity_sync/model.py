@@ -80,11 +80,13 @@ class Change:
         key: what changed.
         origin: who said so, or None where a classic node (which sends no origin) did.
         tags: narrows which live queries it concerns; None where nothing is said, so it concerns all.
+        causes: the tokens of the notifies it stands for.
     """
 
     key: EntityKey
     origin: Origin | None = None
     tags: Tags | None = None
+    causes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class Receipt:
     Attributes:
         status: ``accepted`` when the broker has it, ``deferred`` when it is kept in a bounded
             set of this process and sent when the broker returns.
-        token: names this notify; equal tokens mean the same notify.
+        token: names this notify: hand it to a client, whose ``reached(token)`` returns when it shows a
+            state that covers it.
     """
 
     status: Literal["accepted", "deferred"]

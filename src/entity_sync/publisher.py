@@ -118,7 +118,7 @@ class AsyncPublisher:
         said = None if tags is None else canonical_tags(tags)
         self._count += 1
         token = f"{self._announcer.source.epoch}.{self._count}"
-        changes = [Change(key, tags=said) for key in keys]
+        changes = [Change(key, tags=said, causes=(token,)) for key in keys]
         async with self._turn:
             for start in range(0, len(changes), _BATCH):
                 batch = self._announcer.numbered(changes[start : start + _BATCH], _now())

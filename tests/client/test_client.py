@@ -206,3 +206,22 @@ class Eager(Random):
 
     def uniform(self, a: float, b: float) -> float:
         return 0.0
+
+
+async def test_reading_what_was_written(shop: Shop, listener: Listener):
+    """`reached` returns with a state that covers the notify; a token that was covered before is at once."""
+    async with connect(listener.url, receipts=True) as client:
+        items = client.subscribe("items", 1)
+        await until(items, fresh(10))
+        shop.rows[1] = 11
+        receipt = await shop.sync.notify("items", 1)
+        async with asyncio.timeout(10):
+            await client.reached(receipt.token)
+        assert fresh(11)(items.state)
+        await client.reached(receipt.token)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await client.reached("unheard of")
+    async with connect(listener.url) as client:
+        with pytest.raises(RuntimeError, match="receipts=True"):
+            await client.reached(receipt.token)

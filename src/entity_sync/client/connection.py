@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from random import Random, SystemRandom
-from typing import Any, Never, TypeAlias
+from typing import Any, Never
 from uuid import UUID
 
 from websockets.asyncio.client import ClientConnection
@@ -20,6 +19,7 @@ from entity_sync.client.incoming import Reply, Unreadable
 from entity_sync.client.link import Link
 from entity_sync.client.replica import Replica
 from entity_sync.client.requests import element
+from entity_sync.client.secret import Secret, introduce
 from entity_sync.client.state import Refusal
 from entity_sync.client.subscription import Subscription
 from entity_sync.clock import Clock, SystemClock
@@ -37,19 +37,16 @@ _MAX_ELEMENT = 4_096
 _MAX_MESSAGES = 32
 _CLOSE_TIMEOUT = 2.0
 
-Secret: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
-"""Who a client is, or a function or coroutine function that is asked at each connection."""
-
 
 class Client:
     """A connection that is kept; made by `connect`."""
 
-    def __init__(self, url: str, secret: Secret, clock: Clock, random: Random) -> None:
+    def __init__(self, url: str, secret: Secret, clock: Clock, random: Random, *, receipts: bool) -> None:
         self._url = url
         self._secret = secret
         self._clock = clock
         self._random = random
-        self._replica = Replica()
+        self._replica = Replica(receipts=receipts)
         self._subscriptions: dict[EntityKey, list[Subscription]] = {}
         self._link: Link | None = None
         self._messages = asyncio.Semaphore(_MAX_MESSAGES)
@@ -87,6 +84,20 @@ class Client:
             answer = await self._connected().ask("message", body)
         return answer.body if isinstance(answer, Reply) else None
 
+    async def reached(self, token: str) -> None:
+        """Return once a subscription shows a state that covers the notify with this token.
+
+        The application hands out the token of its `Receipt`, with the answer to a request for example; what
+        was shown before counts. Bound the wait, as by ``asyncio.timeout(5)``: where the change concerns
+        nothing that is watched, or its message was lost, the token never comes.
+
+        Raises:
+            RuntimeError: the client was not connected with ``receipts=True``.
+        """
+        if not self._replica.wants_receipts:
+            raise RuntimeError("reached() needs connect(..., receipts=True)")
+        await self._replica.receipts.reached(token)
+
     async def identify(self, secret: Secret) -> None:
         """Be somebody else from now on, also after a reconnect.
 
@@ -99,7 +110,7 @@ class Client:
         """
         self._secret = secret
         async with self._identifying:
-            await _introduce(self._connected(), secret)
+            await introduce(self._connected(), secret)
 
     def _connected(self) -> Link:
         if self._ended is not None:
@@ -173,7 +184,7 @@ class Client:
         while used is not self._secret:  # `identify` may have been called meanwhile
             used = self._secret
             try:
-                await _introduce(link, used)
+                await introduce(link, used)
             except AccessDenied as error:
                 if not opened.done():
                     raise
@@ -191,7 +202,7 @@ class Client:
             link.expiring.clear()
             try:
                 async with self._identifying:
-                    await _introduce(link, self._secret)
+                    await introduce(link, self._secret)
             except (AccessDenied, Refusal) as error:
                 _log.warning("the new secret is refused: %s", error)
 
@@ -217,7 +228,12 @@ class Client:
 
 @asynccontextmanager
 async def connect(
-    url: str, *, secret: Secret = None, clock: Clock | None = None, random: Random | None = None
+    url: str,
+    *,
+    secret: Secret = None,
+    receipts: bool = False,
+    clock: Clock | None = None,
+    random: Random | None = None,
 ) -> AsyncGenerator[Client, None]:
     """Connect, and stay connected while inside.
 
@@ -228,6 +244,7 @@ async def connect(
         url: of a v2 server, ``ws://`` or ``wss://``.
         secret: who the client is; a function (or coroutine function) is asked at each connection, and
                 whenever the server says that the secret is about to expire.
+        receipts: learn which notifies a state covers, for `Client.reached`.
         clock: where time comes from; for tests.
         random: where chance comes from; for tests.
 
@@ -236,7 +253,7 @@ async def connect(
         AccessDenied: the secret is refused.
         Refusal: the server could not tell whether the secret is right.
     """
-    client = Client(url, secret, clock or SystemClock(), random or SystemRandom())
+    client = Client(url, secret, clock or SystemClock(), random or SystemRandom(), receipts=receipts)
     opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     keeping = asyncio.create_task(client._keep(opened))
     try:
@@ -246,18 +263,6 @@ async def connect(
         client._end()
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-
-
-async def _introduce(link: Link, secret: Secret) -> None:
-    value = secret() if callable(secret) else secret
-    if inspect.isawaitable(value):
-        value = await value
-    try:
-        await link.ask("secret", value)
-    except Refusal as refusal:
-        if refusal.code != "denied":
-            raise
-        raise AccessDenied(refusal.text) from None
 
 
 async def _until_one_fails(*coroutines: Coroutine[Any, Any, None]) -> Never:

@@ -135,6 +135,7 @@ class Current(_Event, frozen=True):
     id: str
     rev: int
     version: str
+    causes: tuple[str, ...] = ()
 
 
 class Delta(_Event, frozen=True):

@@ -18,6 +18,7 @@ from entity_sync.client.incoming import (
     Snapshot,
     Stale,
 )  # fmt: skip
+from entity_sync.client.receipts import Receipts
 from entity_sync.client.requests import Requests
 from entity_sync.client.rows import Misfit, applied
 from entity_sync.client.state import Refusal, Row, StaleReason, State
@@ -33,6 +34,7 @@ class _Copy:
     rev: int = 0
     is_answered: bool = False
     failure: StaleReason | None = None
+    causes: tuple[str, ...] = ()  # of a state that is not held: the next snapshot covers them
 
 
 class Replica:
@@ -41,12 +43,16 @@ class Replica:
     Attributes:
         news: keys whose state may differ since they were last taken out.
         refused: keys the server refused since they were last taken out; their copies are gone.
+        wants_receipts: the server is asked which notifies a state covers.
+        receipts: those that it said.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, receipts: bool = False) -> None:
+        self.wants_receipts = receipts
+        self.receipts = Receipts()
         self.news: dict[EntityKey, None] = {}
         self.refused: dict[EntityKey, Refusal] = {}
-        self._requests = Requests()
+        self._requests = Requests(causes=receipts)
         self._copies: dict[EntityKey, _Copy] = {}
         self._is_silent = True
         self._broker_fails = False
@@ -127,6 +133,8 @@ class Replica:
             copy.state = State(rows, message.version, is_gone=message.gone)
             copy.rev = message.rev
             copy.is_answered = True
+            self.receipts.cover(copy.causes)
+            copy.causes = ()
 
     def _current(self, message: Current) -> None:
         copy = self._bound(EntityKey(message.entity, message.id), message.view)
@@ -135,7 +143,9 @@ class Replica:
         copy.is_answered = copy.state.version == message.version
         if copy.is_answered:
             copy.rev = message.rev
+            self.receipts.cover(message.causes)
         else:
+            copy.causes += message.causes
             self._requests.resync(message.view, 0)
 
     def _bound(self, key: EntityKey, view: int) -> _Copy | None:

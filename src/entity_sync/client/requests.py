@@ -23,7 +23,12 @@ class Requests:
     however slow the connection.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, causes: bool = False) -> None:
+        """
+        Args:
+            causes: ask to be told which notifies a state covers.
+        """
+        self._causes = causes
         self._keys: dict[EntityKey, bool] = {}
         self._views: dict[int, int] = {}
         self._refs = count(1)
@@ -67,7 +72,11 @@ class Requests:
         unwanted = [_Element(key, element(key)) for key, is_wanted in keys.items() if not is_wanted]
         chunks = _chunks(unwanted, limit)
         frames = [b'{"action":"unsubscribe","body":[%b]}' % _joined(chunk) for chunk in chunks]
-        wanted = [_Element(key, element(key, version(key))) for key, is_wanted in keys.items() if is_wanted]
+        wanted = [
+            _Element(key, element(key, version(key), causes=self._causes))
+            for key, is_wanted in keys.items()
+            if is_wanted
+        ]
         for chunk in _chunks(wanted, limit):
             ref = f"k{next(self._refs)}"
             self._asked[ref] = tuple(each.key for each in chunk)
@@ -77,10 +86,14 @@ class Requests:
         return frames
 
 
-def element(key: EntityKey, version: str | None = None) -> bytes:
+def element(key: EntityKey, version: str | None = None, *, causes: bool = False) -> bytes:
     """A key as an element of a subscribe or unsubscribe."""
-    named = {"entity": key.entity, "id": key.id}
-    return _encode(named if version is None else {**named, "version": version})
+    named: dict[str, object] = {"entity": key.entity, "id": key.id}
+    if version is not None:
+        named["version"] = version
+    if causes:
+        named["causes"] = True
+    return _encode(named)
 
 
 class _Element(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from entity_sync.core.receipts import MAX_CAUSES
 from entity_sync.core.tags import merged
 from entity_sync.model import Change, EntityKey
 
@@ -41,7 +42,9 @@ class Backlog:
             if key.entity in self._overflowed:
                 continue
             kept = self._kept.get(key, change)
-            self._kept[key] = Change(key, kept.origin or change.origin, merged(kept.tags, change.tags))
+            causes = tuple(dict.fromkeys((*kept.causes, *change.causes)))[-MAX_CAUSES:]
+            tags = merged(kept.tags, change.tags)
+            self._kept[key] = Change(key, kept.origin or change.origin, tags, causes)
             if len(self._kept) > self._limit:
                 self._overflow()
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from entity_sync.core.receipts import MAX_CAUSES
 from entity_sync.core.tags import MAX_TAGS, MAX_VALUES
 from entity_sync.model import Change, EntityKey, Origin, Source
 
@@ -29,6 +30,7 @@ class _Body(msgspec.Struct, omit_defaults=True):
     seq: _Count | None = None
     since: _Count | None = None
     tags: Annotated[dict[str, _Values], Meta(max_length=MAX_TAGS)] | None = None
+    causes: Annotated[tuple[_Name, ...], Meta(max_length=MAX_CAUSES)] = ()
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -43,6 +45,7 @@ def encode(change: Change) -> bytes:
         (body.publisher, body.epoch), body.seq, body.since = origin
     if change.tags is not None:
         body.tags = {name: sorted(values) for name, values in change.tags.items()}
+    body.causes = change.causes
     payload = _encode(body)
     if len(payload) > _MAX_BYTES and body.tags is not None:
         body.tags = None
@@ -60,7 +63,7 @@ def decode(payload: bytes) -> Change | None:
     if body.publisher is not None and body.epoch is not None and body.seq is not None and body.seq >= 1:
         origin = Origin(Source(body.publisher, body.epoch), body.seq, body.since)
     tags = None if body.tags is None else {name: frozenset(values) for name, values in body.tags.items()}
-    return Change(EntityKey(body.entity, body.id), origin, tags)
+    return Change(EntityKey(body.entity, body.id), origin, tags, body.causes)
 
 
 def _foreign(payload: bytes) -> Change | None:

@@ -83,6 +83,7 @@ class Watch:
     key: EntityKey
     version: str | None
     again: bool
+    causes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class Wanted:
     entity: str
     id: str
     version: str | None = None
+    causes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ class Current(_Event, frozen=True):
     id: str
     rev: int
     version: str
+    causes: tuple[str, ...] = ()
 
 
 class Denied(_Event, frozen=True):

@@ -162,7 +162,7 @@ class Session:
                 self.keys[found] = None
                 effects.append(_denied(found))
             else:
-                effects.append(Watch(found, wanted.version, again=found in self.keys))
+                effects.append(Watch(found, wanted.version, again=found in self.keys, causes=wanted.causes))
                 self.keys[found] = None
         return [Answer(Ack(ref=message.ref, failed=tuple(failed))), *effects]
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from entity_sync.core.frame import Frame
 from entity_sync.core.loadstate import Cause
 from entity_sync.core.outbox import Mark, Outbox
+from entity_sync.core.receipts import Receipts
 from entity_sync.core.view import View
 
 __all__ = ["ClassicSubscription", "Subscription", "V2Subscription"]
@@ -25,9 +26,13 @@ class V2Subscription(Mark):
         after: only a state from a load begun after this ticket may be sent.
         owed: the client asked and gets an answer even if it was told this state before.
         withheld: nothing is told while it is decided whether the client may see it.
+        wants_causes: it is told which notifies a state covers.
     """
 
-    __slots__ = ("_is_stale", "_rev", "_told", "_version", "after", "owed", "view", "withheld")
+    __slots__ = (
+        "_caused", "_is_stale", "_rev", "_told", "_version", "after", "owed", "view", "wants_causes",
+        "withheld",
+    )  # fmt: skip
 
     def __init__(self, view: View, outbox: Outbox) -> None:
         super().__init__(outbox)
@@ -35,6 +40,8 @@ class V2Subscription(Mark):
         self.after = -1
         self.owed = False
         self.withheld = False
+        self.wants_causes = False
+        self._caused = 0
         self._rev = 0
         self._version: str | None = None
         self._told = False  # of the failure, since the client last asked
@@ -46,6 +53,12 @@ class V2Subscription(Mark):
         self._version = version
         self.owed = True
         self._told = False
+
+    def ask_causes(self) -> None:
+        """The client wants to know which notifies a state covers, from now on."""
+        receipts = self.view.receipts = self.view.receipts or Receipts()
+        if not self.wants_causes:
+            self.wants_causes, self._caused = True, receipts.count
 
     def ask_again(self) -> None:
         """The client may have discarded what was sent to it: tell it where the view stands."""
@@ -59,6 +72,9 @@ class V2Subscription(Mark):
             return []
         view = self.view
         frames = self._states()
+        if self.wants_causes and not self.owed and view.ticket > self.after and view.receipts is not None:
+            frames += view.covering(self._caused)
+            self._caused = view.receipts.count
         if view.failure is not None and not self._told:
             frames.append(view.failure)
             self._told = self._is_stale = True

@@ -120,13 +120,16 @@ def _wanted(element: object) -> Wanted | Failure:
     if not isinstance(element, dict):
         return Failure("bad_body", "a key is an object with entity and id", False)
     entity, id, version = element.get("entity", UNSET), element.get("id", UNSET), element.get("version")
+    causes = element.get("causes", False)
     if not isinstance(entity, str):
         return Failure("bad_body", "entity is not a string", False, entity, id)
     if not isinstance(id, str):
         return Failure("bad_id", "id is not a string", False, entity, id)
     if version is not None and not isinstance(version, str):
         return Failure("bad_body", "version is not a string", False, entity, id)
-    return Wanted(entity, id, version)
+    if not isinstance(causes, bool):
+        return Failure("bad_body", "causes is not true or false", False, entity, id)
+    return Wanted(entity, id, version, causes)
 
 
 def _secret(body: object, ref: Ref) -> Upward:

@@ -14,6 +14,7 @@ from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadEvent, LoadState, step
 from entity_sync.core.messages import Current, Error, Fresh, Snapshot, Stale
 from entity_sync.core.outbox import Mark
+from entity_sync.core.receipts import Receipts
 from entity_sync.core.tags import Reading
 from entity_sync.core.wirerows import WireRow
 from entity_sync.model import Audience, EntityKey
@@ -38,11 +39,12 @@ class View:
         failure: what v2 sessions are told while its loads fail, None while they do not.
         rows, reads: what besides its key it depends on; the index keeps them.
         subscriptions: who watches.
+        receipts: which notifies the state covers; None while nobody asks for that.
     """
 
     __slots__ = (
         "_classic", "_current", "_history", "_snapshot", "attempts", "audience", "began", "causes",
-        "failure", "key", "loaded", "moment", "number", "push", "reads", "rev", "rows", "running",
+        "failure", "key", "loaded", "moment", "number", "push", "reads", "receipts", "rev", "rows", "running",
         "running_causes", "state", "subscriptions", "ticket", "triggered_at",
     )  # fmt: skip
 
@@ -63,6 +65,7 @@ class View:
         self.ticket = 0
         self.rev = 0
         self.push = 0
+        self.receipts: Receipts | None = None
         self.rows: frozenset[EntityKey] = frozenset()
         self.reads: tuple[Reading, ...] = ()
         self._history = History(number)
@@ -83,6 +86,8 @@ class View:
     def start(self, ticket: int, now: float) -> None:
         """An attempt begins now: whatever asked for it so far is covered by it."""
         self._step(LoadEvent.STARTED)
+        if self.receipts is not None:
+            self.receipts.started()
         self.running = ticket
         self.began = now
         self.running_causes, self.causes = self.causes, _NO_CAUSE
@@ -93,6 +98,8 @@ class View:
         self.causes |= self.running_causes
         self.running_causes = _NO_CAUSE
         self._step(LoadEvent.POSTPONED)
+        if self.receipts is not None:
+            self.receipts.postponed()
 
     def succeed(self, loaded: Loaded) -> tuple[bool, LoadAction]:
         """Take an attempt's result.
@@ -114,12 +121,15 @@ class View:
         self.loaded = loaded
         recovered = self.failure is not None
         self.failure = None
+        covers = self.receipts is not None and self.receipts.succeeded()
         # Who asked is waiting for an answer, even one that brings nothing new.
-        news = differs or pushed or recovered or Cause.SUBSCRIBE in asked
+        news = differs or pushed or recovered or covers or Cause.SUBSCRIBE in asked
         return news, self._end()
 
     def give_up(self) -> LoadAction:
         """The attempt gave nothing, and none follows unless something asks again."""
+        if self.receipts is not None:
+            self.receipts.postponed()
         return self._end()
 
     def _end(self) -> LoadAction:
@@ -188,6 +198,18 @@ class View:
                 Current(view=self.number, entity=entity, id=id, rev=self.rev, version=version)
             )
         return self._current
+
+    def covering(self, count: int) -> list[Frame]:
+        """What tells a session that was told of ``count`` tokens which ones the state covers besides."""
+        causes = () if self.receipts is None else self.receipts.since(count)
+        if not causes:
+            return []
+        version = self._known().version
+        entity, id = self.key
+        message = Current(
+            view=self.number, entity=entity, id=id, rev=self.rev, version=version, causes=causes
+        )
+        return [v2.frame(message)]
 
     def since(self, rev: int) -> list[Frame]:
         """What brings a session from a rev to the newest: deltas, or the rows whole where those are less."""

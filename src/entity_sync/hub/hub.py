@@ -166,9 +166,17 @@ class Hub:
         """
         self.recent.note(change)
         for view in self.views.of(change.key):
+            self._cause(view, change)
             self.loads.trigger(view, Cause.NOTIFY)
         if dependents := self.views.depending(change):
+            for view in dependents:
+                self._cause(view, change)
             self._refresh.add(dependents)
+
+    @staticmethod
+    def _cause(view: View, change: Change) -> None:
+        if view.receipts is not None:
+            view.receipts.add(change.causes)
 
     def resync(self, entities: Collection[str] | None = None) -> None:
         """Changes of these entities (of all, if None) may have been lost: load their views again."""

@@ -187,19 +187,22 @@ class Node:
 
     async def notify(self, keys: Sequence[EntityKey], tags: Tags | None = None) -> Receipt:
         """Load what is watched here, and tell the other nodes."""
-        return await self._tell([Change(key, tags=tags) for key in keys])
+        token = self._token()
+        return await self._tell([Change(key, tags=tags, causes=(token,)) for key in keys], token)
 
     async def revoke(self, principal_key: str) -> Receipt:
         """This principal is nobody any more: end what its connections watch, here and on the other nodes."""
-        return await self._tell([told(named(principal_key), Verdict.REVOKED)])
+        return await self._tell([told(named(principal_key), Verdict.REVOKED)], self._token())
 
     async def reauthorize(self, principal_key: str) -> Receipt:
         """What this principal may see has changed: ask ``authorize`` again, here and on the other nodes."""
-        return await self._tell([told(named(principal_key), Verdict.REAUTHORIZE)])
+        return await self._tell([told(named(principal_key), Verdict.REAUTHORIZE)], self._token())
 
-    async def _tell(self, changes: Sequence[Change]) -> Receipt:
+    def _token(self) -> str:
         self._count += 1
-        token = f"{self.id}.{self._count}"
+        return f"{self.id}.{self._count}"
+
+    async def _tell(self, changes: Sequence[Change], token: str) -> Receipt:
         for change in changes:
             self._changed(change)
         accepted = await self.link.outgoing.publish(changes)

@@ -202,7 +202,7 @@ class Connection:
         if self._standing is None and self._info.wire == "v2":
             self._standing = StandingMark(self._node.standing, self.outbox)
             self.inform()
-        self._watching.watch(effect.key, effect.version)
+        self._watching.watch(effect.key, effect.version, causes=effect.causes)
 
     def _on_forget(self, effect: Forget) -> None:
         self._watching.forget(effect.keys)

@@ -29,6 +29,7 @@ class _Watched:
     Attributes:
         subscription: None while it is asked for the first time, and where it was refused.
         version: what the client holds of it, for the subscription to come.
+        causes: whether the client wants to know which notifies a state covers.
         question: the running question whether the principal may see it.
         asked: the moment, in what the hub noted of changes, at which that question began.
         is_refused: the client was told so.
@@ -37,6 +38,7 @@ class _Watched:
 
     key: EntityKey
     version: str | None = None
+    causes: bool = False
     subscription: Subscription | None = None
     question: asyncio.Task[None] | None = None
     asked: int = 0
@@ -68,16 +70,22 @@ class Watching:
             watched.is_moved = watched.subscription is not None
             self._decide(watched, withhold=True)
 
-    def watch(self, key: EntityKey, version: str | None) -> None:
-        """The client wants a key's state, holding ``version`` of it or nothing."""
+    def watch(self, key: EntityKey, version: str | None, *, causes: bool) -> None:
+        """The client wants a key's state, holding ``version`` of it or nothing.
+
+        Args:
+            causes: it wants to know which notifies a state covers.
+        """
         watched = self._watched.setdefault(key, _Watched(key))
         watched.version = version
+        watched.causes = causes
         if watched.subscription is None:
             watched.is_refused = False
             if watched.question is None:
                 self._decide(watched)
         elif isinstance(watched.subscription, V2Subscription):
             self._node.hub.ask(watched.subscription, version)
+            self._ask_causes(watched)
 
     def forget(self, keys: Collection[EntityKey]) -> None:
         """The client wants these no longer."""
@@ -152,7 +160,13 @@ class Watching:
             return
         watched.subscription = held
         watched.is_moved = watched.is_refused = False
+        self._ask_causes(watched)
         hub.release(held)
+
+    @staticmethod
+    def _ask_causes(watched: _Watched) -> None:
+        if watched.causes and isinstance(watched.subscription, V2Subscription):
+            watched.subscription.ask_causes()
 
     def _refuse(self, watched: _Watched) -> None:
         self._unsubscribe(watched)

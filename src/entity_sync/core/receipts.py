@@ -1,0 +1,59 @@
+"""Which notifies a view's state covers, so that who waits for one can be told."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+__all__ = ["MAX_CAUSES", "Receipts"]
+
+MAX_CAUSES = 8
+"""Tokens that one Change carries: of notifies that became one, the newest."""
+_KEPT = 64
+
+
+class Receipts:
+    """The tokens of the notifies that concern one view.
+
+    A notify is covered once a load that began after it has a result. Kept are the newest 64 tokens.
+
+    Attributes:
+        count: tokens covered so far.
+    """
+
+    __slots__ = ("_covered", "_running", "_waiting", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._waiting: dict[str, None] = {}
+        self._running: dict[str, None] = {}
+        self._covered: deque[str] = deque(maxlen=_KEPT)
+
+    def add(self, tokens: Iterable[str]) -> None:
+        """The next load covers these."""
+        for token in tokens:
+            self._waiting[token] = None
+        while len(self._waiting) > _KEPT:
+            del self._waiting[next(iter(self._waiting))]
+
+    def started(self) -> None:
+        """A load begins."""
+        self._running, self._waiting = self._waiting, {}
+
+    def postponed(self) -> None:
+        """It gave nothing, and another one follows."""
+        self._waiting = self._running | self._waiting
+        self._running = {}
+
+    def succeeded(self) -> bool:
+        """It has a result; whether that covers any token."""
+        covers = bool(self._running)
+        self._covered += self._running
+        self.count += len(self._running)
+        self._running = {}
+        return covers
+
+    def since(self, count: int) -> tuple[str, ...]:
+        """What was covered after the first ``count`` tokens, as far as it is kept."""
+        fresh = min(self.count - count, len(self._covered))
+        return tuple(self._covered)[len(self._covered) - fresh :]

@@ -1,0 +1,48 @@
+"""Which notifies a view's state covers."""
+
+from __future__ import annotations
+
+from entity_sync.core.receipts import Receipts
+
+
+def test_only_a_load_that_began_later_covers():
+    """A token that comes while a load runs waits for the next one."""
+    receipts = Receipts()
+    receipts.add(["a"])
+    receipts.started()
+    receipts.add(["b"])
+    assert receipts.succeeded()
+    assert receipts.since(0) == ("a",)
+    receipts.started()
+    assert receipts.succeeded()
+    assert receipts.since(1) == ("b",)
+    assert receipts.count == 2
+
+
+def test_a_load_that_gave_nothing_covers_nothing():
+    """Its tokens wait for the next one, before those that came meanwhile."""
+    receipts = Receipts()
+    receipts.add(["a"])
+    receipts.started()
+    receipts.add(["b", "a"])
+    receipts.postponed()
+    assert receipts.since(0) == ()
+    receipts.started()
+    receipts.succeeded()
+    assert receipts.since(0) == ("a", "b")
+    receipts.started()
+    assert not receipts.succeeded()
+
+
+def test_bounded():
+    """The newest 64 are kept, waiting or covered."""
+    receipts = Receipts()
+    receipts.add(map(str, range(100)))
+    receipts.started()
+    receipts.succeeded()
+    assert receipts.since(0) == tuple(map(str, range(36, 100)))
+    receipts.add(["x"])
+    receipts.started()
+    receipts.succeeded()
+    assert receipts.since(0) == (*map(str, range(37, 100)), "x")
+    assert receipts.since(64) == ("x",)

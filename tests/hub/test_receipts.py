@@ -1,0 +1,145 @@
+"""Reading what one wrote: a client is told which notify a state covers."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+
+from entity_sync import EntitySync, Row
+from entity_sync.testing import MemoryClient, connect, settled
+from tests.hub.virtual import in_virtual_time
+from tests.simulation.broker import Bus, FaultyBroker
+
+
+class Shop:
+    """Items whose loads take a moment."""
+
+    def __init__(self, **options: Any) -> None:
+        self.n = 0
+        self.fails = 0
+        self.sync = EntitySync(**options)
+        self.sync.entity("items")(self.item)
+        self.sync.entity("reports")(self.report)
+
+    async def item(self, id: str) -> dict[str, Any]:
+        n = self.n
+        await asyncio.sleep(0.01)
+        if self.fails:
+            self.fails -= 1
+            raise OSError("no database")
+        return {"n": n, "text": "x" * 300}
+
+    async def report(self, id: str) -> list[Any]:
+        return [{"report": id}, Row("items", "1", await self.item("1"))]
+
+
+async def subscribe(client: MemoryClient, entity: str = "items", *, causes: bool = True) -> None:
+    await client.send({"action": "subscribe", "body": {"entity": entity, "id": "1", "causes": causes}})
+    await client.receive_until("snapshot")
+
+
+def told(client: MemoryClient) -> list[Any]:
+    """The events that are pending, `current` with its causes."""
+    found = []
+    for message in client.pending():
+        found += [message["event"]] if message["event"] != "beat" else []
+        found += message.get("causes", ())
+    return found
+
+
+@in_virtual_time
+async def test_after_the_state_that_covers_it():
+    """Who asked for causes gets a `current` with the token after the state; who did not gets none."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as other:
+        await subscribe(client)
+        await subscribe(other, causes=False)
+        shop.n = 1
+        receipt = await shop.sync.notify("items", "1")
+        await settled(shop.sync)
+        assert told(client) == ["delta", "current", receipt.token]
+        assert told(other) == ["delta"]
+        receipt = await shop.sync.notify("items", "1")  # nothing is new, and that is what is said
+        await settled(shop.sync)
+        assert told(client) == ["current", receipt.token]
+        assert told(other) == []
+
+
+@in_virtual_time
+async def test_not_by_a_load_that_began_before():
+    """A notify during a load is covered by the next one; one whose load fails, by the one that succeeds."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        shop.n = 1
+        first = await shop.sync.notify("items", "1")
+        await asyncio.sleep(0.005)
+        shop.n = 2
+        second = await shop.sync.notify("items", "1")
+        await settled(shop.sync)
+        assert told(client) == ["delta", "current", first.token, "delta", "current", second.token]
+        shop.n, shop.fails = 3, 2
+        third = await shop.sync.notify("items", "1")
+        await asyncio.sleep(1)
+        assert told(client) == ["delta", "current", third.token]
+
+
+@in_virtual_time
+async def test_through_a_row_that_rides_along():
+    """A notify of a row is covered by the views that hold it."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, "reports")
+        shop.n = 1
+        receipt = await shop.sync.notify("items", "1")
+        await settled(shop.sync)
+        assert told(client) == ["delta", "current", receipt.token]
+
+
+@in_virtual_time
+async def test_a_slow_client_is_told_once():
+    """States are merged while it does not read; the tokens come after the newest, all of them."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        client.stall()
+        tokens = []
+        for shop.n in (1, 2, 3):
+            tokens.append((await shop.sync.notify("items", "1")).token)
+            await asyncio.sleep(0.1)
+        client.resume()
+        await settled(shop.sync)
+        assert told(client) == ["snapshot", "current", *tokens]
+
+
+@in_virtual_time
+async def test_from_another_node_and_out_of_the_backlog():
+    """Tokens travel with the change; where several became one while the broker was away, all are told."""
+    bus = Bus(Random(4))
+    brokers = FaultyBroker(bus), FaultyBroker(bus)
+    here, there = (Shop(broker=broker) for broker in brokers)
+    async with here.sync, there.sync:
+        await asyncio.sleep(10)
+        async with connect(there.sync) as client:
+            await subscribe(client)
+            there.n = 1
+            receipt = await here.sync.notify("items", "1")
+            await asyncio.sleep(1)
+            assert told(client) == ["delta", "current", receipt.token]
+            cut = asyncio.ensure_future(brokers[0].cut(20))
+            await asyncio.sleep(10)
+            there.n = 2
+            tokens = [(await here.sync.notify("items", "1")).token for _ in range(3)]
+            await cut
+            await asyncio.sleep(10)
+            assert set(tokens) <= set(told(client))
+
+
+async def test_wrong_causes_are_refused():
+    """It is a flag."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1", "causes": 1}})
+        ack = await client.receive_until("ack")
+        assert ack["failed"][0]["code"] == "bad_body"
