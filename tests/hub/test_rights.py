@@ -349,9 +349,31 @@ def test_a_revocation_that_is_lost():
                 )
 
     ann, bob, asked = run(main())[0]
-    assert ann[-2:] == ["error", ("denied", "1")]
+    assert ann == ["stale", "error", ("denied", "1"), "fresh"]
     assert ("denied", "1") not in bob
     assert asked >= 2
+
+
+def test_nobody_is_told_of_the_broker_too():
+    """Whoever was refused has nothing to watch, and is told when the link is back as everybody is."""
+
+    async def main() -> list[Any]:
+        bus = Bus(Random(5))
+        broker = FaultyBroker(bus)
+        shop = Shop(broker=broker)
+        shop.may["ann", "1"] = True
+        async with shop.sync:
+            await asyncio.sleep(10)
+            async with connect(shop.sync, secret="ann") as ann:
+                await subscribe(ann, "1")
+                await asyncio.sleep(1)
+                brief(ann)
+                shop.ends["ann"] = 0  # from the next question on
+                await broker.cut(20)
+                await asyncio.sleep(30)
+                return [one for one in brief(ann) if one != "beat"]
+
+    assert run(main())[0] == ["stale", "error", ("denied", "1"), "fresh"]
 
 
 def test_said_while_the_broker_is_away():

@@ -29,8 +29,10 @@ from entity_sync.hub.gaps import Gaps
 from entity_sync.hub.hub import Hub
 from entity_sync.hub.loads import Loads, _Run
 from entity_sync.hub.outgoing import Outgoing
+from entity_sync.hub.principals import Principals
 from entity_sync.model import Change
 from entity_sync.server.connection import Connection
+from entity_sync.server.watching import Watching
 from tests.simulation.world import Habits
 
 
@@ -199,6 +201,18 @@ def _resyncs_own_entities() -> AbstractContextManager[Any]:
     return patch.object(View, "concerns", lambda view, entities: view.key.entity in entities)
 
 
+def _trusts_principals() -> AbstractContextManager[Any]:
+    return patch.object(Principals, "doubt", lambda _self: None)
+
+
+def _asks_once() -> AbstractContextManager[Any]:
+    return patch.object(Watching, "reauthorize", lambda _self, **_options: None)
+
+
+def _ends_nobody() -> AbstractContextManager[Any]:
+    return patch.object(Connection, "end", lambda _self: None)
+
+
 def _sends_while_undecided() -> AbstractContextManager[Any]:
     def on_authenticate(self: Connection, effect: Any) -> None:
         original(self, effect)
@@ -269,6 +283,9 @@ WRONG = (
         "after a gap the views of an entity are loaded, not those that hold its rows",
         _resyncs_own_entities,
     ),
+    Variant("trusts-principals", "after a gap nobody is asked who they are", _trusts_principals),
+    Variant("asks-once", "what a principal may see is asked once", _asks_once),
+    Variant("ends-nobody", "a revoked principal keeps what it watches", _ends_nobody),
 )
 """Each must be caught within 1,000 worlds, whatever the seed."""
 

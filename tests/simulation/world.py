@@ -10,6 +10,7 @@ from random import Random
 from typing import TypeVar
 
 from entity_sync.clock import SystemClock
+from entity_sync.core.rights import RIGHTS
 from entity_sync.core.tags import canonical_tags
 from entity_sync.errors import AccessDenied
 from entity_sync.hub.node import Application, Node
@@ -26,7 +27,12 @@ _LONG = "x" * 300  # so that differences are worth sending
 _BUSY = 8.0  # seconds in which things happen
 _CALM = 40.0  # seconds after which everything must be true
 _SETTINGS = Settings(
-    retry_delay=0.05, max_retry_delay=1.0, beat_interval=20.0, stale_after=60.0, alive_interval=3.0
+    retry_delay=0.05,
+    max_retry_delay=1.0,
+    beat_interval=20.0,
+    stale_after=60.0,
+    alive_interval=3.0,
+    authorize_ttl=10_000.0,  # what makes good for a lost revocation has to be something else
 )
 
 
@@ -57,6 +63,20 @@ class World:
         self.catalog.add(Loader.of("own", self._own, per=None, public=False, timeout=2.0))
         self.catalog.add(Loader.of("reports", self._report, per=None, public=True, timeout=2.0))
         self.catalog.add(Loader.of("lists", self._list, per=None, public=True, timeout=2.0))
+        self.catalog.add(
+            Loader.of(
+                "guarded",
+                self._guarded,
+                per=None,
+                public=False,
+                timeout=2.0,
+                authorize=self._may_see,
+                batch=2,
+            )
+        )
+        self.forbidden: set[tuple[str, str]] = set()
+        self.revoked: set[str] = set()
+        self._judges: set[Node] = set()
         self.bus = Bus(self.random)
         self.nodes: list[Node] = []
         self.alive: list[Node] = []
@@ -88,6 +108,16 @@ class World:
         rows = [Row("items", id, {"n": n, "text": _LONG}, track=False) for id, n in items.items()]
         return [Reads("items", kind=kind), *rows]
 
+    async def _guarded(self, ids: list[str]) -> dict[str, object]:
+        """Several at once: what is missing is gone."""
+        found = await self._slowly(lambda: {id: self.rows.get(id, 0) for id in ids})
+        return {id: {"n": n, "text": _LONG} for id, n in found.items() if n is not None}
+
+    async def _may_see(self, who: str, key: EntityKey) -> bool:
+        may = (who, key.id) not in self.forbidden
+        await asyncio.sleep(self.random.choice((0.0, 0.0, 0.2)))
+        return may
+
     def items_of(self, kind: str) -> dict[str, int]:
         """The items of a kind and their states, as the database has them now."""
         states = {id: self.rows.get(id, 0) for id in self.ids if self.kinds.get(id, "x") == kind}
@@ -112,8 +142,9 @@ class World:
         return found
 
     async def _authenticate(self, secret: str | None, _connection: object) -> str:
+        is_out = secret == "bad" or (secret or "") in self.revoked
         await asyncio.sleep(self.random.choice((0.0, 0.2)))
-        if secret == "bad":
+        if is_out:
             raise AccessDenied
         return secret or ""
 
@@ -132,7 +163,7 @@ class World:
         ids = self.ids = ["1", "2"][: random.choice((1, 1, 2))]
         jobs = [self._commits(id) for id in ids]
         jobs += [self._outages(broker) for broker in brokers]
-        jobs += [self._silent_losses()]
+        jobs += [self._silent_losses(), self._rights(ids)]
         jobs += [self._client(number, ids) for number in range(random.choice((2, 3)))]
         await asyncio.gather(*jobs)
         await asyncio.sleep(_CALM)
@@ -156,7 +187,7 @@ class World:
         for _ in range(random.randrange(1, 7)):
             await asyncio.sleep(random.expovariate(1.0))
             node = random.choice(self.alive)
-            keys = [EntityKey("items", id), EntityKey("own", id)]
+            keys = [EntityKey("items", id), EntityKey("own", id), EntityKey("guarded", id)]
             new = random.choice("xy")
             kinds = {new} if self.habits.forgets_old_tags else {self.kinds.get(id, "x"), new}
             tags = random.choice((None, canonical_tags({"kind": kinds})))
@@ -170,6 +201,22 @@ class World:
                 await asyncio.sleep(random.uniform(0, 0.1))
                 if not (self.habits.crashes_after_commit and random.random() < 0.1):
                     await self._notify(node if node in self.alive else self.alive[0], keys, tags)
+
+    async def _rights(self, ids: list[str]) -> None:
+        """Somebody may see what was forbidden, or the reverse, or is nobody; then the nodes are told."""
+        random = self.random
+        for _ in range(random.choice((0, 0, 1, 3))):
+            await asyncio.sleep(random.uniform(0, _BUSY / 2))
+            who, node = random.choice(("", "a", "b")), random.choice(self.alive)
+            self._judges.add(node)
+            self._notifying[node] = self._notifying.get(node, 0) + 1
+            if random.random() < 0.3:
+                self.revoked.add(who)
+                await node.revoke(who)
+            else:
+                self.forbidden ^= {(who, random.choice(ids))}
+                await node.reauthorize(who)
+            self._notifying[node] -= 1
 
     async def _notify(self, node: Node, keys: list[EntityKey], tags: Tags | None) -> None:
         self._notifying[node] = self._notifying.get(node, 0) + 1
@@ -199,7 +246,8 @@ class World:
         """Whether nothing dies with it that was never promised: keys it keeps, and names its peers never
         heard it speak of."""
         others = [other.link for other in self.alive if other is not node]
-        is_known = all(link.gaps.knows(node.link.source) >= {"items", "own"} for link in others)
+        spoken = {"items", "own", "guarded"} | ({RIGHTS} if node in self._judges else set())
+        is_known = all(link.gaps.knows(node.link.source) >= spoken for link in others)
         return is_known and bool(others) and node.link.outgoing.idle and not self._notifying.get(node)
 
     def _die(self, node: Node) -> None:
@@ -218,6 +266,7 @@ class World:
             ("items", ids[0])
         ]
         if wire == "v2":
+            keys += [("guarded", id) for id in ids if random.random() < 0.5]
             keys += [("reports", id) for id in ids if random.random() < 0.4]
             keys += [("lists", kind) for kind in "xy" if random.random() < 0.4]
         client = SimulatedClient(self, f"client {number}", wire, keys, who=random.choice(("", "a", "b")))
@@ -267,7 +316,12 @@ class World:
                 self.complain(f"{client.name} still says it is stale")
             for key, copy in client.copies.items():
                 expected = self._expected(*key)
-                if not copy.has_state or copy.states != expected:
+                if client.who in self.revoked or (
+                    key[0] == "guarded" and (client.who, key[1]) in self.forbidden
+                ):
+                    if copy.has_state:
+                        self.complain(f"{client.name} ({client.who}) ends with {key}, which it may not see")
+                elif not copy.has_state or copy.states != expected:
                     self.complain(f"{client.name} ends with {key} at {copy.states}, not {expected}")
 
     def _expected(self, entity: str, id: str) -> dict[str, int]:

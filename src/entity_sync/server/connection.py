@@ -248,11 +248,13 @@ class Connection:
             outcome = await admit(function, secret, self._info, application.settings, application.clock)
             if isinstance(outcome, Refused):
                 principals.leave(self)
+                self.outbox.suspended = False  # what is left to tell is not about anybody's data
                 break
             if principals.enter(self, outcome.principal):
                 break
             principals.ask(self)  # somebody was revoked while we asked: the answer may be from before
         self._feed(outcome)
+        self._node.hub.fanout.wake(self.outbox)
         self._pace()
 
     def _warn(self, left: float) -> None:
