@@ -47,11 +47,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "capture": {"transactions", "core.tags", "model", "errors", "clock"},
     "transactions": set(),
     "client": {"core", "model", "errors", "clock"},
-    "declaring": {"loading", "core", "errors"},
+    "declarations": {"entity", "hub", "loading", "core", "model", "errors"},
     "entity": {"model"},
     "life": {"hub", "brokers.base", "errors"},
     "app": {
-        "declaring", "transactions", "environment", "entity", "life", "server", "hub", "loading", "core",
+        "declarations", "transactions", "environment", "entity", "life", "server", "hub", "loading", "core",
         "brokers.registry", "brokers.base", "publisher", "clock", "settings", "model", "errors",
     },
     "cli": {

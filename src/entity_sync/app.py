@@ -7,7 +7,7 @@ import concurrent.futures
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random, SystemRandom
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from entity_sync import environment
 from entity_sync.brokers.base import Broker
@@ -15,27 +15,18 @@ from entity_sync.brokers.registry import broker_from
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.signing import Signing
 from entity_sync.core.tags import canonical_tags
-from entity_sync.declaring import check_audiences, check_names, check_origin, coroutine_function
-from entity_sync.entity import Entity
-from entity_sync.errors import ConfigurationError
-from entity_sync.hub.admission import Authenticate
-from entity_sync.hub.node import Application, Capture, Node, OnMessage
+from entity_sync.declarations import Declarations, check_origin
+from entity_sync.hub.node import Application, Capture, Node
 from entity_sync.life import Life
-from entity_sync.loading.catalog import Catalog
-from entity_sync.loading.loader import Authorize, Loader
-from entity_sync.loading.rows import RowsOf
-from entity_sync.model import Audience, EntityKey, Receipt, Tags
+from entity_sync.model import EntityKey, Receipt, Tags
 from entity_sync.server.asgi import serve_asgi
 from entity_sync.settings import Settings
 from entity_sync.transactions import warn_inside
 
 __all__ = ["EntitySync"]
 
-_Authenticate = TypeVar("_Authenticate", bound=Callable[..., Any])
-_OnMessage = TypeVar("_OnMessage", bound=Callable[..., Any])
 
-
-class EntitySync:
+class EntitySync(Declarations):
     """The application's entities, an ASGI application that serves them, and `notify`.
 
     Build it once per process, register everything, then start it: by ``lifespan``, by
@@ -75,96 +66,16 @@ class EntitySync:
             ConfigurationError: an origin is no origin, or the prefix cannot begin a topic.
             UnknownBroker: nothing answers to the URL's scheme.
         """
+        super().__init__(environment.envelope(topic_prefix, signing))
         self._broker = broker if broker is not None else environment.broker_url()
         self._settings = settings or Settings()
         self._origins = frozenset(check_origin(origin) for origin in origins)
         self._captures = tuple(captures)
-        self._envelope = environment.envelope(topic_prefix, signing)
         self._clock = clock or SystemClock()
         self._random = random or SystemRandom()
-        self._catalog = Catalog()
-        self._authenticate: Authenticate | None = None
-        self._on_message: OnMessage | None = None
         self._life = Life(lifespan)
         if isinstance(self._broker, str):
             broker_from(self._broker)  # a wrong URL fails here, not at start
-
-    # Declaring
-
-    def entity(
-        self,
-        name: str,
-        *,
-        per: Callable[[Any], Audience] | None = None,
-        public: bool = False,
-        authorize: Authorize | None = None,
-        rows: tuple[str, str | Callable[[Any], object]] | None = None,
-        batch: int | None = None,
-        min_interval: float = 0.0,
-        refresh_every: float | None = None,
-        timeout: float = 10.0,
-    ) -> Callable[[Callable[..., Any]], Entity]:
-        """Register a loader under an entity's name.
-
-        The loader takes ``(id)``, and one load serves every viewer, or ``(id, audience)``, and
-        one load serves all whose audience is equal. It returns one value, None when the key does
-        not exist, or a list; or it yields: values, `Row` with keys of their own, and `Reads`. It must
-        read afresh: no cache, no transaction opened earlier.
-
-        Args:
-            name: 1 to 64 of ``A-Z a-z 0-9 _ . -``.
-            per: makes the audience of a principal; the principal's key if None.
-            public: every principal may see it.
-            authorize: ``(principal, key) -> bool``, async or quick: whether they may see it. Asked before
-                anything is loaded, whenever who they are changes, and every ``Settings.authorize_ttl``;
-                raising means no. With ``authenticate``, an ``(id)`` loader needs this or ``public``.
-            rows: makes every plain element a row of its own: the entity it is one of, and where its id
-                is: a member's or attribute's name, or a function of the element.
-            batch: the loader takes up to so many ids at once, those that are wanted in one turn of the
-                loop, and returns a mapping: a missing id is gone, and a value may be an exception.
-            min_interval: seconds between two loads of one key that changes caused; the last change always
-                leads to one.
-            refresh_every: seconds after which what is watched is loaded again without any notify.
-            timeout: seconds a load may take.
-
-        Raises:
-            ConfigurationError: name, signature or id annotation cannot work.
-        """
-
-        def register(function: Callable[..., Any]) -> Entity:
-            self._refuse_while_running(f"entity {name!r}")
-            loader = Loader.of(
-                name,
-                function,
-                per=per,
-                public=public,
-                authorize=authorize,
-                timeout=timeout,
-                rows=None if rows is None else RowsOf(*rows),
-                batch=batch,
-                min_interval=min_interval,
-                refresh_every=refresh_every,
-            )
-            check_names(loader, self._envelope)
-            self._catalog.add(loader)
-            return Entity(self, name, function)
-
-        return register
-
-    def authenticate(self, function: _Authenticate) -> _Authenticate:
-        """Register ``async (secret, connection) -> principal``.
-
-        The principal is a str, or an object whose ``key`` is one. Raising AccessDenied refuses.
-        """
-        self._refuse_while_running("authenticate")
-        self._authenticate = coroutine_function("authenticate", function, 2)
-        return function
-
-    def on_message(self, function: _OnMessage) -> _OnMessage:
-        """Register ``async (message) -> answer`` for messages that are the application's own."""
-        self._refuse_while_running("on_message")
-        self._on_message = coroutine_function("on_message", function, 1)
-        return function
 
     # Changes
 
@@ -260,6 +171,11 @@ class EntitySync:
         await serve_asgi(self, scope, receive, send)
 
     @property
+    def is_running(self) -> bool:
+        """Whether this process has started it."""
+        return self._life.is_running
+
+    @property
     def node(self) -> Node:
         """The running node, for doors and tools.
 
@@ -274,8 +190,7 @@ class EntitySync:
         Raises:
             ConfigurationError: it cannot work together.
         """
-        if self._authenticate is not None:
-            check_audiences(self._catalog)
+        self.check()
         return Application(
             catalog=self._catalog,
             settings=self._settings,
@@ -291,9 +206,3 @@ class EntitySync:
     def broker(self) -> Broker:
         """The broker it was given, or a new adapter for the URL it was given."""
         return broker_from(self._broker) if isinstance(self._broker, str) else self._broker
-
-    def _refuse_while_running(self, what: str) -> None:
-        if self._life.is_running:
-            raise ConfigurationError(
-                f"{what} is registered while Entity Sync runs; register everything before"
-            )
