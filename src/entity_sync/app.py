@@ -84,6 +84,7 @@ class EntitySync(Declarations):
         entity: str,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
+        revision: int | None = None,
     ) -> Receipt:
         """Say that these keys changed, after the commit that changed them.
 
@@ -92,6 +93,8 @@ class EntitySync(Declarations):
             ids: which of it.
             tags: what live queries (`Reads`) may have read them by: tag → value, or a list of old and
                 new values. A tag that is left out matches every live query, no tags at all too.
+            revision: the application's own number that the keys have since the commit, for entities with
+                ``revision=``; leave it out for a deletion.
 
         Returns:
             ``accepted`` once the broker has it, ``deferred`` if it is kept until the broker
@@ -102,13 +105,14 @@ class EntitySync(Declarations):
             NotRunning: outside the lifespan.
         """
         keys, said = self._changed(entity, ids, tags)
-        return await self._life.node.notify(keys, said)
+        return await self._life.node.notify(keys, said, revision)
 
     def notify_soon(
         self,
         entity: str,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
+        revision: int | None = None,
     ) -> concurrent.futures.Future[Receipt]:
         """`notify` from any thread, and from code that is not async; returns at once.
 
@@ -118,7 +122,7 @@ class EntitySync(Declarations):
         """
         keys, said = self._changed(entity, ids, tags)
         node, loop = self._life.node, self._life.loop
-        return asyncio.run_coroutine_threadsafe(node.notify(keys, said), loop)
+        return asyncio.run_coroutine_threadsafe(node.notify(keys, said, revision), loop)
 
     def _changed(
         self, entity: str, ids: Sequence[object], tags: Mapping[str, Any] | None

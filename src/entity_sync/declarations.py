@@ -17,6 +17,7 @@ from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.node import OnMessage
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Authorize, Loader, check_name
+from entity_sync.loading.revision import Revision
 from entity_sync.loading.rows import RowsOf
 from entity_sync.model import Audience, Receipt
 
@@ -42,12 +43,22 @@ class Declarations(ABC):
         """Whether it has started, so that nothing may be declared any more."""
 
     @abstractmethod
-    async def notify(self, entity: str, *ids: object, tags: Mapping[str, Any] | None = None) -> Receipt:
+    async def notify(
+        self,
+        entity: str,
+        *ids: object,
+        tags: Mapping[str, Any] | None = None,
+        revision: int | None = None,
+    ) -> Receipt:
         """What an `Entity` needs of it."""
 
     @abstractmethod
     def notify_soon(
-        self, entity: str, *ids: object, tags: Mapping[str, Any] | None = None
+        self,
+        entity: str,
+        *ids: object,
+        tags: Mapping[str, Any] | None = None,
+        revision: int | None = None,
     ) -> Future[Receipt]:
         """The same from any thread."""
 
@@ -62,6 +73,7 @@ class Declarations(ABC):
         batch: int | None = None,
         min_interval: float = 0.0,
         refresh_every: float | None = None,
+        revision: Revision | None = None,
         timeout: float = 10.0,
     ) -> Callable[[Callable[..., Any]], Entity]:
         """Register a loader under an entity's name.
@@ -85,6 +97,9 @@ class Declarations(ABC):
             min_interval: seconds between two loads of one key that changes caused; the last change always
                 leads to one.
             refresh_every: seconds after which what is watched is loaded again without any notify.
+            revision: where loads may read a replica: the member, attribute or function that is a value's own
+                ordered number (a version column). A load below what `notify` said, or what was shown, is
+                tried again and not shown.
             timeout: seconds a load may take.
 
         Raises:
@@ -104,6 +119,7 @@ class Declarations(ABC):
                 batch=batch,
                 min_interval=min_interval,
                 refresh_every=refresh_every,
+                revision=revision,
             )
             _check_names(loader, self._envelope)
             self._catalog.add(loader)

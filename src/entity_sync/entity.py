@@ -19,6 +19,7 @@ class Notifying(Protocol):
         entity: str,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
+        revision: int | None = None,
     ) -> Receipt:
         """Say that these keys changed."""
         ...
@@ -28,6 +29,7 @@ class Notifying(Protocol):
         entity: str,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
+        revision: int | None = None,
     ) -> Future[Receipt]:
         """The same from any thread."""
         ...
@@ -50,10 +52,14 @@ class Entity:
         """Call the application's load function itself."""
         return self._function(*arguments)
 
-    async def notify(self, *ids: object, tags: Mapping[str, Any] | None = None) -> Receipt:
+    async def notify(
+        self, *ids: object, tags: Mapping[str, Any] | None = None, revision: int | None = None
+    ) -> Receipt:
         """`EntitySync.notify` for this entity."""
-        return await self._sync.notify(self.name, *ids, tags=tags)
+        return await self._sync.notify(self.name, *ids, tags=tags, revision=revision)
 
-    def notify_soon(self, *ids: object, tags: Mapping[str, Any] | None = None) -> Future[Receipt]:
+    def notify_soon(
+        self, *ids: object, tags: Mapping[str, Any] | None = None, revision: int | None = None
+    ) -> Future[Receipt]:
         """`EntitySync.notify_soon` for this entity."""
-        return self._sync.notify_soon(self.name, *ids, tags=tags)
+        return self._sync.notify_soon(self.name, *ids, tags=tags, revision=revision)

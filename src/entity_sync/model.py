@@ -81,12 +81,14 @@ class Change:
         origin: who said so, or None where a classic node (which sends no origin) did.
         tags: narrows which live queries it concerns; None where nothing is said, so it concerns all.
         causes: the tokens of the notifies it stands for.
+        revision: the application's own number of the row since then; None where nothing is said.
     """
 
     key: EntityKey
     origin: Origin | None = None
     tags: Tags | None = None
     causes: tuple[str, ...] = ()
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

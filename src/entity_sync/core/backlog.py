@@ -44,7 +44,9 @@ class Backlog:
             kept = self._kept.get(key, change)
             causes = tuple(dict.fromkeys((*kept.causes, *change.causes)))[-MAX_CAUSES:]
             tags = merged(kept.tags, change.tags)
-            self._kept[key] = Change(key, kept.origin or change.origin, tags, causes)
+            # The later one's revision, or that it has none: it may be a deletion.
+            origin = kept.origin or change.origin
+            self._kept[key] = Change(key, origin, tags, causes, change.revision)
             if len(self._kept) > self._limit:
                 self._overflow()
 

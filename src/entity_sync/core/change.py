@@ -31,6 +31,7 @@ class _Body(msgspec.Struct, omit_defaults=True):
     since: _Count | None = None
     tags: Annotated[dict[str, _Values], Meta(max_length=MAX_TAGS)] | None = None
     causes: Annotated[tuple[_Name, ...], Meta(max_length=MAX_CAUSES)] = ()
+    revision: _Count | None = None
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -45,7 +46,7 @@ def encode(change: Change) -> bytes:
         (body.publisher, body.epoch), body.seq, body.since = origin
     if change.tags is not None:
         body.tags = {name: sorted(values) for name, values in change.tags.items()}
-    body.causes = change.causes
+    body.causes, body.revision = change.causes, change.revision
     payload = _encode(body)
     if len(payload) > _MAX_BYTES and body.tags is not None:
         body.tags = None
@@ -63,7 +64,7 @@ def decode(payload: bytes) -> Change | None:
     if body.publisher is not None and body.epoch is not None and body.seq is not None and body.seq >= 1:
         origin = Origin(Source(body.publisher, body.epoch), body.seq, body.since)
     tags = None if body.tags is None else {name: frozenset(values) for name, values in body.tags.items()}
-    return Change(EntityKey(body.entity, body.id), origin, tags, body.causes)
+    return Change(EntityKey(body.entity, body.id), origin, tags, body.causes, body.revision)
 
 
 def _foreign(payload: bytes) -> Change | None:

@@ -38,11 +38,13 @@ class Loaded:
         rows: in order; no two have equal keys.
         gone: there is no such key.
         reads: the live queries that were made for it.
+        revision: the application's own number of the view's row, None where it has none.
     """
 
     rows: tuple[LoadedRow, ...]
     gone: bool = False
     reads: tuple[Reading, ...] = ()
+    revision: int | None = None
 
     @cached_property
     def version(self) -> str:

@@ -51,6 +51,10 @@ class Recent:
         is_known = any(change.key == key for change in self._since(key.entity, moment))
         return is_known or self._forgotten.get(key.entity, 0) > moment
 
+    def of(self, key: EntityKey) -> list[Change]:
+        """What is remembered of this key, the oldest first."""
+        return [change for _, change in self._changes.get(key.entity, ()) if change.key == key]
+
     def concerns(
         self, loaded: Loaded, moment: int, rows: frozenset[EntityKey], reads: tuple[Reading, ...]
     ) -> bool:

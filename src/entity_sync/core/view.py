@@ -8,6 +8,7 @@ from math import inf
 import msgspec
 
 from entity_sync.core import v2
+from entity_sync.core.fence import Fence
 from entity_sync.core.frame import Frame
 from entity_sync.core.history import History
 from entity_sync.core.loaded import Loaded, LoadedRow
@@ -39,13 +40,14 @@ class View:
         failure: what v2 sessions are told while its loads fail, None while they do not.
         rows, reads: what besides its key it depends on; the index keeps them.
         subscriptions: who watches.
+        fence: which revisions may be shown; None where there are none.
         receipts: which notifies the state covers; None while nobody asks for that.
     """
 
     __slots__ = (
         "_classic", "_current", "_history", "_snapshot", "attempts", "audience", "began", "causes",
-        "failure", "key", "loaded", "moment", "number", "push", "reads", "receipts", "rev", "rows", "running",
-        "running_causes", "state", "subscriptions", "ticket", "triggered_at",
+        "failure", "fence", "key", "loaded", "moment", "number", "push", "reads", "receipts", "rev",
+        "rows", "running", "running_causes", "state", "subscriptions", "ticket", "triggered_at",
     )  # fmt: skip
 
     def __init__(self, key: EntityKey, audience: Audience, number: int) -> None:
@@ -65,6 +67,7 @@ class View:
         self.ticket = 0
         self.rev = 0
         self.push = 0
+        self.fence: Fence | None = None
         self.receipts: Receipts | None = None
         self.rows: frozenset[EntityKey] = frozenset()
         self.reads: tuple[Reading, ...] = ()

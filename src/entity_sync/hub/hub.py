@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from random import Random
 
 from entity_sync.clock import Clock
+from entity_sync.core.fence import Fence
 from entity_sync.core.frame import Frame
 from entity_sync.core.index import Index, spelled
 from entity_sync.core.loaded import Loaded
@@ -73,7 +74,12 @@ class Hub:
         Raises:
             AccessDenied: there is no audience for this principal.
         """
-        view = self.views.open(key, self._catalog[key.entity].audience(principal))
+        loader = self._catalog[key.entity]
+        view = self.views.open(key, loader.audience(principal))
+        if loader.revision is not None and view.fence is None:
+            view.fence = Fence()
+            for change in self.recent.of(key):
+                view.fence.change(change.revision)
         if outbox.wire == "classic":
             return self._subscribe_classic(view, outbox, self.recent.moment if since is None else since)
         subscription = V2Subscription(view, outbox)
@@ -167,6 +173,8 @@ class Hub:
         self.recent.note(change)
         for view in self.views.of(change.key):
             self._cause(view, change)
+            if view.fence is not None:
+                view.fence.change(change.revision)
             self.loads.trigger(view, Cause.NOTIFY)
         if dependents := self.views.depending(change):
             for view in dependents:
@@ -182,7 +190,11 @@ class Hub:
         """Changes of these entities (of all, if None) may have been lost: load their views again."""
         names = self._catalog.topics if entities is None else entities
         self.recent.note_all(names)
-        self._resync.add(view for view in self.views if entities is None or view.concerns(entities))
+        concerned = [view for view in self.views if entities is None or view.concerns(entities)]
+        for view in concerned:
+            if view.fence is not None:
+                view.fence.doubt()
+        self._resync.add(concerned)
 
     def tell(self, frame: Frame) -> None:
         """Send every v2 session that can take it a frame that is worth nothing later."""

@@ -15,7 +15,7 @@ from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadAction
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
-from entity_sync.hub.attempts import Attempts
+from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.loading.catalog import Catalog
 from entity_sync.settings import Settings
 
@@ -173,12 +173,13 @@ class Loads:
             if view not in run.views:
                 continue  # nobody watches it any more
             del run.views[view], self._runs[view]
-            if isinstance(outcome, LoadFailed):
-                delay = self._failed(view, outcome)
+            result = _fenced(view, outcome)
+            if isinstance(result, LoadFailed):
+                delay = self._failed(view, result)
                 if delay is not None:
                     again.setdefault(delay * jitter, []).append(view)
             else:
-                self._succeeded(view, outcome)
+                self._succeeded(view, result)
         for delay, failed in again.items():
             self._later(failed, delay)
 
@@ -236,6 +237,17 @@ class Loads:
         for view in views:
             if self._timers.pop(view, None) is not None:
                 self._enqueue(view)
+
+
+def _fenced(view: View, outcome: Outcome) -> Outcome:
+    """The outcome, or that what was read is older than what must be shown."""
+    if view.fence is None or isinstance(outcome, LoadFailed):
+        return outcome
+    objection = view.fence.objects(outcome)
+    if objection is not None:
+        return LoadFailed(f"what it read is behind: {objection}", retryable=True)
+    view.fence.shown(outcome)
+    return outcome
 
 
 def _together(queue: OrderedDict[View, None], most: int) -> dict[View, None]:

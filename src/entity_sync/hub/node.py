@@ -185,10 +185,13 @@ class Node:
 
     # Changes
 
-    async def notify(self, keys: Sequence[EntityKey], tags: Tags | None = None) -> Receipt:
+    async def notify(
+        self, keys: Sequence[EntityKey], tags: Tags | None = None, revision: int | None = None
+    ) -> Receipt:
         """Load what is watched here, and tell the other nodes."""
         token = self._token()
-        return await self._tell([Change(key, tags=tags, causes=(token,)) for key in keys], token)
+        changes = [Change(key, tags=tags, causes=(token,), revision=revision) for key in keys]
+        return await self._tell(changes, token)
 
     async def revoke(self, principal_key: str) -> Receipt:
         """This principal is nobody any more: end what its connections watch, here and on the other nodes."""

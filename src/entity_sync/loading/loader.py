@@ -14,6 +14,7 @@ from entity_sync.core.loaded import Loaded
 from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed
 from entity_sync.loading.batch import checked, taken
 from entity_sync.loading.ids import ID_TYPES, IdType
+from entity_sync.loading.revision import Revision, revised
 from entity_sync.loading.rows import Elements, Known, RowsOf, collected
 from entity_sync.loading.shape import Shape, shape_of
 from entity_sync.loading.signature import (
@@ -52,6 +53,7 @@ class Loader:
         batch: how many keys one call may be for; None where the function takes one.
         min_interval: seconds between the beginnings of two loads of one view that changes caused.
         refresh_every: seconds after which a watched view is loaded again unasked; None for never.
+        revision: finds the application's own number of a value; None where it has none.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Loader:
     batch: int | None = None
     min_interval: float = 0.0
     refresh_every: float | None = None
+    revision: Revision | None = None
 
     @classmethod
     def of(
@@ -83,6 +86,7 @@ class Loader:
         batch: int | None = None,
         min_interval: float = 0.0,
         refresh_every: float | None = None,
+        revision: Revision | None = None,
     ) -> Loader:
         """Read a load function's signature.
 
@@ -94,11 +98,7 @@ class Loader:
         check_numbers(name, zero=True, min_interval=min_interval)
         if authorize is not None:
             check_authorize(name, authorize, public=public)
-        parameters = parameters_of(name, function)
-        if per is not None and len(parameters) == 1:
-            raise ConfigurationError(
-                f"entity {name!r} has per=, so its loader takes (id, audience), not {parameters}"
-            )
+        parameters = parameters_of(name, function, has_per=per is not None)
         return cls(
             name=name,
             function=function,
@@ -114,6 +114,7 @@ class Loader:
             batch=batch,
             min_interval=min_interval,
             refresh_every=refresh_every,
+            revision=revision,
         )
 
     def audience(self, principal: object) -> Audience:
@@ -160,7 +161,7 @@ class Loader:
             value = await self._call(self._arguments(self._id(key), audience), in_thread)
         except AccessDenied:
             value = None
-        return collected(value, key, self.rows, known, self.shape)
+        return self._collected(value, key, known)
 
     async def load_batch(
         self, keys: Sequence[EntityKey], audience: Audience, in_thread: InThread, known: Known
@@ -179,9 +180,13 @@ class Loader:
         answered = checked(answer, ids)
 
         def collect(key: EntityKey, value: object) -> Loaded:
-            return collected(value, key, self.rows, known, self.shape)
+            return self._collected(value, key, known)
 
         return [taken(answered.get(id), partial(collect, key)) for id, key in zip(ids, keys, strict=True)]
+
+    def _collected(self, value: object, key: EntityKey, known: Known) -> Loaded:
+        loaded = collected(value, key, self.rows, known, self.shape)
+        return loaded if self.revision is None else revised(loaded, value, self.revision)
 
     def _id(self, key: EntityKey) -> Any:
         # A classic client may have used a text that parse refuses: a str id is its own value.

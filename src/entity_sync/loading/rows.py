@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any, TypeAlias
 
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed, UnknownEntity
+from entity_sync.loading.revision import picked
 from entity_sync.loading.shape import Shape
 from entity_sync.loading.values import loaded_row
 from entity_sync.model import EntityKey, Reads, Row
@@ -45,14 +45,9 @@ class RowsOf:
             LoadFailed: it has no id.
         """
         try:
-            return Row(self.entity, self._find(element), element)
+            return Row(self.entity, picked(element, self.id), element)
         except Exception as error:
             raise LoadFailed(f"an element of rows={self.entity!r} has no id: {error!r}") from error
-
-    def _find(self, element: Any) -> object:
-        if callable(self.id):
-            return self.id(element)
-        return element[self.id] if isinstance(element, dict) else attrgetter(self.id)(element)
 
 
 class Elements(list[Any]):

@@ -39,7 +39,7 @@ def check_authorize(name: str, authorize: Callable[..., Any], *, public: bool) -
         raise ConfigurationError(f"entity {name!r}: authorize= takes (principal, key): {error}") from None
 
 
-def parameters_of(name: str, function: Callable[..., Any]) -> list[str]:
+def parameters_of(name: str, function: Callable[..., Any], *, has_per: bool) -> list[str]:
     """The names of a load function's parameters: the id's, and the audience's where it takes one.
 
     Raises:
@@ -55,7 +55,10 @@ def parameters_of(name: str, function: Callable[..., Any]) -> list[str]:
     if len(parameters) not in (1, 2) or not positional:
         names = ", ".join(str(one) for one in parameters)
         raise ConfigurationError(f"entity {name!r}: a loader takes (id) or (id, audience), not ({names})")
-    return [one.name for one in parameters]
+    found = [one.name for one in parameters]
+    if has_per and len(found) == 1:
+        raise ConfigurationError(f"entity {name!r} has per=, so its loader takes (id, audience), not {found}")
+    return found
 
 
 def id_type_of(name: str, function: Callable[..., Any], parameter: str, *, is_batch: bool) -> IdType:

@@ -1,0 +1,128 @@
+"""Loads that read a replica: what is behind a revision that was notified or shown is not shown."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+
+import pytest
+
+from entity_sync import EntitySync
+from entity_sync.testing import MemoryClient, connect, settled
+from tests.hub.virtual import in_virtual_time
+from tests.simulation.broker import Bus, FaultyBroker
+
+
+class Shop:
+    """Orders that are read from a replica, which follows the primary when the test says so."""
+
+    def __init__(self, **options: Any) -> None:
+        self.replica: dict[str, Any] = {"1": {"id": 1, "version": 3}}
+        self.loads = 0
+        self.sync = EntitySync(**options)
+        self.sync.entity("orders", revision="version")(self.load)
+
+    async def load(self, id: str) -> Any:
+        self.loads += 1
+        return self.replica.get(id)
+
+
+async def subscribe(client: MemoryClient, id: str = "1") -> None:
+    await client.send({"action": "subscribe", "body": {"entity": "orders", "id": id}})
+
+
+def shown(client: MemoryClient) -> list[Any]:
+    """The versions that were shown, None for gone, and how often staleness began and ended."""
+    found: list[Any] = []
+    for message in client.pending():
+        if message["event"] == "snapshot":
+            found.append(message["rows"][0]["data"]["version"] if message["rows"] else None)
+        elif message["event"] in ("stale", "fresh"):
+            found.append(message["event"])
+    return found
+
+
+@in_virtual_time
+async def test_a_replica_that_is_behind():
+    """The load is tried again until the replica has what was notified; a client is told where that lasts."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        await settled(shop.sync)
+        assert shown(client) == [3]
+        await shop.sync.notify("orders", "1", revision=4)
+        await asyncio.sleep(0.05)
+        shop.replica["1"] = {"id": 1, "version": 4}
+        await asyncio.sleep(0.2)
+        assert shown(client) == [4]
+        await shop.sync.notify("orders", "1", revision=5)
+        await asyncio.sleep(5)
+        assert shown(client) == ["stale"]
+        shop.replica["1"] = {"id": 1, "version": 6}
+        await asyncio.sleep(10)
+        assert shown(client) == [6, "fresh"]
+
+
+@in_virtual_time
+async def test_another_replica_is_older():
+    """What was shown is not taken back by a load that some notify without a revision causes."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        await settled(shop.sync)
+        shop.replica["1"] = {"id": 1, "version": 2}
+        await shop.sync.notify("orders", "1")
+        await asyncio.sleep(0.05)
+        shop.replica["1"] = {"id": 1, "version": 3, "more": True}
+        await asyncio.sleep(1)
+        assert shown(client) == [3, 3]
+
+
+@in_virtual_time
+async def test_rows_that_come_and_go():
+    """An insert that the replica does not have yet is not "gone"; a deletion is told without a revision."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, "2")
+        await settled(shop.sync)
+        assert shown(client) == [None]
+        await shop.sync.notify("orders", "2", revision=1)
+        await asyncio.sleep(0.05)
+        shop.replica["2"] = {"version": 1}
+        await asyncio.sleep(1)
+        assert shown(client) == [1]
+        del shop.replica["2"]
+        await shop.sync.notify("orders", "2")
+        await settled(shop.sync)
+        assert shown(client) == [None]
+
+
+@in_virtual_time
+async def test_who_comes_after_the_notify():
+    """A new subscriber is held to a revision that was notified before it came, on another node too."""
+    bus = Bus(Random(6))
+    here, there = (Shop(broker=FaultyBroker(bus)) for _ in range(2))
+    async with here.sync, there.sync:
+        await asyncio.sleep(10)
+        await here.sync.notify("orders", "1", revision=4)
+        await asyncio.sleep(1)
+        async with connect(there.sync) as client:
+            await subscribe(client)
+            await asyncio.sleep(0.05)
+            assert shown(client) == []
+            there.replica["1"] = {"version": 4}
+            await asyncio.sleep(1)
+            assert shown(client) == [4]
+
+
+@pytest.mark.parametrize("row", [{"id": 1}, {"version": "3"}, {"version": -1}, {"version": True}], ids=str)
+async def test_values_without_a_revision(row: dict[str, Any], caplog: pytest.LogCaptureFixture):
+    """They fail the load, and the log says what is missing."""
+    shop = Shop()
+    shop.replica["1"] = row
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        await settled(shop.sync)
+        assert shown(client) == ["stale"]
+    assert "revision" in caplog.text
