@@ -124,6 +124,28 @@ async def test_load_for_the_old_tenant_is_not_shown(reports: Reports):
         assert brief(client) == ["ack", "ack", ("snapshot", "blue")]
 
 
+async def test_stale_before_the_other_tenant():
+    """A client that was told that its load fails is told when the next principal's has succeeded."""
+    clock = FakeClock()
+    reports = Reports(clock=clock)
+
+    async def load(id: str, tenant: str) -> dict[str, Any]:
+        if tenant == "red":
+            raise OSError("no database")
+        return {"tenant": tenant}
+
+    reports.sync = EntitySync(clock=clock)
+    reports.sync.entity("reports", per=lambda principal: principal.partition("@")[2])(load)
+    reports.sync.authenticate(reports.who)
+    async with reports.sync, connect(reports.sync, secret="ann@red") as client:
+        await subscribe(client, "1")
+        await clock.advance(2)
+        assert brief(client) == ["ack", "stale"]
+        await say(client, "bob@blue", 1)
+        await clock.advance(0)
+        assert brief(client) == ["ack", ("snapshot", "blue"), "fresh"]
+
+
 async def test_newer_tenant_does_not_get_an_older_load(reports: Reports):
     """A state that others of the new tenant were shown long ago is not good enough: a load begins after."""
     async with (

@@ -66,6 +66,10 @@ class V2Subscription(Mark):
         self.owed = True
         self._told = False
 
+    def replace(self, other: V2Subscription) -> None:
+        """The client watches this view instead: what it says of the other one is said of this one."""
+        self._is_stale = other._is_stale
+
     def take(self) -> list[Frame]:
         """`Mark.take`."""
         if self.withheld:

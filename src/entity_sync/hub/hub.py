@@ -122,6 +122,8 @@ class Hub:
         due = isinstance(subscription, ClassicSubscription) and subscription.due
         # The other audience's state may be older than what was shown: as with a version that differs.
         moved = self.subscribe(outbox, view.key, principal, version="")
+        if isinstance(moved, V2Subscription) and isinstance(subscription, V2Subscription):
+            moved.replace(subscription)
         self.unsubscribe(subscription)
         if due:
             self.loads.trigger(moved.view, Cause.NOTIFY)
