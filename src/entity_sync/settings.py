@@ -25,7 +25,8 @@ class Settings:
         authenticate_timeout: seconds a v2 client has for its first secret or subscribe, and
             seconds the application's ``authenticate`` and ``authorize`` may take.
         authorize_ttl: seconds after which ``authorize`` is asked again about what is watched.
-        max_questions: questions of ``authorize`` that run at once in this process.
+        max_questions: questions of ``authorize``, and after a gap of ``authenticate``, that run at once
+            in this process.
         expiry_warning: seconds before the end of a principal at which its client is warned.
         expiry_grace: seconds after its end for which a client is still served.
         ping_interval, ping_timeout: seconds between WebSocket pings on v2, and from a ping to

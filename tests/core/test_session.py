@@ -300,7 +300,7 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (IN, Invalid): (IN, [INVALID]),
     (IN, Overdue): (IN, []),
     (IN, Ended): (OUT, [Forget((ONE,)), Answer(Denied(entity="items", id="1", code="denied"))]),
-    (IN, Doubted): (BUSY, [Authenticate("bob")]),
+    (IN, Doubted): (BUSY, [Authenticate("bob", again=True)]),
     (OUT, Secret): (BUSY, [Authenticate("bob")]),
     (OUT, Subscribe): (OUT, [ACK, Answer(Denied(entity="items", id="2", code="denied"))]),
     (OUT, Unsubscribe): (OUT, [Forget((ONE,)), ACK]),

@@ -354,6 +354,41 @@ def test_a_revocation_that_is_lost():
     assert asked >= 2
 
 
+def test_everybody_is_not_asked_at_once():
+    """After a gap so many sessions at a time are asked who they are, and all are in the end."""
+
+    async def main() -> tuple[int, int]:
+        bus = Bus(Random(7))
+        broker = FaultyBroker(bus)
+        sync = EntitySync(broker, settings=Settings(max_questions=5))
+        running = most = asked = 0
+
+        async def who(secret: str | None, connection: ConnectionInfo) -> str:
+            nonlocal running, most, asked
+            running, asked = running + 1, asked + 1
+            most = max(most, running)
+            await asyncio.sleep(0.1)
+            running -= 1
+            return secret or ""
+
+        sync.entity("own")(lambda id, who: who)
+        sync.authenticate(who)
+        async with sync:
+            await asyncio.sleep(10)
+            for number in range(40):
+                client = MemoryClient.of(sync)
+                await client.send({"action": "secret", "body": str(number)})
+            await asyncio.sleep(1)
+            most = asked = 0
+            await broker.cut(20)
+            await asyncio.sleep(30)
+        return most, asked
+
+    most, asked = run(main())[0]
+    assert most == 5
+    assert asked >= 40
+
+
 def test_nobody_is_told_of_the_broker_too():
     """Whoever was refused has nothing to watch, and is told when the link is back as everybody is."""
 

@@ -60,9 +60,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Ask the application who this is, then feed `Admitted` or `Refused`; withhold states meanwhile."""
+    """Ask the application who this is, then feed `Admitted` or `Refused`; withhold states meanwhile.
+
+    Attributes:
+        again: it was asked before, and every other session may be asking too.
+    """
 
     secret: str | None
+    again: bool = False
 
     def __repr__(self) -> str:
         return "Authenticate(secret=***)"

@@ -114,7 +114,7 @@ class Session:
 
     def _identify_again(self, _event: Doubted) -> list[Effect]:
         self.state = SessionState.AUTHENTICATING
-        return [Authenticate(self._secret)]
+        return [Authenticate(self._secret, again=True)]
 
     def _identify_first(self, message: Upward) -> list[Effect]:
         self.held.append(message)

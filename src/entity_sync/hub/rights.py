@@ -26,7 +26,8 @@ class Rights:
     """The ``authorize`` functions of a node's entities; whatever goes wrong in one means no.
 
     Attributes:
-        places: bounds how many questions of this kind the application is asked at once.
+        places: bounds how many questions the application is asked at once, of this kind, and who everybody
+            is after a gap.
     """
 
     def __init__(self, catalog: Catalog, clock: Clock, settings: Settings) -> None:

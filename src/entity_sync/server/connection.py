@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -189,7 +190,7 @@ class Connection:
             self._node.principals.enter(self, effect.secret or "")
             self._feed(Admitted(effect.secret or ""))
         else:
-            self._tasks.start(self._authenticate(function, effect.secret))
+            self._tasks.start(self._authenticate(function, effect))
 
     def _on_admit(self, effect: Admit) -> None:
         self._principal = effect.principal
@@ -242,10 +243,13 @@ class Connection:
 
     # Who it is
 
-    async def _authenticate(self, function: Authenticate, secret: str | None) -> None:
+    async def _authenticate(self, function: Authenticate, effect: effects.Authenticate) -> None:
         application, principals = self._node.application, self._node.principals
         while True:
-            outcome = await admit(function, secret, self._info, application.settings, application.clock)
+            async with self._node.rights.places if effect.again else nullcontext():
+                outcome = await admit(
+                    function, effect.secret, self._info, application.settings, application.clock
+                )
             if isinstance(outcome, Refused):
                 principals.leave(self)
                 self.outbox.suspended = False  # what is left to tell is not about anybody's data

@@ -14,6 +14,8 @@ __all__ = ["Expiry"]
 class Expiry:
     """Watches the clock for one connection's principal."""
 
+    __slots__ = ("_clock", "_end", "_settings", "_timer", "_warn")
+
     def __init__(
         self, clock: Clock, settings: Settings, warn: Callable[[float], None], end: Callable[[], None]
     ) -> None:

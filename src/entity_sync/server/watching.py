@@ -52,6 +52,8 @@ class Watching:
     Whatever the application is asked about a key, the newest question counts: an earlier one ends.
     """
 
+    __slots__ = ("_answer", "_node", "_outbox", "_principal", "_tasks", "_timer", "_watched")
+
     def __init__(self, node: Node, outbox: Outbox, tasks: Tasks, answer: Callable[[Denied], None]) -> None:
         self._node = node
         self._outbox = outbox
