@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -10,14 +11,17 @@ from hypothesis import strategies as st
 
 from entity_sync.core.control import Beat, Echo, Order, decode, encode
 from entity_sync.core.envelope import CONTROL, MAX_BYTES, Envelope, Letter, private
+from entity_sync.core.rights import RIGHTS, Verdict, named, told
 from entity_sync.core.signing import Signing
 from entity_sync.errors import ConfigurationError
 from entity_sync.model import Change, EntityKey, Origin, Source
 
 CHANGE = Change(EntityKey("items", "1"), Origin(Source("p", "e"), 1))
 ORDER = Order("p", "e", 2, ("items", "users"), 5)
+REVOKED = replace(told(named("ann"), Verdict.REVOKED), origin=Origin(Source("p", "e"), 4))
 LETTERS: list[tuple[str, Letter]] = [
     ("items", CHANGE),
+    (RIGHTS, REVOKED),
     (CONTROL, ORDER),
     (CONTROL, Beat("p", "e", {"items": (3, 17)}, 10_000, bye=True)),
     (private("p"), Echo("e", 7)),
