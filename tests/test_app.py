@@ -182,12 +182,13 @@ async def test_notify_names_mistakes():
     async with sync:
         with pytest.raises(UnknownEntity, match="'nothing' is not registered"):
             await sync.notify("nothing", 1)
+        wrong: Any
         for wrong in ("01", "x", 1.5, None):
             with pytest.raises(BadId):
                 await item.notify(wrong)
         with pytest.raises(TypeError, match="at least one id"):
             await sync.notify("items")
-        assert (await item.notify(1, "2")).status == "accepted"
+        assert (await sync.notify("items", 1, "2")).status == "accepted"
 
 
 async def test_notify_soon_from_a_thread():
@@ -231,14 +232,14 @@ def wrong_id(sync: EntitySync) -> None:
 
 
 def sync_authenticate(sync: EntitySync) -> None:
-    sync.authenticate(lambda _secret, _connection: "x")
+    sync.authenticate(lambda _secret, _connection: "x")  # type: ignore[arg-type,return-value]
 
 
 def one_parameter_authenticate(sync: EntitySync) -> None:
     async def who(secret: str) -> str:
         return secret
 
-    sync.authenticate(who)
+    sync.authenticate(who)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.signing import Signing
 from entity_sync.core.tags import canonical_tags
 from entity_sync.declarations import Declarations, check_origin
+from entity_sync.entity import Principal
 from entity_sync.hub.node import Application, Capture, Node
 from entity_sync.life import Life
 from entity_sync.model import EntityKey, Receipt, Tags
@@ -26,7 +27,7 @@ from entity_sync.transactions import warn_inside
 __all__ = ["EntitySync"]
 
 
-class EntitySync(Declarations):
+class EntitySync(Declarations[Principal]):
     """The application's entities, an ASGI application that serves them, and `notify`.
 
     Build it once per process, register everything, then start it: by ``lifespan``, by

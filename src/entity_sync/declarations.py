@@ -5,30 +5,31 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Concatenate, Generic, TypeAlias, TypeVar, overload
 from urllib.parse import urlsplit
 
 from entity_sync.core.envelope import Envelope
-from entity_sync.entity import Entity
+from entity_sync.entity import Entity, Principal
 from entity_sync.errors import ConfigurationError
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.node import OnMessage
 from entity_sync.loading.catalog import Catalog
-from entity_sync.loading.loader import Authorize, Loader, check_name
+from entity_sync.loading.loader import Loader, check_name
 from entity_sync.loading.revision import Revision
 from entity_sync.loading.rows import RowsOf
-from entity_sync.model import Audience, Receipt
+from entity_sync.model import Audience, ConnectionInfo, EntityKey, Receipt
 
 __all__ = ["Declarations", "check_origin"]
 
 _log = logging.getLogger("entity_sync")
-_Authenticate = TypeVar("_Authenticate", bound=Callable[..., Any])
+_Who: TypeAlias = Callable[[str | None, ConnectionInfo], Coroutine[Any, Any, Principal]]
+_Id = TypeVar("_Id")
 _OnMessage = TypeVar("_OnMessage", bound=Callable[..., Any])
 
 
-class Declarations(ABC):
+class Declarations(ABC, Generic[Principal]):
     """The declaring half of `EntitySync`: filled before it starts."""
 
     def __init__(self, envelope: Envelope) -> None:
@@ -62,20 +63,52 @@ class Declarations(ABC):
     ) -> Future[Receipt]:
         """The same from any thread."""
 
+    @overload
     def entity(
         self,
         name: str,
         *,
-        per: Callable[[Any], Audience] | None = None,
+        per: Callable[[Principal], Audience] | None = None,
         public: bool = False,
-        authorize: Authorize | None = None,
+        authorize: Callable[[Principal, EntityKey], bool | Awaitable[bool]] | None = None,
+        rows: tuple[str, str | Callable[[Any], object]] | None = None,
+        batch: int,
+        min_interval: float = 0.0,
+        refresh_every: float | None = None,
+        revision: Revision | None = None,
+        timeout: float = 10.0,
+    ) -> Callable[[Callable[Concatenate[list[_Id], ...], Any]], Entity[_Id]]: ...
+
+    @overload
+    def entity(
+        self,
+        name: str,
+        *,
+        per: Callable[[Principal], Audience] | None = None,
+        public: bool = False,
+        authorize: Callable[[Principal, EntityKey], bool | Awaitable[bool]] | None = None,
+        rows: tuple[str, str | Callable[[Any], object]] | None = None,
+        batch: None = None,
+        min_interval: float = 0.0,
+        refresh_every: float | None = None,
+        revision: Revision | None = None,
+        timeout: float = 10.0,
+    ) -> Callable[[Callable[Concatenate[_Id, ...], Any]], Entity[_Id]]: ...
+
+    def entity(
+        self,
+        name: str,
+        *,
+        per: Callable[[Principal], Audience] | None = None,
+        public: bool = False,
+        authorize: Callable[[Principal, EntityKey], bool | Awaitable[bool]] | None = None,
         rows: tuple[str, str | Callable[[Any], object]] | None = None,
         batch: int | None = None,
         min_interval: float = 0.0,
         refresh_every: float | None = None,
         revision: Revision | None = None,
         timeout: float = 10.0,
-    ) -> Callable[[Callable[..., Any]], Entity]:
+    ) -> Callable[[Callable[..., Any]], Entity[Any]]:
         """Register a loader under an entity's name.
 
         The loader takes ``(id)``, and one load serves every viewer, or ``(id, audience)``, and
@@ -107,7 +140,7 @@ class Declarations(ABC):
             ConfigurationError: name, signature or id annotation cannot work.
         """
 
-        def register(function: Callable[..., Any]) -> Entity:
+        def register(function: Callable[..., Any]) -> Entity[Any]:
             self._refuse_while_running(f"entity {name!r}")
             loader = Loader.of(
                 name,
@@ -128,7 +161,7 @@ class Declarations(ABC):
 
         return register
 
-    def authenticate(self, function: _Authenticate) -> _Authenticate:
+    def authenticate(self, function: _Who[Principal]) -> _Who[Principal]:
         """Register ``async (secret, connection) -> principal``.
 
         The principal is a str, or an object whose ``key`` is one. Raising AccessDenied refuses.

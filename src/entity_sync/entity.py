@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from entity_sync.model import Receipt
 
-__all__ = ["Entity", "Notifying"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Id = TypeVar("Id", default=Any)
+    Principal = TypeVar("Principal", default=Any)
+else:  # defaults came with Python 3.13, and only type checkers need them
+    from typing import TypeVar
+
+    Id = TypeVar("Id")
+    Principal = TypeVar("Principal")
+
+__all__ = ["Entity", "Id", "Notifying", "Principal"]
 
 
 class Notifying(Protocol):
@@ -35,7 +46,7 @@ class Notifying(Protocol):
         ...
 
 
-class Entity:
+class Entity(Generic[Id]):
     """A registered entity: call it to load, `notify` when one of it changed.
 
     Attributes:
@@ -53,13 +64,13 @@ class Entity:
         return self._function(*arguments)
 
     async def notify(
-        self, *ids: object, tags: Mapping[str, Any] | None = None, revision: int | None = None
+        self, *ids: Id, tags: Mapping[str, Any] | None = None, revision: int | None = None
     ) -> Receipt:
         """`EntitySync.notify` for this entity."""
         return await self._sync.notify(self.name, *ids, tags=tags, revision=revision)
 
     def notify_soon(
-        self, *ids: object, tags: Mapping[str, Any] | None = None, revision: int | None = None
+        self, *ids: Id, tags: Mapping[str, Any] | None = None, revision: int | None = None
     ) -> Future[Receipt]:
         """`EntitySync.notify_soon` for this entity."""
         return self._sync.notify_soon(self.name, *ids, tags=tags, revision=revision)

@@ -214,7 +214,10 @@ def test_outside_the_lifespan(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     engine = create_engine(f"sqlite:///{tmp_path}/shop.db")
     Base.metadata.create_all(engine)
     sync = EntitySync()
-    sync.entity("customers")(lambda id: None)
+
+    @sync.entity("customers")
+    async def customers(id: int) -> None: ...
+
     with Session(engine) as session:
         notify_on_commit(sync, session, {Customer: "customers"})
         session.add(Customer(id=1, name="ann"))

@@ -371,7 +371,10 @@ def test_everybody_is_not_asked_at_once():
             running -= 1
             return secret or ""
 
-        sync.entity("own")(lambda id, who: who)
+        async def own(id: str, who: str) -> str:
+            return who
+
+        sync.entity("own")(own)
         sync.authenticate(who)
         async with sync:
             await asyncio.sleep(10)
@@ -496,6 +499,9 @@ async def test_a_principal_of_the_past_is_refused(caplog: pytest.LogCaptureFixtu
 # What cannot be
 
 
+async def _nothing(id: str) -> None: ...
+
+
 @pytest.mark.parametrize(
     "options",
     [{"public": True, "authorize": lambda user, key: True}, {"authorize": lambda user: True}],
@@ -504,7 +510,7 @@ async def test_a_principal_of_the_past_is_refused(caplog: pytest.LogCaptureFixtu
 def test_declarations_that_contradict(options: dict[str, Any]):
     """They are refused as they are made."""
     with pytest.raises(ConfigurationError, match="authorize="):
-        EntitySync().entity("orders", **options)(lambda id: None)
+        EntitySync().entity("orders", **options)(_nothing)
 
 
 async def test_one_and_true_are_two_audiences():

@@ -65,8 +65,8 @@ async def declaring() -> None:
     def reports(id: UUID, tenant: str) -> bytes:
         return b"{}"
 
-    assert_type(items, Entity)
-    assert_type(reports, Entity)
+    assert_type(items, Entity[int])
+    assert_type(reports, Entity[UUID])
     assert_type(items.name, str)
     assert_type(await items(100), Any)
 
@@ -76,7 +76,7 @@ async def declaring() -> None:
             raise AccessDenied
         return User()
 
-    assert_type(await who("x", ConnectionInfo("v2")), User)
+    assert_type(await who("x", ConnectionInfo("v2")), Any)
 
     @sync.on_message
     async def other(message: ClientMessage) -> dict[str, Any]:
@@ -165,7 +165,39 @@ def mistakes(sync: EntitySync) -> None:
     Settings(5)  # type: ignore[call-arg]
     Settings(max_loads="many")  # type: ignore[arg-type]
     Settings().max_loads = 5  # type: ignore[misc]
-    sync.entity("items", public="yes")  # type: ignore[arg-type]
+    sync.entity("items", public="yes")  # type: ignore[call-overload]
     Publisher()  # type: ignore[call-arg]
     sync.notify("items", 1).status  # type: ignore[attr-defined] # noqa: B018 - it is awaited first
     EntitySync(lifespan=lambda: resources(sync))  # type: ignore[arg-type,misc]
+
+
+async def typed_by_the_principal() -> None:
+    sync = EntitySync[User]("memory://")
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> User:
+        return User()
+
+    @sync.entity("reports", per=lambda user: user.tenant)
+    async def reports(id: UUID, tenant: str) -> bytes:
+        return b"{}"
+
+    @sync.entity("orders", authorize=lambda user, key: user.key == key.id)
+    async def orders(id: str) -> bytes:
+        return b"{}"
+
+    @sync.entity("prices", batch=500)
+    async def prices(ids: list[int]) -> dict[int, float]:
+        return {}
+
+    assert_type(sync, EntitySync[User])
+    assert_type(orders, Entity[str])
+    assert_type(prices, Entity[int])
+    await prices.notify(1, 2, tags={"shop": [7, 9]}, revision=3)
+    await prices.notify("1")  # type: ignore[arg-type]
+    await reports.notify(5)  # type: ignore[arg-type]
+    sync.entity("wrong", per=lambda user: user.tenants)  # type: ignore[attr-defined]
+
+    @sync.authenticate  # type: ignore[arg-type]
+    async def nobody(secret: str | None, connection: ConnectionInfo) -> int:
+        return 5
