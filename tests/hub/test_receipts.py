@@ -143,3 +143,27 @@ async def test_wrong_causes_are_refused():
         await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1", "causes": 1}})
         ack = await client.receive_until("ack")
         assert ack["failed"][0]["code"] == "bad_body"
+
+
+@in_virtual_time
+async def test_a_load_that_gives_up_and_one_who_asks_twice():
+    """A value that cannot be sent covers nothing; asking again neither repeats nor loses what is covered."""
+    shop = Shop()
+    value: Any = {"n": 0}
+
+    async def load(id: str) -> Any:
+        return value
+
+    shop.sync.entity("values")(load)
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, "values")
+        value = {"n": object()}
+        first = await shop.sync.notify("values", "1")
+        await settled(shop.sync)
+        assert told(client) == ["stale"]
+        value = {"n": 1}
+        second = await shop.sync.notify("values", "1")
+        await settled(shop.sync)
+        assert told(client) == ["snapshot", "current", first.token, second.token, "fresh"]
+        await subscribe(client, "values")
+        assert told(client) == []
