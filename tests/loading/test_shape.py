@@ -15,6 +15,7 @@ from uuid import UUID
 import attrs
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
@@ -69,6 +70,12 @@ class DataOut:
 class AttrsOut:
     id: int
     name: str
+
+
+@pydantic.dataclasses.dataclass
+class Hiding:
+    id: int
+    password_hash: str = pydantic.Field(exclude=True)
 
 
 MODELS = [PydanticOut, StructOut, DataOut, AttrsOut]
@@ -136,9 +143,12 @@ async def test_what_has_a_form_is_left_alone():
         ({"users": [ann()]}, r"field 'users\[0\]' is a User of an ORM"),
         (Login(id=1, password_hash="secret"), "the value is a Login of an ORM"),
         (PydanticOut.model_construct(id=1, name=ann()), "field 'name' is a User of an ORM"),
+        ({"a": Decimal("nan")}, "field 'a' is NaN"),
+        (Decimal("inf"), "the value is Infinity"),
+        ({"a": Hiding(1, "secret")}, "field 'a' is a dataclass of pydantic that excludes members"),
         (AttrsOut(1, object()), "field 'name' is a object, which has no JSON form"),  # type: ignore[arg-type]
     ],
-    ids=["itself", "within", "dataclass", "pydantic", "attrs"],
+    ids=["itself", "within", "dataclass", "pydantic", "nan", "infinity", "hiding", "attrs"],
 )
 def test_raw_objects_are_refused(value: object, text: str):
     """Wherever they stand, and even where they look like a dataclass; the text says what to do."""
@@ -170,6 +180,20 @@ async def test_a_model_that_does_not_fit(caplog: pytest.LogCaptureFixture):
     loader.__annotations__["return"] = Other
     assert await shown(loader) == ["stale"]
     assert "a User is not shown as" in caplog.text
+    assert "email: missing" in caplog.text
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+async def test_no_value_of_it_is_logged(model: type, caplog: pytest.LogCaptureFixture):
+    """An object that does not fit is named by its kind and the field, never by what it holds."""
+
+    async def loader(id: int):
+        return User(id="secret", name="secret", password_hash="secret")
+
+    loader.__annotations__["return"] = model
+    assert await shown(loader) == ["stale"]
+    assert "a User is not shown as" in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def _unknown(id: int) -> Unknown:

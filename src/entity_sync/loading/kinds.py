@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["fields", "is_attrs", "is_mapped", "is_pydantic", "is_supported"]
+__all__ = ["fields", "hides", "is_attrs", "is_mapped", "is_pydantic", "is_supported"]
 
 _KINDS = (dict, msgspec.Struct, str, int, float, Decimal, UUID, date, time, timedelta, Enum)
 
@@ -40,6 +40,13 @@ def is_pydantic(kind: type) -> bool:
 def is_mapped(kind: type) -> bool:
     """Whether an ORM (SQLAlchemy, Django) maps it to a table: it has every column, shown or not."""
     return hasattr(kind, "__mapper__") or (hasattr(kind, "_meta") and hasattr(kind, "_base_manager"))
+
+
+def hides(value: Any) -> bool:
+    """Whether it is a dataclass of pydantic with members that only pydantic would leave out."""
+    if not dataclasses.is_dataclass(value):
+        return False
+    return any(getattr(one, "exclude", None) for one in getattr(value, "__pydantic_fields__", {}).values())
 
 
 def fields(value: Any) -> list[str]:

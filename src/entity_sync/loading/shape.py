@@ -66,6 +66,16 @@ def _shaped(model: Any, value: Any) -> Any:
         if is_pydantic(model):
             return model.model_validate(value, from_attributes=True)
         return msgspec.convert(value, model, from_attributes=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an attribute of it may raise anything
         kind = type(value).__qualname__
-        raise LoadFailed(f"a {kind} is not shown as {model.__qualname__}: {error}") from error
+        raise LoadFailed(f"a {kind} is not shown as {model.__qualname__}: {_why(error)}") from None
+
+
+def _why(error: Any) -> str:
+    """The reason without the object's values, which are not for the log."""
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)  # of types and paths alone
+    if not hasattr(error, "errors"):
+        return type(error).__name__
+    found = error.errors(include_input=False, include_context=False, include_url=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from entity_sync.core.canonical import canonical
 from entity_sync.core.loaded import LoadedRow
 from entity_sync.errors import LoadFailed
-from entity_sync.loading.kinds import fields, is_mapped, is_pydantic, is_supported
+from entity_sync.loading.kinds import fields, hides, is_mapped, is_pydantic, is_supported
 
 __all__ = ["loaded_row"]
 
@@ -67,6 +68,10 @@ def _inspect(value: object, path: str = "", depth: int = 0) -> None:
     if depth > _MAX_DEPTH:
         raise LoadFailed(f"{_field(path)} is nested deeper than {_MAX_DEPTH}")
     _refuse_mapped(value, path)
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise LoadFailed(f"{_field(path)} is {value}, which JSON cannot hold")
+    if hides(value):
+        raise LoadFailed(f"{_field(path)} is a dataclass of pydantic that excludes members: return a model")
     if isinstance(value, dict):
         for name, member in value.items():
             if type(member) not in _PLAIN:
