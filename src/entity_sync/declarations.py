@@ -132,8 +132,8 @@ class Declarations(ABC, Generic[Principal]):
             refresh_every: seconds after which what is watched is loaded again without any notify.
             revision: where loads may read a replica: the member, attribute or function that is a value's own
                 ordered number (a version column). A load below what `notify` said, or what was shown, is
-                tried again and not shown. After a gap, what was lost is not known: a replica should be behind
-                by less than ``Settings.gap_grace``.
+                tried again and not shown; one that may lack what no revision tells of is followed by another
+                after ``Settings.replica_lag``, so replicas have to be less than that behind.
             timeout: seconds a load may take.
 
         Raises:

@@ -49,7 +49,10 @@ class Settings:
         gap_interval: seconds between two reloads of an entity because messages were lost.
         quiet_after: seconds of silence about an entity after which its last number is told.
         alive_interval: seconds between signs of life of a node; more where there are many nodes.
+        replica_lag: seconds that the replica may be behind which loads of entities with ``revision=`` read.
         drain_timeout: seconds an orderly stop may take.
+        fail_closed: send no states while the broker is away, since a revocation may be missed, until it is
+            back and everybody has been asked who they are and what they may see.
         classic_snapshot: push the current state to a classic client when it subscribes; the
             Go original does not.
     """
@@ -86,7 +89,9 @@ class Settings:
     gap_interval: float = 5.0
     quiet_after: float = 1.0
     alive_interval: float = 10.0
+    replica_lag: float = 2.0
     drain_timeout: float = 10.0
+    fail_closed: bool = False
     classic_snapshot: bool = False
 
     def __post_init__(self) -> None:

@@ -1,6 +1,8 @@
-"""Least revisions of a view."""
+"""Least revisions of a view, and when a load is to be repeated."""
 
 from __future__ import annotations
+
+from math import inf
 
 from entity_sync.core.fence import Fence
 from entity_sync.core.loaded import Loaded, LoadedRow
@@ -14,39 +16,63 @@ def at(revision: int | None) -> Loaded:
 
 def test_what_was_notified_and_what_was_shown():
     """Neither may be undercut; a result without a revision is not known to be old."""
-    fence = Fence()
-    assert fence.objects(at(0)) is None
-    fence.change(5)
-    fence.change(4)  # overtaken on its way
-    assert fence.objects(at(4)) == "revision 4, after 5"
-    assert fence.objects(at(None)) is None
-    assert fence.objects(at(5)) is None
-    fence.shown(at(7))
-    fence.shown(at(None))
-    assert fence.objects(at(6)) == "revision 6, after 7"
+    fence = Fence(2.0)
+    assert fence.objects(at(0), 0) is None
+    fence.change(5, 0)
+    fence.change(4, 1)  # overtaken on its way
+    assert fence.objects(at(4), 100) == "revision 4, after 5"
+    assert fence.objects(at(None), 1) is None
+    assert fence.objects(at(5), 1) is None
+    fence.shown(at(7), 3)
+    fence.shown(at(None), 4)
+    assert fence.objects(at(6), 100) == "revision 6, after 7"
 
 
 def test_nothing_is_too_old_too():
-    """A row that is not there yet on the replica, unless the newest change may have been a deletion."""
-    fence = Fence()
-    assert fence.objects(GONE) is None
-    fence.change(1)
-    assert fence.objects(GONE) == "nothing, and revision 1 was notified"
-    fence.change(None)
-    assert fence.objects(GONE) is None
-    fence.change(2)
-    fence.doubt()
-    assert fence.objects(GONE) is None
+    """A row that another replica has, or that was notified, is missed by a load until its lag is over."""
+    fence = Fence(2.0)
+    assert fence.objects(GONE, 0) is None
+    fence.change(1, 10)
+    assert fence.objects(GONE, 11.9) == "nothing, and revision 1 was notified or shown"
+    assert fence.objects(GONE, 12.0) is None
+    fence.shown(at(2), 13)
+    fence.doubt(14)
+    assert fence.objects(GONE, 14.9) == "nothing, and revision 2 was notified or shown"
+    assert fence.objects(GONE, 15.0) is None
+
+
+def test_a_deletion_is_believed_at_once():
+    """The newest change said no revision: what does not find the row is not too old."""
+    fence = Fence(2.0)
+    fence.change(1, 10)
+    fence.change(None, 10)
+    assert fence.objects(GONE, 10) is None
+    fence.change(2, 10)
+    assert fence.objects(GONE, 10) is not None
 
 
 def test_a_row_that_begins_anew():
     """After a deletion revisions may fall, whether it was shown or only notified."""
-    fence = Fence()
-    fence.change(5)
-    fence.change(None)
-    fence.change(1)
-    assert fence.objects(at(1)) is None
-    fence.change(9)
-    fence.change(None)
-    fence.shown(GONE)
-    assert fence.objects(at(1)) is None
+    fence = Fence(2.0)
+    fence.change(5, 0)
+    fence.change(None, 0)
+    fence.change(1, 0)
+    assert fence.objects(at(1), 0) is None
+    fence.change(9, 0)
+    fence.change(None, 0)
+    fence.shown(GONE, 0)
+    assert fence.objects(at(1), 0) is None
+    assert fence.objects(GONE, 0) is None
+
+
+def test_what_no_revision_tells_of_is_due_once_more():
+    """A doubt, and a change without a revision, want a load that begins a lag later; a revision does not."""
+    fence = Fence(2.0)
+    assert fence.due == -inf
+    fence.change(1, 10)
+    fence.shown(at(1), 10)
+    assert fence.due == -inf
+    fence.doubt(11)
+    assert fence.due == 13
+    fence.change(None, 12)
+    assert fence.due == 14

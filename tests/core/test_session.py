@@ -212,7 +212,7 @@ def test_the_rest_is_handed_on():
     """Messages, resyncs, pings and nonsense go where they belong, with their refs."""
     one = admitted()
     assert one.receive(Pass(b"5", ref=1)) == [Deliver(b"5", 1)]
-    assert one.receive(Resync(7, 8, ref=2)) == [Repeat(7, 2)]
+    assert one.receive(Resync(7, 8, ref=2)) == [Repeat(7, 8, 2)]
     assert answers(one.receive(Ping())) == [Pong()]
     [error] = answers(one.receive(Invalid("bad_frame", "text", ref=3)))
     assert (error.code, error.text, error.ref) == ("bad_frame", "text", 3)
@@ -265,7 +265,7 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (NEW, Secret): (BUSY, [Authenticate("bob")]),
     (NEW, Subscribe): (BUSY, [Authenticate(None)]),
     (NEW, Unsubscribe): (NEW, [Forget(()), ACK]),
-    (NEW, Resync): (NEW, [Repeat(7, 1)]),
+    (NEW, Resync): (NEW, [Repeat(7, 8, 1)]),
     (NEW, Pass): (BUSY, [Authenticate(None)]),
     (NEW, Ping): (NEW, [PONG]),
     (NEW, Invalid): (NEW, [INVALID]),
@@ -294,7 +294,7 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (IN, Secret): (BUSY, [Authenticate("bob")]),
     (IN, Subscribe): (IN, [ACK, Watch(TWO, None, again=False)]),
     (IN, Unsubscribe): (IN, [Forget((ONE,)), ACK]),
-    (IN, Resync): (IN, [Repeat(7, 1)]),
+    (IN, Resync): (IN, [Repeat(7, 8, 1)]),
     (IN, Pass): (IN, [Deliver(b"5", 1)]),
     (IN, Ping): (IN, [PONG]),
     (IN, Invalid): (IN, [INVALID]),

@@ -208,7 +208,7 @@ async def test_resync_needs_no_load(reports: Reports):
         await subscribe(client, "1")
         view = (await client.receive_until("snapshot"))["view"]
         for number in (view, view + 1):
-            await client.send({"action": "resync", "ref": 9, "body": {"view": number, "rev": 1}})
+            await client.send({"action": "resync", "ref": 9, "body": {"view": number, "rev": 0}})
         await settled(reports.sync)
         found = {message["event"]: message for message in client.pending()}
         assert found["snapshot"]["view"] == view

@@ -126,3 +126,60 @@ async def test_values_without_a_revision(row: dict[str, Any], caplog: pytest.Log
         await settled(shop.sync)
         assert shown(client) == ["stale"]
     assert "revision" in caplog.text
+
+
+@in_virtual_time
+async def test_what_no_revision_tells_is_looked_for_again():
+    """A first load, and one after a deletion, may have read a replica that was behind: another follows."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        await asyncio.sleep(1)
+        shop.replica["1"] = {"version": 4}  # committed before we subscribed, replicated only now
+        await asyncio.sleep(2)
+        assert shown(client) == [3, 4]
+        await shop.sync.notify("orders", "1")  # deleted, and the replica has it still
+        await asyncio.sleep(1)
+        assert shown(client) == []
+        del shop.replica["1"]
+        await asyncio.sleep(2)
+        assert shown(client) == [None]
+        loads = shop.loads
+        await asyncio.sleep(100)
+        assert shop.loads == loads
+
+
+@in_virtual_time
+async def test_who_comes_from_another_node():
+    """With another version it waits for what the replica must have by then; with the same it does not."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        await asyncio.sleep(5)
+        (held,) = [one["version"] for one in client.pending() if one["event"] == "snapshot"]
+        async with connect(shop.sync) as other, connect(shop.sync) as same:
+            for one, version in ((other, "newer"), (same, held)):
+                await one.send(
+                    {"action": "subscribe", "body": {"entity": "orders", "id": "1", "version": version}}
+                )
+            await asyncio.sleep(1.9)
+            assert [message["event"] for message in same.pending()] == ["ack", "current"]
+            assert shown(other) == []
+            shop.replica["1"] = {"version": 4}
+            await asyncio.sleep(0.2)
+            assert shown(other) == [4]
+
+
+@in_virtual_time
+async def test_a_version_that_the_next_load_brings():
+    """Who comes to a node where nobody watched, with what its first load finds, need not wait."""
+    shop = Shop()
+    async with shop.sync:
+        async with connect(shop.sync) as client:
+            await subscribe(client)
+            version = (await client.receive_until("snapshot"))["version"]
+        async with connect(shop.sync) as client:
+            body = {"entity": "orders", "id": "1", "version": version}
+            await client.send({"action": "subscribe", "body": body})
+            await asyncio.sleep(0.1)
+            assert [message["event"] for message in client.pending()] == ["ack", "current"]

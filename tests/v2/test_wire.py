@@ -209,6 +209,30 @@ async def test_view_of_another_connection_is_unknown(shop: Shop, client: MemoryC
         assert (await client.receive())["code"] == "unknown_view"
 
 
+async def test_resync_from_a_rev(shop: Shop, client: MemoryClient):
+    """resync brings what leads from the rev that is named: nothing, the deltas, or the rows whole."""
+    shop.rows["1"] = {"n": 0, "text": "x" * 400}
+    await subscribe(client, key("1"))
+    view = (await client.receive_until("snapshot"))["view"]
+    sent = []
+    for n in (1, 2):
+        shop.rows["1"] = {"n": n, "text": "x" * 400}
+        await shop.sync.notify("items", "1")
+        sent.append(await client.receive_until("delta"))
+
+    async def answers(rev: int) -> list[Any]:
+        await client.send({"action": "resync", "body": {"view": view, "rev": rev}})
+        await settled(shop.sync)
+        return client.pending()
+
+    assert await answers(1) == sent
+    assert await answers(2) == sent[1:]
+    assert [(one["event"], one["rev"]) for one in await answers(3)] == [("current", 3)]
+    for unknown in (0, 4, -1):
+        assert [(one["event"], one["rev"]) for one in await answers(unknown)] == [("snapshot", 3)]
+    assert shop.loads == ["1"] * 3
+
+
 # Who the client is
 
 

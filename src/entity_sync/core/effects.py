@@ -100,9 +100,10 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Send a view's newest state without a load, or an error ``unknown_view``."""
+    """Bring the client from a view's rev to its newest state without a load, or an error ``unknown_view``."""
 
     view: int
+    rev: int
     ref: Ref
 
 

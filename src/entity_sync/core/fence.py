@@ -1,6 +1,8 @@
-"""Least revisions: a load that read a replica behind them is not shown."""
+"""Least revisions: a load that read a replica behind them is not shown, and one that may be is repeated."""
 
 from __future__ import annotations
+
+from math import inf
 
 from entity_sync.core.loaded import Loaded
 
@@ -8,37 +10,61 @@ __all__ = ["Fence"]
 
 
 class Fence:
-    """What is known of one view's revision: the application's own ordered number of its row."""
+    """What is known of one view's revision: the application's own ordered number of its row.
 
-    __slots__ = ("_is_certain", "_least", "_may_restart")
+    A replica that is less than ``lag`` behind has, in a load that begins so long after something was said,
+    all that had happened by then. So whatever names no revision to wait for (a deletion, a gap, a row that
+    rides along, a view nobody watched before) is answered at once and once more after ``lag``.
 
-    def __init__(self) -> None:
+    Attributes:
+        due: a load that begins before this moment may miss something.
+    """
+
+    __slots__ = ("_exists", "_lag", "_least", "_may_restart", "_sure", "due")
+
+    def __init__(self, lag: float) -> None:
+        """
+        Args:
+            lag: seconds that a replica may be behind.
+        """
+        self.due = -inf
+        self._lag = lag
         self._least = 0
-        self._is_certain = False  # the newest change said its revision, so the row is not gone
+        self._exists = False  # the newest word of the row has a revision
+        self._sure = -inf  # what a load that begins from here on does not find, is gone
         self._may_restart = False  # the one before said none: a row that was deleted begins anew
 
-    def change(self, revision: int | None) -> None:
+    def change(self, revision: int | None, now: float) -> None:
         """A change was told, with its revision, or without: then it may have been a deletion."""
-        self._is_certain = revision is not None
-        if revision is not None:
+        if revision is None:
+            self.doubt(now)
+            self._exists = False
+        else:
             self._least = revision if self._may_restart else max(self._least, revision)
+            self._found(now)
         self._may_restart = revision is None
 
-    def doubt(self) -> None:
-        """Changes may have been lost."""
-        self._is_certain = False
+    def doubt(self, now: float) -> None:
+        """Something happened of which no revision tells."""
+        self.due = now + self._lag
 
-    def objects(self, result: Loaded) -> str | None:
-        """Why a result is too old to be shown, None where it is not."""
+    def objects(self, result: Loaded, began: float) -> str | None:
+        """Why the result of a load that began then is too old to be shown, None where it is not."""
         if result.gone:
-            return f"nothing, and revision {self._least} was notified" if self._is_certain else None
+            if self._exists and began < self._sure:
+                return f"nothing, and revision {self._least} was notified or shown"
+            return None
         if result.revision is None or result.revision >= self._least:
             return None
         return f"revision {result.revision}, after {self._least}"
 
-    def shown(self, result: Loaded) -> None:
+    def shown(self, result: Loaded, now: float) -> None:
         """This is what is shown from now on: nothing older may follow."""
         if result.gone:
-            self._least = 0
+            self._least, self._exists = 0, False
         elif result.revision is not None:
             self._least = max(self._least, result.revision)
+            self._found(now)
+
+    def _found(self, now: float) -> None:
+        self._exists, self._sure = True, now + self._lag

@@ -192,7 +192,7 @@ class Session:
         return [Forget(tuple(keys)), Answer(Ack(ref=message.ref, failed=tuple(failed)))]
 
     def _repeat(self, message: Resync) -> list[Effect]:
-        return [Repeat(message.view, message.ref)]
+        return [Repeat(message.view, message.rev, message.ref)]
 
     def _deliver(self, message: Pass) -> list[Effect]:
         return [Deliver(message.data, message.ref)]

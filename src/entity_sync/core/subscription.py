@@ -7,6 +7,7 @@ many were missed.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TypeAlias
 
 from entity_sync.core.frame import Frame
@@ -23,21 +24,23 @@ class V2Subscription(Mark):
 
     Attributes:
         view: what is watched.
-        after: only a state from a load begun after this ticket may be sent.
+        after: only a state from a load begun after this ticket may be sent, or the one that is held.
+        not_before: seconds of the clock; as ``after``, for what a load from a replica may lack till then.
         owed: the client asked and gets an answer even if it was told this state before.
         withheld: nothing is told while it is decided whether the client may see it.
         wants_causes: it is told which notifies a state covers.
     """
 
     __slots__ = (
-        "_caused", "_is_stale", "_rev", "_told", "_version", "after", "owed", "view", "wants_causes",
-        "withheld",
+        "_caused", "_is_stale", "_rev", "_told", "_version", "after", "not_before", "owed", "view",
+        "wants_causes", "withheld",
     )  # fmt: skip
 
     def __init__(self, view: View, outbox: Outbox) -> None:
         super().__init__(outbox)
         self.view = view
         self.after = -1
+        self.not_before = -inf
         self.owed = False
         self.withheld = False
         self.wants_causes = False
@@ -53,6 +56,11 @@ class V2Subscription(Mark):
         self._version = version
         self.owed = True
         self._told = False
+
+    def ask_from(self, rev: int) -> None:
+        """The client wants the state, and holds the rows of this rev of the view, if there was one."""
+        self.ask(None)
+        self._rev = rev if 0 < rev <= self.view.rev else 0
 
     def ask_causes(self) -> None:
         """The client wants to know which notifies a state covers, from now on."""
@@ -76,7 +84,7 @@ class V2Subscription(Mark):
             return []
         view = self.view
         frames = self._states()
-        if self.wants_causes and not self.owed and view.ticket > self.after and view.receipts is not None:
+        if self.wants_causes and not self.owed and self._is_late_enough and view.receipts is not None:
             frames += view.covering(self._caused)
             self._caused = view.receipts.count
         if view.failure is not None and not self._told:
@@ -87,15 +95,22 @@ class V2Subscription(Mark):
             self._told = self._is_stale = False
         return frames
 
+    @property
+    def _is_late_enough(self) -> bool:
+        return self.view.ticket > self.after and self.view.as_of >= self.not_before
+
     def _states(self) -> list[Frame]:
         view = self.view
         is_behind = self.owed or self._rev != view.rev
-        if not is_behind or view.loaded is None or view.ticket <= self.after:
+        is_held = self._version == view.version or (self.owed and self._rev == view.rev)
+        if not is_behind or view.loaded is None or not (is_held or self._is_late_enough):
             return []
-        if self._version == view.version:
+        if is_held:
             frames = [view.current]
+        elif self._rev:
+            frames = view.since(self._rev)
         else:
-            frames = view.since(self._rev) if self._rev else [view.snapshot]
+            frames = [view.snapshot]
         self._rev, self._version, self.owed = view.rev, view.version, False
         return frames
 

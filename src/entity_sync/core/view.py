@@ -34,6 +34,7 @@ class View:
         loaded: the newest result, None before the first.
         ticket: which load of this node gave it; a later load has a larger one.
         moment, began: of `Recent`, and of the clock in seconds, as the last attempt began.
+        as_of: seconds of the clock as the attempt began that gave ``loaded``.
         rev: counts the results that differed, for v2.
         push: counts the results that classic sessions get, equal or not.
         attempts: failed tries since the last result.
@@ -45,7 +46,7 @@ class View:
     """
 
     __slots__ = (
-        "_classic", "_current", "_history", "_snapshot", "attempts", "audience", "began", "causes",
+        "_classic", "_current", "_history", "_snapshot", "as_of", "attempts", "audience", "began", "causes",
         "failure", "fence", "key", "loaded", "moment", "number", "push", "reads", "receipts", "rev",
         "rows", "running", "running_causes", "state", "subscriptions", "ticket", "triggered_at",
     )  # fmt: skip
@@ -61,6 +62,7 @@ class View:
         self.running = 0
         self.moment = 0
         self.began = -inf
+        self.as_of = -inf
         self.attempts = 0
         self.triggered_at = 0.0
         self.loaded: Loaded | None = None
@@ -120,7 +122,7 @@ class View:
             self._history.leave(self.loaded)
         self.rev += differs
         self.push += pushed
-        self.ticket = self.running
+        self.ticket, self.as_of = self.running, self.began
         self.loaded = loaded
         recovered = self.failure is not None
         self.failure = None

@@ -46,6 +46,7 @@ class Hub:
         )
         self.views = Index(lambda: random.randrange(1, 2**31))
         self._catalog = catalog
+        self._clock = clock
         self._settings = settings
         self._resync = Pacing(clock, settings.resync_rate, self._reload(Cause.RESYNC), resynced)
         self._refresh = Pacing(clock, settings.resync_rate, self._reload(Cause.DEPENDENCY), lambda: None)
@@ -77,9 +78,7 @@ class Hub:
         loader = self._catalog[key.entity]
         view = self.views.open(key, loader.audience(principal))
         if loader.revision is not None and view.fence is None:
-            view.fence = Fence()
-            for change in self.recent.of(key):
-                view.fence.change(change.revision)
+            self._fence(view)
         if outbox.wire == "classic":
             return self._subscribe_classic(view, outbox, self.recent.moment if since is None else since)
         subscription = V2Subscription(view, outbox)
@@ -97,6 +96,9 @@ class Hub:
         subscription.ask(version)
         if version is not None and version != view.version:
             subscription.after = self.loads.ticket
+            if view.fence is not None:
+                view.fence.doubt(self._clock.now())
+                subscription.not_before = view.fence.due
             self.loads.trigger(view, Cause.SUBSCRIBE)
         elif view.version is None and view.state is LoadState.IDLE:
             self.loads.trigger(view, Cause.SUBSCRIBE)
@@ -135,10 +137,10 @@ class Hub:
             subscription.withheld = False
             self.fanout.mark(subscription)
 
-    def repeat(self, subscription: Subscription) -> None:
-        """Send the newest state whole, without a load."""
+    def repeat(self, subscription: Subscription, rev: int) -> None:
+        """Bring the client from the rev that it holds to the newest state, without a load."""
         if isinstance(subscription, V2Subscription):
-            subscription.ask(None)
+            subscription.ask_from(rev)
             self.fanout.mark(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -151,6 +153,13 @@ class Hub:
             self.loads.drop(view)
             self._resync.drop(view)
             self._refresh.drop(view)
+
+    def _fence(self, view: View) -> None:
+        now = self._clock.now()
+        view.fence = Fence(self._settings.replica_lag)
+        view.fence.doubt(now)
+        for change in self.recent.of(view.key):
+            view.fence.change(change.revision, now)
 
     def _subscribe_classic(self, view: View, outbox: Outbox, since: int) -> ClassicSubscription:
         subscription = ClassicSubscription(view, outbox)
@@ -176,12 +185,17 @@ class Hub:
         for view in self.views.of(change.key):
             self._cause(view, change)
             if view.fence is not None:
-                view.fence.change(change.revision)
+                view.fence.change(change.revision, self._clock.now())
             self.loads.trigger(view, Cause.NOTIFY)
         if dependents := self.views.depending(change):
             for view in dependents:
                 self._cause(view, change)
+                self._doubt(view)
             self._refresh.add(dependents)
+
+    def _doubt(self, view: View) -> None:
+        if view.fence is not None:
+            view.fence.doubt(self._clock.now())
 
     @staticmethod
     def _cause(view: View, change: Change) -> None:
@@ -194,8 +208,7 @@ class Hub:
         self.recent.note_all(names)
         concerned = [view for view in self.views if entities is None or view.concerns(entities)]
         for view in concerned:
-            if view.fence is not None:
-                view.fence.doubt()
+            self._doubt(view)
         self._resync.add(concerned)
 
     def tell(self, frame: Frame) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 from entity_sync.clock import Clock, Timer
@@ -173,7 +174,7 @@ class Loads:
             if view not in run.views:
                 continue  # nobody watches it any more
             del run.views[view], self._runs[view]
-            result = _fenced(view, outcome)
+            result = _fenced(view, outcome, self._clock.now())
             if isinstance(result, LoadFailed):
                 delay = self._failed(view, result)
                 if delay is not None:
@@ -196,16 +197,20 @@ class Loads:
         self._refresh_later(view)
 
     def _refresh_later(self, view: View) -> None:
+        """Have it loaded again unasked, because it is told to be or read what may have been behind."""
         interval = self._catalog[view.key.entity].refresh_every
-        if interval is not None:
+        delay = inf if interval is None else interval * self._random.uniform(0.9, 1.1)
+        if view.fence is not None and view.as_of < view.fence.due:
+            delay = min(delay, view.fence.due - self._clock.now())
+        if delay < inf:
             if (timer := self._refreshes.get(view)) is not None:
                 timer.cancel()
-            delay = interval * self._random.uniform(0.9, 1.1)
-            self._refreshes[view] = self._clock.call_later(delay, lambda: self._refresh(view))
+            self._refreshes[view] = self._clock.call_later(max(0.0, delay), lambda: self._refresh(view))
 
     def _refresh(self, view: View) -> None:
         del self._refreshes[view]
-        self.trigger(view, Cause.RESYNC)
+        # Somebody may wait for what a replica had by now: whoever does is told, even if nothing is new.
+        self.trigger(view, Cause.RESYNC if view.fence is None else Cause.SUBSCRIBE)
 
     def _failed(self, view: View, error: LoadFailed) -> float | None:
         """Returns the seconds after which it is to be tried again, None where it is not."""
@@ -239,14 +244,14 @@ class Loads:
                 self._enqueue(view)
 
 
-def _fenced(view: View, outcome: Outcome) -> Outcome:
+def _fenced(view: View, outcome: Outcome, now: float) -> Outcome:
     """The outcome, or that what was read is older than what must be shown."""
     if view.fence is None or isinstance(outcome, LoadFailed):
         return outcome
-    objection = view.fence.objects(outcome)
+    objection = view.fence.objects(outcome, view.began)
     if objection is not None:
         return LoadFailed(f"what it read is behind: {objection}", retryable=True)
-    view.fence.shown(outcome)
+    view.fence.shown(outcome, now)
     return outcome
 
 

@@ -47,6 +47,10 @@ class Member(Holder, Protocol):
         """The node's standing changed."""
         ...
 
+    def withhold(self) -> None:
+        """Send no states until who may see what has been asked again."""
+        ...
+
     def drain(self) -> None:
         """Say goodbye and close."""
         ...
@@ -77,6 +81,7 @@ class Node:
     Attributes:
         id: this start of it, random; shown to clients so that they can tell nodes apart.
         is_draining: it takes no new connections.
+        is_closed: it sends no states, since it may not have heard who was revoked (`Settings.fail_closed`).
         standing: whether everything shown may be old.
         principals: which connections speak for whom.
         rights: what they may see.
@@ -85,7 +90,7 @@ class Node:
     def __init__(self, application: Application, broker: Broker) -> None:
         self.application = application
         self.id = _draw(application.random)
-        self.is_draining = False
+        self.is_draining = self.is_closed = False
         self.standing = Standing()
         self.members: dict[Member, None] = {}
         self.hub = Hub(
@@ -218,11 +223,16 @@ class Node:
             self.hub.changed(change)
 
     def _resync(self, names: Collection[str] | None) -> None:
-        if names is None or RIGHTS in names:
+        if names is None or RIGHTS in names or self.is_closed:
+            self.is_closed = self.is_closed and not self.link.is_up
             self.principals.doubt()
         self.hub.resync(names)
 
     def _lost(self) -> None:
+        if self.application.settings.fail_closed:
+            self.is_closed = True
+            for member in self.members:
+                member.withhold()
         self._stand(v2.frame(Stale(reason="broker", age_ms=round(self.link.age * 1_000))))
 
     def _resynced(self) -> None:

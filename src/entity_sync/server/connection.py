@@ -12,21 +12,6 @@ import msgspec
 
 from entity_sync.clock import Timer
 from entity_sync.core import classic, effects, v2
-from entity_sync.core.effects import (
-    Admit,
-    Admitted,
-    Answer,
-    Close,
-    Deliver,
-    Doubted,
-    Ended,
-    Event,
-    Forget,
-    Overdue,
-    Refused,
-    Repeat,
-    Watch,
-)
 from entity_sync.core.frame import Frame
 from entity_sync.core.messages import Downward, Error, Expiring, Goodbye, Invalid, Ref, Reply, Upward
 from entity_sync.core.outbox import Outbox
@@ -86,7 +71,9 @@ class Connection:
             self._send(node.welcome)
             if node.application.authenticate is not None:
                 timeout = node.application.settings.authenticate_timeout
-                self._deadline = node.application.clock.call_later(timeout, lambda: self._feed(Overdue()))
+                self._deadline = node.application.clock.call_later(
+                    timeout, lambda: self._feed(effects.Overdue())
+                )
 
     def receive(self, data: str | bytes) -> None:
         """A whole message arrived: ``str`` of a text frame, ``bytes`` of a binary one."""
@@ -139,6 +126,10 @@ class Connection:
         if self._standing is not None:
             self._node.hub.fanout.mark(self._standing)
 
+    def withhold(self) -> None:
+        """`Member.withhold`."""
+        self._watching.withhold()
+
     def drain(self) -> None:
         """`Member.drain`: the client comes back, spread over a while, to whichever node is there."""
         if self._info.wire == "v2" and not self.outbox.blocked:
@@ -156,14 +147,14 @@ class Connection:
         """`Holder.end`."""
         self._expiry.cancel()
         self._node.principals.leave(self)
-        self._feed(Ended())
+        self._feed(effects.Ended())
 
     def doubt(self) -> None:
         """`Holder.doubt`."""
         if self._node.application.authenticate is None:  # whoever knows the secret is who it says
             self.reauthorize()
         else:
-            self._feed(Doubted())
+            self._feed(effects.Doubted())
 
     def reauthorize(self) -> None:
         """`Holder.reauthorize`."""
@@ -171,12 +162,12 @@ class Connection:
 
     # Carrying out effects
 
-    def _feed(self, event: Event) -> None:
+    def _feed(self, event: effects.Event) -> None:
         if not self._closed.is_set():
             for effect in self._session.receive(event):
                 _EFFECTS[type(effect)](self, effect)
 
-    def _on_answer(self, effect: Answer) -> None:
+    def _on_answer(self, effect: effects.Answer) -> None:
         self._answer(effect.message)
 
     def _on_authenticate(self, effect: effects.Authenticate) -> None:
@@ -188,35 +179,35 @@ class Connection:
         function = self._node.application.authenticate
         if function is None:
             self._node.principals.enter(self, effect.secret or "")
-            self._feed(Admitted(effect.secret or ""))
+            self._feed(effects.Admitted(effect.secret or ""))
         else:
             self._tasks.start(self._authenticate(function, effect))
 
-    def _on_admit(self, effect: Admit) -> None:
+    def _on_admit(self, effect: effects.Admit) -> None:
         self._principal = effect.principal
         self.outbox.suspended = False
         self._expiry.begin(effect.principal)
         self._watching.begin(effect.principal, effect.keys)
         self._node.hub.fanout.wake(self.outbox)
 
-    def _on_watch(self, effect: Watch) -> None:
+    def _on_watch(self, effect: effects.Watch) -> None:
         if self._standing is None and self._info.wire == "v2":
             self._standing = StandingMark(self._node.standing, self.outbox)
             self.inform()
         self._watching.watch(effect.key, effect.version, causes=effect.causes)
 
-    def _on_forget(self, effect: Forget) -> None:
+    def _on_forget(self, effect: effects.Forget) -> None:
         self._watching.forget(effect.keys)
 
-    def _on_repeat(self, effect: Repeat) -> None:
-        if not self._watching.repeat(effect.view):
+    def _on_repeat(self, effect: effects.Repeat) -> None:
+        if not self._watching.repeat(effect.view, effect.rev):
             text = "no subscription of this connection has this view"
             self._answer(Error(code="unknown_view", text=text, retryable=False, ref=effect.ref))
 
-    def _on_deliver(self, effect: Deliver) -> None:
+    def _on_deliver(self, effect: effects.Deliver) -> None:
         self._passing.put(ClientMessage(effect.data, self._principal, self._info), effect.ref)
 
-    def _on_close(self, effect: Close) -> None:
+    def _on_close(self, effect: effects.Close) -> None:
         self._transport.close(effect.code, effect.reason)
 
     # Sending
@@ -250,7 +241,7 @@ class Connection:
                 outcome = await admit(
                     function, effect.secret, self._info, application.settings, application.clock
                 )
-            if isinstance(outcome, Refused):
+            if isinstance(outcome, effects.Refused):
                 principals.leave(self)
                 self.outbox.suspended = False  # what is left to tell is not about anybody's data
                 break
@@ -287,12 +278,12 @@ class Connection:
 
 
 _EFFECTS: dict[type, Callable[[Connection, Any], None]] = {
-    Answer: Connection._on_answer,
+    effects.Answer: Connection._on_answer,
     effects.Authenticate: Connection._on_authenticate,
-    Admit: Connection._on_admit,
-    Watch: Connection._on_watch,
-    Forget: Connection._on_forget,
-    Repeat: Connection._on_repeat,
-    Deliver: Connection._on_deliver,
-    Close: Connection._on_close,
+    effects.Admit: Connection._on_admit,
+    effects.Watch: Connection._on_watch,
+    effects.Forget: Connection._on_forget,
+    effects.Repeat: Connection._on_repeat,
+    effects.Deliver: Connection._on_deliver,
+    effects.Close: Connection._on_close,
 }

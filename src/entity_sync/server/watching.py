@@ -103,19 +103,27 @@ class Watching:
         if self._timer is not None:
             self._timer.cancel()
 
-    def repeat(self, view: int) -> bool:
-        """Send the newest state of the view with this number; False where none has it."""
+    def repeat(self, view: int, rev: int) -> bool:
+        """Send what leads from a rev of the view with this number to the newest; False where none has it."""
         for watched in self._watched.values():
             if watched.subscription is not None and watched.subscription.view.number == view:
-                self._node.hub.repeat(watched.subscription)
+                self._node.hub.repeat(watched.subscription, rev)
                 return True
         return False
+
+    def withhold(self) -> None:
+        """Send nothing of any key until who may see what has been asked again."""
+        for watched in self._watched.values():
+            if watched.subscription is not None:
+                watched.subscription.withheld = True
 
     def reauthorize(self, *, withhold: bool) -> None:
         """Ask again about every key, meanwhile sending nothing of them if ``withhold``."""
         for watched in list(self._watched.values()):
             if self._node.rights.guards(watched.key.entity):
                 self._decide(watched, withhold=withhold)
+            elif watched.subscription is not None:
+                self._release(watched.subscription)
 
     # One key
 
@@ -163,7 +171,13 @@ class Watching:
         watched.subscription = held
         watched.is_moved = watched.is_refused = False
         self._ask_causes(watched)
-        hub.release(held)
+        self._release(held)
+
+    def _release(self, subscription: Subscription) -> None:
+        if self._node.is_closed:
+            subscription.withheld = True
+        else:
+            self._node.hub.release(subscription)
 
     @staticmethod
     def _ask_causes(watched: _Watched) -> None:
