@@ -51,18 +51,37 @@ def test_a_deletion_is_believed_at_once():
     assert fence.objects(GONE, 10) is not None
 
 
-def test_a_row_that_begins_anew():
-    """After a deletion revisions may fall, whether it was shown or only notified."""
+def test_a_deleted_row_does_not_come_back():
+    """What another replica still has of it is not shown after a deletion, whatever late word comes of it."""
     fence = Fence(2.0)
-    fence.change(5, 0)
-    fence.change(None, 0)
-    fence.change(1, 0)
-    assert fence.objects(at(1), 0) is None
-    fence.change(9, 0)
-    fence.change(None, 0)
-    fence.shown(GONE, 0)
-    assert fence.objects(at(1), 0) is None
-    assert fence.objects(GONE, 0) is None
+    fence.shown(at(5), 0)
+    fence.change(None, 10)
+    assert fence.objects(at(5), 10) is None  # that is shown still
+    assert fence.objects(at(4), 10) == "revision 4, after 5"
+    fence.shown(GONE, 10.5)
+    for late in (4, 5):
+        fence.change(late, 11)
+        assert fence.objects(at(late), 11.9) == f"revision {late}, after 5"
+        assert fence.objects(GONE, 11) is None
+    assert fence.objects(at(6), 11) is None
+
+
+def test_a_row_that_begins_anew():
+    """After a deletion revisions may fall, once no replica can have the row that was deleted."""
+    fence = Fence(2.0)
+    fence.shown(at(5), 0)
+    fence.change(None, 10)
+    fence.change(1, 11)
+    assert fence.due == 13
+    assert fence.objects(at(1), 11.9) == "revision 1, after 5"
+    assert fence.objects(at(1), 12) is None
+    fence.shown(at(1), 12)
+    assert fence.objects(at(2), 12) is None
+    fence.shown(at(7), 20)
+    fence.shown(GONE, 30)
+    fence.shown(GONE, 31)
+    assert fence.objects(at(1), 31.9) == "revision 1, after 7"
+    assert fence.objects(at(1), 32) is None
 
 
 def test_what_no_revision_tells_of_is_due_once_more():

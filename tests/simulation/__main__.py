@@ -9,12 +9,14 @@ import sys
 from tests.simulation.campaign import VARIANTS, Outcome, campaign
 from tests.simulation.loop import run
 from tests.simulation.narrator import narrated
+from tests.simulation.variants import RULES
 from tests.simulation.world import World
 
+_SEEDS = (1, 2, 3)
 _EPILOG = """examples:
   python -m tests.simulation --worlds 20000            ours must break nothing
   python -m tests.simulation --table --worlds 1000     every wrong variant, with its share of broken worlds
-  python -m tests.simulation --catch                   when each wrong variant is caught, for seeds 1, 2, 3
+  python -m tests.simulation --catch                   the rules, and when a hub without one is caught
   python -m tests.simulation --replay 1000004          one world again, told step by step
 """
 
@@ -34,7 +36,9 @@ def main() -> int:
     )
     parser.add_argument("--table", action="store_true", help="all variants, as a Markdown table")
     parser.add_argument(
-        "--catch", action="store_true", help="within how many worlds each wrong variant is caught"
+        "--catch",
+        action="store_true",
+        help="each rule, and when a hub without it is caught, for seeds 1, 2, 3",
     )
     parser.add_argument(
         "--replay", type=int, metavar="WORLD", help="run the world of this seed and tell what happens"
@@ -70,16 +74,16 @@ def _table(worlds: int, seed: int, jobs: int) -> int:
 
 
 def _catch(jobs: int) -> int:
+    print("| rule | hub without it | caught in world |\n|---|---|---|")
     missed = 0
-    for name in VARIANTS:
+    for name, variant in VARIANTS.items():
         if name == "ours":
             continue
-        firsts = [campaign(name, 1_000, seed, jobs=jobs, stop_at_first=True).first for seed in (1, 2, 3)]
+        firsts = [campaign(name, 1_000, seed, jobs=jobs, stop_at_first=True).first for seed in _SEEDS]
         missed += None in firsts
-        print(
-            f"{name}: caught in world {', '.join(str(first or 'never') for first in firsts)} (seeds 1, 2, 3)",
-            flush=True,
-        )
+        caught = ", ".join(str(first or "never") for first in firsts)
+        rule = f"{variant.rule}. {RULES[variant.rule]}"
+        print(f"| {rule} | {name}: {variant.what} | {caught} |", flush=True)
     return 1 if missed else 0
 
 

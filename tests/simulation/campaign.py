@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from tests.simulation.variants import MISUSED, WRONG, Variant
 from tests.simulation.world import explore
 
-RIGHT = Variant("ours", "the algorithm as built")
+RIGHT = Variant(0, "ours", "the algorithm as built")
 VARIANTS = {variant.name: variant for variant in (RIGHT, *WRONG, *MISUSED)}
-_CHUNK = 50
+_CHUNK = 25
 _SPREAD = 1_000_003  # worlds of neighbouring campaign seeds do not overlap
 
 

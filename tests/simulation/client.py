@@ -17,7 +17,7 @@ from entity_sync.model import ConnectionInfo, EntityKey
 from entity_sync.server.connection import Connection
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.judge import Judge
 
 _Key = tuple[str, str]
 
@@ -32,6 +32,8 @@ class Copy:
     states: dict[str, int] = field(default_factory=dict)
     highest: dict[str, int] = field(default_factory=dict)
     has_state: bool = False
+    is_gone: bool = False
+    is_answered: bool = False
     view: int = 0
     is_stale: bool = False
 
@@ -40,18 +42,28 @@ class Copy:
 class SimulatedClient:
     """Speaks v2 (or classic) to one node at a time."""
 
-    world: World
+    judge: Judge
     name: str
     wire: str
     keys: list[_Key]
-    copies: dict[_Key, Copy] = field(default_factory=dict)
     who: str = ""
+    copies: dict[_Key, Copy] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _link: Link | None = None
     _is_stale: bool = False
     _refs: int = 0
     _secret_ref: int | None = None
     _pending_who: str = ""
+
+    @property
+    def link(self) -> Link | None:
+        """Its connection."""
+        return self._link
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it takes what it shows for true: it reads, and was told nothing else."""
+        return self._link is not None and self._link.is_read and not (self._is_stale or self._secret_ref)
 
     def is_on(self, node: Node) -> bool:
         return self._link is not None and self._link.node is node
@@ -77,6 +89,8 @@ class SimulatedClient:
         """Change the principal."""
         self._refs += 1
         self._secret_ref, self._pending_who = self._refs, who
+        for copy in self.copies.values():
+            copy.is_answered = False  # until it is answered again it may be somebody else's
         self._send({"action": "secret", "ref": self._refs, "body": who})
         if self.wire == "classic":
             self.who = who
@@ -91,12 +105,13 @@ class SimulatedClient:
 
     @property
     def says_stale(self) -> bool:
-        return self._is_stale or any(copy.is_stale for copy in self.copies.values())
+        """Whether it says so of everything it shows."""
+        return self._is_stale
 
     def _subscribe(self, keys: list[_Key]) -> None:
         for entity, id in keys:
             copy = self.copies.setdefault((entity, id), Copy())
-            copy.is_stale = False  # the answer says it again if it is so
+            copy.is_stale = copy.is_answered = False  # the answer says it again if it is so
             body: dict[str, Any] = {"entity": entity, "id": id}
             if copy.version is not None and self.wire == "v2":
                 body["version"] = copy.version
@@ -114,6 +129,7 @@ class SimulatedClient:
         if self.wire == "classic":
             key = EntityKey(message["entity"], message["id"])
             self.copies[key].rows = (Row(*key, message),)
+            self.copies[key].has_state = True
             self._show(self.copies[key])
             return
         handler = getattr(self, f"_on_{message['event']}", None)
@@ -144,7 +160,8 @@ class SimulatedClient:
         if self._secret_ref is not None:
             return
         copy.view, copy.rev = message["view"], message["rev"]
-        copy.version, copy.has_state = message["version"], True
+        copy.version, copy.has_state, copy.is_answered = message["version"], True, True
+        copy.is_gone = message["gone"]
         own = message["entity"], message["id"]
         copy.rows = tuple(Row(*_key(own, row), row["data"]) for row in message["rows"])
         self._show(copy)
@@ -171,7 +188,7 @@ class SimulatedClient:
         if copy.view != message["view"]:
             copy.view, copy.rev = message["view"], 0
         if copy.version == message["version"]:
-            copy.has_state, copy.rev = True, message["rev"]
+            copy.has_state, copy.is_answered, copy.rev = True, True, message["rev"]
         else:
             self._send({"action": "resync", "body": {"view": message["view"], "rev": 0}})
 
@@ -184,6 +201,8 @@ class SimulatedClient:
     def _on_fresh(self, message: dict[str, Any]) -> None:
         if "view" not in message:
             self._is_stale = False
+            if self._link is not None and self._secret_ref is None:
+                self.judge.fresh(self, self._link.node)
         for copy in self.copies.values():
             if copy.view == message.get("view"):
                 copy.is_stale = False
@@ -194,9 +213,9 @@ class SimulatedClient:
         copy.states = {id: data["n"] for id, data in items.items()}
         for id, data in items.items():
             if data.get("entity") == "own" and data["for"] != self.who:
-                self.world.complain(f"{self.name} ({self.who}) was sent a row of {data['for']}")
+                self.judge.complain(f"{self.name} ({self.who}) was sent a row of {data['for']}")
             if data["n"] < copy.highest.get(id, -1):
-                self.world.complain(f"{self.name} went back from {copy.highest[id]} to {data['n']}")
+                self.judge.complain(f"{self.name} went back from {copy.highest[id]} to {data['n']}")
             copy.highest[id] = max(copy.highest.get(id, -1), data["n"])
 
 
@@ -204,19 +223,33 @@ def _key(own: _Key, row: dict[str, Any]) -> _Key:
     return row.get("entity", own[0]), row.get("id", own[1])
 
 
+_STATES = (b'{"event":"snapshot"', b'{"event":"delta"')
+
+
 class Link:
     """A connection in memory, with a delay each way, so that frames can be under way at a drop."""
 
-    def __init__(self, client: SimulatedClient, node: Any) -> None:
+    def __init__(self, client: SimulatedClient, node: Node) -> None:
         self.node = node
         self._client = client
         self._loop = asyncio.get_running_loop()
-        self._random = client.world.random
+        self._random = client.judge.shop.random
         self._stalled: list[Frame] | None = None
         self._is_open = True
         self._up = self._down = 0.0
+        self._read_since = self._loop.time()
         self._connection = Connection(node, self, ConnectionInfo(client.wire))  # type: ignore[arg-type]
         self._connection.open()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side ended it."""
+        return self._is_open
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the client has been reading for a while."""
+        return self._is_open and self._stalled is None and self._loop.time() > self._read_since + 1.0
 
     def send(self, text: str) -> None:
         self._up = max(self._up + 1e-6, self._loop.time() + self._random.uniform(0, 0.05))
@@ -232,6 +265,7 @@ class Link:
             self._connection.block()
         elif not is_stalled and self._stalled is not None:
             kept, self._stalled = self._stalled, None
+            self._read_since = self._loop.time()
             self._deliver(kept)
             self._connection.unblock()
 
@@ -241,10 +275,28 @@ class Link:
             self._connection.lost()
 
     def write(self, frames: list[Frame]) -> None:
+        states = [frame for frame in frames if frame.payload.startswith(_STATES)]
+        if states and self.node.is_closed:
+            self._client.judge.complain(f"{self._client.name} was sent a state by a node that fails closed")
+        if self._loop.time() == self._read_since:
+            self._weigh(states)
         if self._stalled is None:
             self._deliver(frames)
         else:
             self._stalled += frames
+
+    def _weigh(self, states: list[Frame]) -> None:
+        """What waited for a slow client is about as much as the newest states, however many it missed."""
+        waited: dict[int, int] = {}
+        for frame in states:
+            view = msgspec.json.decode(frame.payload)["view"]
+            waited[view] = waited.get(view, 0) + len(frame)
+        for view in self.node.hub.views:
+            if view.loaded is not None:
+                most = 300 + view.loaded.size + 100 * len(view.loaded.rows)
+                if waited.get(view.number, 0) > most:
+                    size = waited[view.number]
+                    self._client.judge.complain(f"{size} bytes of {view.key} waited for {self._client.name}")
 
     def _deliver(self, frames: list[Frame]) -> None:
         # Calls due at the same moment have no order in asyncio, frames on a socket have one.
@@ -256,7 +308,8 @@ class Link:
             self._client.take(self, frame)
 
     def close(self, code: int, reason: str) -> None:
-        self._client.world.complain(f"{self._client.name} was closed: {code} {reason}")
+        if self._stalled is None:
+            self._client.judge.complain(f"{self._client.name} was closed: {code} {reason}")
         self.drop()
 
     def abort(self) -> None:

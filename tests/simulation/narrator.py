@@ -23,7 +23,7 @@ def _rows(rows: Any) -> str:
 _TOLD: tuple[tuple[type, str, _Tell], ...] = (
     (SimulatedClient, "take", lambda client, _link, frame: f"{client.name} < {frame.payload.decode()[:200]}"),
     (SimulatedClient, "_send", lambda client, message: f"{client.name} > {message}"),
-    (Node, "notify", lambda node, keys, _tags: f"node {node.id[:4]} notifies {', '.join(map(str, keys))}"),
+    (Node, "notify", lambda node, keys, *_: f"node {node.id[:4]} notifies {', '.join(map(str, keys))}"),
     (Link, "_take", lambda link, delivery: f"link {link.source.publisher[:4]} gets {delivery}"),
     (
         Loads,

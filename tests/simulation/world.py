@@ -1,37 +1,35 @@
-"""One seeded world: a database, nodes, a faulty broker, clients, and what must hold in the end."""
+"""One seeded world: nodes over a faulty broker, clients that come, go and change, and a shop that commits."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
-from typing import TypeVar
 
 from entity_sync.clock import SystemClock
+from entity_sync.core.recent import Recent
 from entity_sync.core.rights import RIGHTS
 from entity_sync.core.tags import canonical_tags
-from entity_sync.errors import AccessDenied
 from entity_sync.hub.node import Application, Node
-from entity_sync.loading.catalog import Catalog
-from entity_sync.loading.loader import Loader
-from entity_sync.model import EntityKey, Reads, Row, Tags
+from entity_sync.model import EntityKey, Tags
 from entity_sync.settings import Settings
 from tests.simulation.broker import Bus, FaultyBroker
 from tests.simulation.client import SimulatedClient
+from tests.simulation.judge import Judge
 from tests.simulation.loop import run
+from tests.simulation.shop import POISON, Shop
 
-_T = TypeVar("_T")
-_LONG = "x" * 300  # so that differences are worth sending
 _BUSY = 8.0  # seconds in which things happen
-_CALM = 40.0  # seconds after which everything must be true
+_CALM = 32.0  # seconds after which everything must be true
+_NOTIFIED = ("items", "own", "guarded", "paced", "copies")
 _SETTINGS = Settings(
     retry_delay=0.05,
     max_retry_delay=1.0,
     beat_interval=20.0,
     stale_after=60.0,
-    alive_interval=3.0,
+    alive_interval=2.0,
+    slow_timeout=3.0,
     authorize_ttl=10_000.0,  # what makes good for a lost revocation has to be something else
 )
 
@@ -50,105 +48,27 @@ class World:
     """A run of the real hub under virtual time; `violations` is empty if every promise held."""
 
     def __init__(self, seed: int, habits: Habits) -> None:
-        self.random = Random(seed)
+        random = self.random = Random(seed)
         self.habits = habits
-        self.violations: list[str] = []
-        self.rows: dict[str, int | None] = {}
-        self.kinds: dict[str, str] = {}
-        self.ids: list[str] = []
-        self.loads = 0
-        self._serial = 0
-        self.catalog = Catalog()
-        self.catalog.add(Loader.of("items", self._items, per=None, public=True, timeout=2.0))
-        self.catalog.add(Loader.of("own", self._own, per=None, public=False, timeout=2.0))
-        self.catalog.add(Loader.of("reports", self._report, per=None, public=True, timeout=2.0))
-        self.catalog.add(Loader.of("lists", self._list, per=None, public=True, timeout=2.0))
-        self.catalog.add(
-            Loader.of(
-                "guarded",
-                self._guarded,
-                per=None,
-                public=False,
-                timeout=2.0,
-                authorize=self._may_see,
-                batch=2,
-            )
+        self.is_quiet = random.random() < 0.1  # nothing goes wrong: what is done is counted
+        self.shop = Shop(random)
+        self.judge = Judge(self.shop)
+        self.settings = replace(
+            _SETTINGS, max_deferred=random.choice((100_000, 100_000, 1)), fail_closed=random.random() < 0.2
         )
-        self.forbidden: set[tuple[str, str]] = set()
-        self.revoked: set[str] = set()
-        self._judges: set[Node] = set()
-        self.bus = Bus(self.random)
+        self.bus = Bus(random)
         self.nodes: list[Node] = []
         self.alive: list[Node] = []
         self.brokers: list[FaultyBroker] = []
         self.clients: list[SimulatedClient] = []
+        self._judges: set[Node] = set()
         self._notifying: dict[Node, int] = {}
-        self._faults_until = _BUSY * self.random.choice((0.0, 0.5, 1.0))
+        if not self.is_quiet:
+            self.shop.faults_until = _BUSY * random.choice((0.0, 0.5, 1.0))
 
-    def complain(self, text: str) -> None:
-        self.violations.append(text)
-
-    # The application
-
-    async def _items(self, id: str) -> dict[str, object] | None:
-        return await self._read("items", id, "")
-
-    async def _own(self, id: str, audience: str) -> dict[str, object] | None:
-        return await self._read("own", id, audience)
-
-    async def _report(self, id: str) -> list[object]:
-        """A row that never changes, with an item that rides along."""
-        item = await self._read("items", id, "")
-        # Of a row that is not there nothing rides along: what would notice that it comes is the live query.
-        return [{"text": _LONG}, Reads("items") if item is None else Row("items", id, item)]
-
-    async def _list(self, kind: str) -> list[object]:
-        """A live query: the items of a kind, which only the query itself depends on."""
-        items = await self._slowly(lambda: self.items_of(kind))
-        rows = [Row("items", id, {"n": n, "text": _LONG}, track=False) for id, n in items.items()]
-        return [Reads("items", kind=kind), *rows]
-
-    async def _guarded(self, ids: list[str]) -> dict[str, object]:
-        """Several at once: what is missing is gone."""
-        found = await self._slowly(lambda: {id: self.rows.get(id, 0) for id in ids})
-        return {id: {"n": n, "text": _LONG} for id, n in found.items() if n is not None}
-
-    async def _may_see(self, who: str, key: EntityKey) -> bool:
-        may = (who, key.id) not in self.forbidden
-        await asyncio.sleep(self.random.choice((0.0, 0.0, 0.2)))
-        return may
-
-    def items_of(self, kind: str) -> dict[str, int]:
-        """The items of a kind and their states, as the database has them now."""
-        states = {id: self.rows.get(id, 0) for id in self.ids if self.kinds.get(id, "x") == kind}
-        return {id: n for id, n in states.items() if n is not None}
-
-    async def _read(self, entity: str, id: str, audience: str) -> dict[str, object] | None:
-        n = await self._slowly(lambda: self.rows.get(id, 0))
-        return None if n is None else {"entity": entity, "id": id, "n": n, "for": audience, "text": _LONG}
-
-    async def _slowly(self, read: Callable[[], _T]) -> _T:
-        """Read the database at one moment of a load that takes a while, and may fail."""
-        random = self.random
-        self.loads += 1
-        await asyncio.sleep(random.uniform(0, random.choice((0.02, 0.3))))
-        found = read()
-        fault = random.random() if asyncio.get_running_loop().time() < self._faults_until else 1.0
-        if fault < 0.08:
-            raise OSError("simulated")
-        if fault < 0.12:
-            await asyncio.sleep(10.0)
-        await asyncio.sleep(random.uniform(0, random.choice((0.02, 0.3, 1.5, 1.5))))
-        return found
-
-    async def _authenticate(self, secret: str | None, _connection: object) -> str:
-        is_out = secret == "bad" or (secret or "") in self.revoked
-        await asyncio.sleep(self.random.choice((0.0, 0.2)))
-        if is_out:
-            raise AccessDenied
-        return secret or ""
-
-    # What happens
+    @property
+    def violations(self) -> list[str]:
+        return self.judge.violations
 
     async def live(self) -> None:
         random = self.random
@@ -158,16 +78,22 @@ class World:
         ]
         self.nodes = [Node(self._application(), broker) for broker in brokers]
         for node in self.nodes:
+            if random.random() < 0.2:
+                node.hub.recent = Recent(limit=1)
+            self.judge.watch(node)
             await node.start()
         self.alive = list(self.nodes)
-        ids = self.ids = ["1", "2"][: random.choice((1, 1, 2))]
+        ids = self.shop.ids = ["1", "2"][: random.choice((1, 2))]
         jobs = [self._commits(id) for id in ids]
-        jobs += [self._outages(broker) for broker in brokers]
-        jobs += [self._silent_losses(), self._rights(ids)]
         jobs += [self._client(number, ids) for number in range(random.choice((2, 3)))]
+        if not self.is_quiet:
+            jobs += [self._outages(broker) for broker in brokers]
+            jobs += [self._silent_losses(), self._rights(ids), self._database()]
+        probes = asyncio.ensure_future(self.judge.probe(self.clients))
         await asyncio.gather(*jobs)
         await asyncio.sleep(_CALM)
-        self._judge()
+        probes.cancel()
+        self.judge.judge(self.clients, counts=self.is_quiet)
         for client in self.clients:
             client.disconnect()
         for node in self.nodes:
@@ -175,55 +101,58 @@ class World:
 
     def _application(self) -> Application:
         return Application(
-            catalog=self.catalog,
-            settings=_SETTINGS,
+            catalog=self.shop.catalog,
+            settings=self.settings,
             clock=SystemClock(),
             random=self.random,
-            authenticate=self._authenticate,
+            authenticate=self.shop.authenticate,
         )
 
+    # What the application does
+
     async def _commits(self, id: str) -> None:
-        random = self.random
+        random, shop = self.random, self.shop
         for _ in range(random.randrange(1, 7)):
             await asyncio.sleep(random.expovariate(1.0))
             node = random.choice(self.alive)
-            keys = [EntityKey("items", id), EntityKey("own", id), EntityKey("guarded", id)]
             new = random.choice("xy")
-            kinds = {new} if self.habits.forgets_old_tags else {self.kinds.get(id, "x"), new}
+            kinds = {new} if self.habits.forgets_old_tags else {shop.kinds.get(id, "x"), new}
             tags = random.choice((None, canonical_tags({"kind": kinds})))
             if self.habits.notifies_before_commit:
-                await self._notify(node, keys, tags)
+                await self._notify(node, id, tags, shop.serial, None)
                 await asyncio.sleep(random.uniform(0, 0.5))
-            self._serial += 1
-            self.kinds[id] = new
-            self.rows[id] = None if random.random() < 0.1 else self._serial
+            serial, n = shop.commit(id, new)
             if not self.habits.notifies_before_commit:
-                await asyncio.sleep(random.uniform(0, 0.1))
+                await asyncio.sleep(random.uniform(0, random.choice((0.1, 0.1, 1.0))))
                 if not (self.habits.crashes_after_commit and random.random() < 0.1):
-                    await self._notify(node if node in self.alive else self.alive[0], keys, tags)
+                    await self._notify(node if node in self.alive else self.alive[0], id, tags, serial, n)
+
+    async def _notify(self, node: Node, id: str, tags: Tags | None, serial: int, n: int | None) -> None:
+        self._notifying[node] = self._notifying.get(node, 0) + 1
+        receipt = await node.notify([EntityKey(entity, id) for entity in _NOTIFIED], tags, n)
+        self._notifying[node] -= 1
+        if receipt.status == "accepted":
+            self.judge.accepted(id, serial)
+        if not self.is_quiet and self.random.random() < 0.1 and node in self.alive and self._may_die(node):
+            self._die(node)
 
     async def _rights(self, ids: list[str]) -> None:
         """Somebody may see what was forbidden, or the reverse, or is nobody; then the nodes are told."""
-        random = self.random
+        random, shop = self.random, self.shop
         for _ in range(random.choice((0, 0, 1, 3))):
             await asyncio.sleep(random.uniform(0, _BUSY / 2))
             who, node = random.choice(("", "a", "b")), random.choice(self.alive)
             self._judges.add(node)
             self._notifying[node] = self._notifying.get(node, 0) + 1
             if random.random() < 0.3:
-                self.revoked.add(who)
+                shop.revoked.add(who)
                 await node.revoke(who)
             else:
-                self.forbidden ^= {(who, random.choice(ids))}
+                shop.forbidden ^= {(who, random.choice(ids))}
                 await node.reauthorize(who)
             self._notifying[node] -= 1
 
-    async def _notify(self, node: Node, keys: list[EntityKey], tags: Tags | None) -> None:
-        self._notifying[node] = self._notifying.get(node, 0) + 1
-        await node.notify(keys, tags)
-        self._notifying[node] -= 1
-        if self.random.random() < 0.1 and node in self.alive and self._may_die(node):
-            self._die(node)
+    # What goes wrong
 
     async def _outages(self, broker: FaultyBroker) -> None:
         random = self.random
@@ -232,7 +161,7 @@ class World:
             if random.random() < 0.3:
                 await broker.swallow(random.uniform(0.1, 12.0))
             else:
-                await broker.cut(random.uniform(0.1, 2.0))
+                await broker.cut(random.choice((random.uniform(0.1, 2.0),) * 19 + (30.0,)))
 
     async def _silent_losses(self) -> None:
         """The broker, or its client, loses messages and says nothing; others come twice."""
@@ -242,34 +171,40 @@ class World:
         await asyncio.sleep(random.uniform(0, _BUSY / 2))
         self.bus.loss = self.bus.doubling = 0.0
 
+    async def _database(self) -> None:
+        """For a while no load of one entity succeeds."""
+        random = self.random
+        if random.random() < 0.08:
+            await asyncio.sleep(random.uniform(0, _BUSY / 2))
+            self.shop.down.add(random.choice(("items", "own", "paced", "guarded")))
+            await asyncio.sleep(random.choice((5.0, 40.0)))
+            self.shop.down.clear()
+
     def _may_die(self, node: Node) -> bool:
         """Whether nothing dies with it that was never promised: keys it keeps, and names its peers never
         heard it speak of."""
         others = [other.link for other in self.alive if other is not node]
-        spoken = {"items", "own", "guarded"} | ({RIGHTS} if node in self._judges else set())
+        spoken = {*_NOTIFIED} | ({RIGHTS} if node in self._judges else set())
         is_known = all(link.gaps.knows(node.link.source) >= spoken for link in others)
         return is_known and bool(others) and node.link.outgoing.idle and not self._notifying.get(node)
 
     def _die(self, node: Node) -> None:
         """Right after a notify, some of what the broker accepted last is lost with it."""
         self.alive.remove(node)
+        self.judge.has_deaths = True
         self.brokers[self.nodes.index(node)].die()
         for client in self.clients:
             if client.is_on(node):
                 client.disconnect()
                 client.connect(self.random.choice(self.alive))
 
+    # What clients do
+
     async def _client(self, number: int, ids: list[str]) -> None:
         random = self.random
         wire = "classic" if random.random() < 0.15 else "v2"
-        keys = [(entity, id) for id in ids for entity in ("items", "own") if random.random() < 0.7] or [
-            ("items", ids[0])
-        ]
-        if wire == "v2":
-            keys += [("guarded", id) for id in ids if random.random() < 0.5]
-            keys += [("reports", id) for id in ids if random.random() < 0.4]
-            keys += [("lists", kind) for kind in "xy" if random.random() < 0.4]
-        client = SimulatedClient(self, f"client {number}", wire, keys, who=random.choice(("", "a", "b")))
+        keys = self._wanted(wire, ids)
+        client = SimulatedClient(self.judge, f"client {number}", wire, keys, random.choice(("", "a", "b")))
         self.clients.append(client)
         await asyncio.sleep(random.uniform(0, _BUSY / 2))
         client.connect(random.choice(self.alive))
@@ -277,6 +212,17 @@ class World:
             await asyncio.sleep(random.uniform(0, _BUSY / 4))
             deeds = (self._move, self._hop, self._hop, self._become, self._slow, self._again)
             await random.choice(deeds)(client)
+
+    def _wanted(self, wire: str, ids: list[str]) -> list[tuple[str, str]]:
+        def some(entities: tuple[str, ...], ids: list[str], share: float) -> list[tuple[str, str]]:
+            return [(entity, id) for id in ids for entity in entities if self.random.random() < share]
+
+        keys = some(("items", "own"), ids, 0.7) or [("items", ids[0])]
+        if wire == "v2":
+            keys += some(("guarded", "reports", "copies"), ids, 0.5) + some(("paced",), ids, 0.2)
+            keys += some(("lists",), ["x", "y"], 0.4)
+            keys += [] if self.is_quiet else some(("guarded",), [POISON], 0.1)
+        return keys
 
     async def _move(self, client: SimulatedClient) -> None:
         client.disconnect()
@@ -299,36 +245,22 @@ class World:
             client.become("a")
 
     async def _slow(self, client: SimulatedClient) -> None:
+        """It reads nothing for a while; where that is too long, the node ends it, and it comes again."""
+        random, most = self.random, self.settings.slow_timeout
+        seconds = random.choice((random.uniform(0, most - 0.5),) * 9 + (most + 0.5,))
+        link = client.link
         client.stall(True)
-        await asyncio.sleep(self.random.uniform(0, 2.0))
-        client.stall(False)
+        await asyncio.sleep(seconds)
+        if seconds > most and link is not None and link is client.link:
+            if link.is_open:
+                self.judge.complain(f"{client.name} read nothing for {seconds} s and was not closed")
+            client.disconnect()
+            client.connect(random.choice(self.alive))
+        elif link is not None:
+            link.stall(False)
 
     async def _again(self, client: SimulatedClient) -> None:
         client.repeat_subscribe(self.random.choice(client.keys))
-
-    # What must hold
-
-    def _judge(self) -> None:
-        for client in self.clients:
-            if client.wire == "classic":
-                continue  # it has no first state; what it was pushed was judged when it came
-            if client.says_stale:
-                self.complain(f"{client.name} still says it is stale")
-            for key, copy in client.copies.items():
-                expected = self._expected(*key)
-                if client.who in self.revoked or (
-                    key[0] == "guarded" and (client.who, key[1]) in self.forbidden
-                ):
-                    if copy.has_state:
-                        self.complain(f"{client.name} ({client.who}) ends with {key}, which it may not see")
-                elif not copy.has_state or copy.states != expected:
-                    self.complain(f"{client.name} ends with {key} at {copy.states}, not {expected}")
-
-    def _expected(self, entity: str, id: str) -> dict[str, int]:
-        if entity == "lists":
-            return self.items_of(id)
-        newest = self.rows.get(id, 0)
-        return {} if newest is None else {id: newest}
 
 
 def explore(seed: int, habits: Habits | None = None) -> list[str]:

@@ -20,7 +20,7 @@ class Fence:
         due: a load that begins before this moment may miss something.
     """
 
-    __slots__ = ("_exists", "_lag", "_least", "_may_restart", "_sure", "due")
+    __slots__ = ("_anew", "_exists", "_is_gone", "_lag", "_least", "_sure", "due")
 
     def __init__(self, lag: float) -> None:
         """
@@ -30,19 +30,21 @@ class Fence:
         self.due = -inf
         self._lag = lag
         self._least = 0
-        self._exists = False  # the newest word of the row has a revision
-        self._sure = -inf  # what a load that begins from here on does not find, is gone
-        self._may_restart = False  # the one before said none: a row that was deleted begins anew
+        self._exists = False  # the newest word of the row is not that it was deleted
+        self._is_gone = False  # that is what is shown
+        self._sure = -inf  # a load that begins from here on and finds nothing is right, if the row exists
+        self._anew = -inf  # and one that finds a lower revision, if it was deleted: revisions begin anew
 
     def change(self, revision: int | None, now: float) -> None:
         """A change was told, with its revision, or without: then it may have been a deletion."""
         if revision is None:
             self.doubt(now)
-            self._exists = False
-        else:
-            self._least = revision if self._may_restart else max(self._least, revision)
+            self._deleted(now)
+        elif revision > self._least:
+            self._least = revision
             self._found(now)
-        self._may_restart = revision is None
+        elif not self._exists:  # late word of the row that was deleted, or of one that begins anew
+            self.doubt(now)
 
     def doubt(self, now: float) -> None:
         """Something happened of which no revision tells."""
@@ -54,17 +56,26 @@ class Fence:
             if self._exists and began < self._sure:
                 return f"nothing, and revision {self._least} was notified or shown"
             return None
-        if result.revision is None or result.revision >= self._least:
+        if result.revision is None or result.revision > self._least:
+            return None
+        if result.revision == self._least and (self._exists or not self._is_gone):
+            return None
+        if not self._exists and began >= self._anew:
             return None
         return f"revision {result.revision}, after {self._least}"
 
     def shown(self, result: Loaded, now: float) -> None:
         """This is what is shown from now on: nothing older may follow."""
         if result.gone:
-            self._least, self._exists = 0, False
+            if self._exists:
+                self._deleted(now)
         elif result.revision is not None:
-            self._least = max(self._least, result.revision)
+            self._least = result.revision
             self._found(now)
+        self._is_gone = result.gone
 
     def _found(self, now: float) -> None:
         self._exists, self._sure = True, now + self._lag
+
+    def _deleted(self, now: float) -> None:
+        self._exists, self._anew = False, now + self._lag

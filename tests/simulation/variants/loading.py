@@ -1,0 +1,167 @@
+"""Hubs that load wrongly: too often at once, too little, from replicas, or in silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+from entity_sync.brokers.base import Message
+from entity_sync.core import loadstate
+from entity_sync.core.fence import Fence
+from entity_sync.core.loaded import Loaded
+from entity_sync.core.loadstate import Cause, LoadEvent, LoadState
+from entity_sync.core.subscription import V2Subscription
+from entity_sync.core.view import View
+from entity_sync.errors import LoadFailed
+from entity_sync.hub.attempts import Attempts, Outcome
+from entity_sync.hub.link import Link
+from entity_sync.hub.loads import Loads, _Run
+from entity_sync.loading.loader import Loader
+from entity_sync.model import Audience, Change, EntityKey
+from tests.simulation.variants.variant import Variant
+
+
+def _last_to_finish_wins() -> AbstractContextManager[Any]:
+    def trigger(self: Loads, view: View, cause: Cause) -> None:
+        self.ticket += 1
+        ticket = self.ticket
+
+        async def load() -> None:
+            loader = self._catalog[view.key.entity]
+            try:
+                result = await asyncio.wait_for(
+                    loader.load(view.key, view.audience, asyncio.to_thread, self._catalog.row), loader.timeout
+                )
+            except (LoadFailed, OSError, TimeoutError):
+                trigger(self, view, cause)
+                return
+            view.state, view.running, view.running_causes = LoadState.LOADING, ticket, cause
+            news, _ = view.succeed(result)
+            self._settled(view, news)
+
+        unique: Any = _Unique(view)
+        self._runs[unique] = _Run({view: None}, asyncio.get_running_loop().create_task(load()))
+
+    return patch.object(Loads, "trigger", trigger)
+
+
+class _Unique:
+    """A key of its own for each of several loads of one view."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+
+
+def _notify_joins_running_load() -> AbstractContextManager[Any]:
+    pair = (LoadState.LOADING, LoadEvent.TRIGGERED)
+    return patch.dict(loadstate.TRANSITIONS, {pair: (LoadState.LOADING, loadstate.LoadAction.NOTHING)})
+
+
+def _gives_up_after_failure() -> AbstractContextManager[Any]:
+    def failed(self: Loads, view: View, _error: LoadFailed) -> None:
+        if view.give_up() is loadstate.LoadAction.ENQUEUE:
+            self._enqueue(view)
+
+    return patch.object(Loads, "_failed", failed)
+
+
+def _echo_loads() -> AbstractContextManager[Any]:
+    opens = Link._open
+
+    def echoing(self: Link, message: Message) -> None:
+        opens(self, message)
+        letter = self._envelope.open(message.topic, message.payload)
+        if isinstance(letter, Change) and letter.origin and letter.origin.source == self.source:
+            self._reactions.changed(letter)
+
+    return patch.object(Link, "_open", echoing)
+
+
+def _trusts_replicas() -> AbstractContextManager[Any]:
+    return patch.object(Fence, "objects", lambda *_: None)
+
+
+def _looks_once() -> AbstractContextManager[Any]:
+    return patch.object(Fence, "doubt", lambda *_: None)
+
+
+def _asks_any_replica() -> AbstractContextManager[Any]:
+    late = property(lambda subscription: subscription.view.ticket > subscription.after)
+    return patch.object(V2Subscription, "_is_late_enough", late)
+
+
+def _counts_versions() -> AbstractContextManager[Any]:
+    succeed = View.succeed
+
+    def counting(self: View, loaded: Loaded) -> Any:
+        before = self.loaded
+        same = before is not None and before.version_of_content == loaded.version  # type: ignore[attr-defined]
+        content = loaded.version
+        loaded.__dict__["version_of_content"] = content
+        loaded.__dict__["version"] = before.version if same and before else f"state {self.rev + 1}"
+        return succeed(self, loaded)
+
+    return patch.object(View, "succeed", counting)
+
+
+def _never_times_out() -> AbstractContextManager[Any]:
+    async def bounded(_self: Attempts, _seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await call()
+        except OSError as error:
+            raise LoadFailed(str(error), retryable=True) from error
+
+    return patch.object(Attempts, "_bounded", bounded)
+
+
+def _fails_in_silence() -> AbstractContextManager[Any]:
+    return patch.object(Loads, "_note", lambda *_: None)
+
+
+def _fails_together() -> AbstractContextManager[Any]:
+    async def load(
+        self: Attempts, loader: Loader, keys: Sequence[EntityKey], audience: Audience
+    ) -> list[Outcome]:
+        if loader.batch is None:
+            return [await self._alone(loader, key, audience) for key in keys]
+        try:
+            return list((await self._together(loader, keys, audience)).values())
+        except LoadFailed as error:
+            return [error] * len(keys)
+
+    return patch.object(Attempts, "load", load)
+
+
+def _drops_the_last() -> AbstractContextManager[Any]:
+    later = Loads._later
+
+    def dropping(self: Loads, views: list[View], delay: float) -> None:
+        if any(view.attempts for view in views):
+            later(self, views, delay)
+
+    return patch.object(Loads, "_later", dropping)
+
+
+LOADING = (
+    Variant(
+        2, "last-to-finish-wins", "a load for each notify, the last to finish is shown", _last_to_finish_wins
+    ),
+    Variant(
+        2, "notify-joins-load", "single-flight: a notify joins the running load", _notify_joins_running_load
+    ),
+    Variant(3, "echo-loads", "a node loads again when its own message comes back", _echo_loads),
+    Variant(4, "trusts-replicas", "what a replica gives is shown, whatever its revision", _trusts_replicas),
+    Variant(4, "looks-once", "what no revision tells of is not looked for again", _looks_once),
+    Variant(4, "asks-any-replica", "a subscriber with another version gets the next load", _asks_any_replica),
+    Variant(5, "counts-versions", "a version is a node's own count of states", _counts_versions),
+    Variant(10, "gives-up", "a failed load is not tried again", _gives_up_after_failure),
+    Variant(10, "no-timeout", "a load may take for ever", _never_times_out),
+    Variant(10, "fails-in-silence", "clients are not told that loads fail", _fails_in_silence),
+    Variant(10, "fails-together", "a batch that raises is not halved", _fails_together),
+    Variant(
+        12, "drops-the-last", "a change within min_interval of the last load is dropped", _drops_the_last
+    ),
+)
