@@ -414,6 +414,29 @@ def test_nobody_is_told_of_the_broker_too():
     assert run(main())[0] == ["stale", "error", ("denied", "1"), "fresh"]
 
 
+def test_who_subscribed_as_nobody_is_told_of_the_broker():
+    """A client that was refused as it subscribed is told, once it is somebody, when that may be old."""
+
+    async def main() -> list[Any]:
+        broker = FaultyBroker(Bus(Random(5)))
+        shop = Shop(broker=broker)
+        shop.may["ann", "1"] = True
+        async with shop.sync:
+            await asyncio.sleep(10)
+            async with connect(shop.sync) as ann:
+                await ann.send({"action": "secret", "body": "bad"})
+                await subscribe(ann, "1")
+                await ann.send({"action": "secret", "body": "ann"})
+                await asyncio.sleep(1)
+                assert brief(ann)[-1] == ("snapshot", "1")
+                cut = asyncio.ensure_future(broker.cut(20))
+                await asyncio.sleep(10)
+                await cut
+                return [one for one in brief(ann) if one != "beat"]
+
+    assert run(main())[0] == ["stale"]
+
+
 def test_said_while_the_broker_is_away():
     """A revocation is kept, and told when the broker is back."""
 

@@ -187,14 +187,20 @@ class Connection:
         self._principal = effect.principal
         self.outbox.suspended = False
         self._expiry.begin(effect.principal)
+        if effect.keys:  # it may have asked for them while it was nobody
+            self._stand()
         self._watching.begin(effect.principal, effect.keys)
         self._node.hub.fanout.wake(self.outbox)
 
     def _on_watch(self, effect: effects.Watch) -> None:
+        self._stand()
+        self._watching.watch(effect.key, effect.version, causes=effect.causes)
+
+    def _stand(self) -> None:
+        """From now on the client is told whether what it watches may be old."""
         if self._standing is None and self._info.wire == "v2":
             self._standing = StandingMark(self._node.standing, self.outbox)
             self.inform()
-        self._watching.watch(effect.key, effect.version, causes=effect.causes)
 
     def _on_forget(self, effect: effects.Forget) -> None:
         self._watching.forget(effect.keys)
