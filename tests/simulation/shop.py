@@ -84,7 +84,8 @@ class Shop:
 
     def _replica(self, id: str) -> int | None:
         """A row as some replica has it now."""
-        now = asyncio.get_running_loop().time() - self.random.uniform(0, _LAG)
+        lag = self.random.choice((0.0, self.random.uniform(0, _LAG), _LAG))  # not all are equally behind
+        now = asyncio.get_running_loop().time() - lag
         known = [n for at, n in self._history.get(id, ()) if at <= now]
         return known[-1] if known else 0
 
