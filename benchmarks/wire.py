@@ -38,16 +38,18 @@ def run(options: argparse.Namespace, report: Report) -> None:
 
 async def _run(options: argparse.Namespace, report: Report) -> None:
     random = Random(options.seed)
-    order = _order(random, 1)
+    order, ticket = _order(random, 1), _ticket(random, 1)
     orders = [_line(random, id) for id in range(options.rows)]
     changes: list[tuple[str, str, float, Callable[[], object]]] = [
-        ("orders", "20 fields, one changes", 0.15, lambda: order.update(status="shipped")),
+        ("orders", "order of 20 short fields, one changes", 0.15, lambda: order.update(status="shipped")),
+        ("tickets", "ticket of 20 fields, one changes", 0.15, lambda: ticket.update(status="solved")),
         ("lists", f"{options.rows} rows, one more", 0.03, lambda: orders.insert(3, _line(random, 10**6))),
         ("lists", f"{options.rows} rows, one field", 0.03, lambda: orders[9].update(status="shipped")),
         ("lists", f"{options.rows} rows, one fewer", 0.03, lambda: orders.pop(17)),
     ]
-    sync = EntitySync()
+    sync = EntitySync(random=Random(options.seed))
     sync.entity("orders")(_loader(lambda: order))
+    sync.entity("tickets")(_loader(lambda: ticket))
     sync.entity("lists", rows=("orders", "id"))(_loader(lambda: orders))
     async with sync, connect(sync) as client:
         for entity, what, share, change in changes:
@@ -114,6 +116,35 @@ def _order(random: Random, id: int) -> dict[str, object]:
     }
 
 
+def _ticket(random: Random, id: int) -> dict[str, object]:
+    """A ticket as help desks keep them, of 20 fields, one of which is what a customer wrote."""
+    names = [f"{random.choice(_NAMES)} {random.choice(_NAMES)}" for _ in range(2)]
+    return {
+        "id": id,
+        "uuid": str(UUID(int=random.getrandbits(128), version=4)),
+        "subject": f"The {random.choice(_NAMES)} lamp that I ordered arrived without its plug",
+        "description": f"Hello, yesterday {random.choice(_NAMES)} came, well packed and in one piece, "
+        "but there is no plug at the end of its cable, only three bare wires. Is one missing in the box, "
+        "or do I have to buy it? I would rather not send the lamp back. Thank you for your help!",
+        "requester_id": str(UUID(int=random.getrandbits(128), version=4)),
+        "requester_name": names[0],
+        "requester_email": f"{names[0].lower().replace(' ', '.')}@mail.example",
+        "assignee_id": str(UUID(int=random.getrandbits(128), version=4)),
+        "assignee_name": names[1],
+        "team": "returns",
+        "channel": "email",
+        "language": "en-GB",
+        "priority": "normal",
+        "status": "open",
+        "tags": ["lamp", "missing-part"],
+        "order_reference": f"ORD-2026-{random.randrange(10**6):06}",
+        "messages": random.randrange(20),
+        "satisfaction": None,
+        "created_at": f"2026-11-{random.randrange(1, 29):02}T09:12:44.127Z",
+        "updated_at": f"2026-11-{random.randrange(1, 29):02}T17:40:01.500Z",
+    }
+
+
 def _line(random: Random, id: int) -> dict[str, object]:
     """What a list shows of one: 7 fields."""
     names = ("id", "reference", "customer_name", "city", "status", "net", "created_at")
@@ -121,7 +152,7 @@ def _line(random: Random, id: int) -> dict[str, object]:
     return {name: order[name] for name in names}
 
 
-def _loader(read: Callable[[], object]) -> Callable[[str], Any]:
+def _loader(read: Callable[[], object]) -> Callable[[int], Any]:
     async def load(_id: int) -> Any:
         return msgspec.convert(msgspec.to_builtins(read()), Any)
 
