@@ -39,6 +39,10 @@ class Settings:
         max_loads, max_entity_loads: loads running at once in this process, and of one entity.
         load_attempts: tries of one load before its subscribers are told ``stale``.
         retry_delay, max_retry_delay: seconds before the second try, doubling up to the maximum.
+        breaker_failures: loads of one entity that fail in a row until no more of it begin and what waits
+            is told ``stale``. Only keys that had been loaded before count, and a call of a batch once.
+        breaker_pause, max_breaker_pause: seconds until one load of it may try again, doubling up to the
+            maximum; once one succeeds, all begin again.
         resync_rate: views loaded again per second after a gap.
         max_deferred: distinct keys kept while the broker is away; beyond it every node is told to
             load the entity that has most of them again, whole.
@@ -80,6 +84,9 @@ class Settings:
     load_attempts: int = 3
     retry_delay: float = 0.1
     max_retry_delay: float = 10.0
+    breaker_failures: int = 20
+    breaker_pause: float = 1.0
+    max_breaker_pause: float = 30.0
     resync_rate: float = 1_000.0
     max_deferred: int = 100_000
     publish_timeout: float = 5.0

@@ -26,6 +26,7 @@ _NOTIFIED = ("items", "own", "guarded", "paced", "copies")
 _SETTINGS = Settings(
     retry_delay=0.05,
     max_retry_delay=1.0,
+    max_breaker_pause=2.0,
     beat_interval=20.0,
     stale_after=60.0,
     alive_interval=2.0,
@@ -54,7 +55,10 @@ class World:
         self.shop = Shop(random)
         self.judge = Judge(self.shop)
         self.settings = replace(
-            _SETTINGS, max_deferred=random.choice((100_000, 100_000, 1)), fail_closed=random.random() < 0.2
+            _SETTINGS,
+            max_deferred=random.choice((100_000, 100_000, 1)),
+            fail_closed=random.random() < 0.2,
+            breaker_failures=random.choice((1, 20, 20)),
         )
         self.bus = Bus(random)
         self.nodes: list[Node] = []

@@ -226,13 +226,8 @@ class Hub:
         self.fanout.wake(outbox)
         return True
 
-    def _reload(self, cause: Cause) -> Callable[[View], int]:
-        def reload(view: View) -> int:
-            before = view.running
-            self.loads.trigger(view, cause)
-            return before
-
-        return reload
+    def _reload(self, cause: Cause) -> Callable[[View], None]:
+        return lambda view: self.loads.trigger(view, cause)
 
     def _begun(self, view: View) -> None:
         view.moment = self.recent.moment

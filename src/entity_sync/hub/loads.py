@@ -11,12 +11,13 @@ from math import inf
 from random import Random
 
 from entity_sync.clock import Clock, Timer
-from entity_sync.core.index import spelled
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadAction
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
 from entity_sync.hub.attempts import Attempts, Outcome
+from entity_sync.hub.breakers import Breakers
+from entity_sync.hub.queues import Queue, together
 from entity_sync.loading.catalog import Catalog
 from entity_sync.settings import Settings
 
@@ -33,10 +34,12 @@ class _Run:
 
     Attributes:
         views: whom it is for: one, or those of a batch that are watched still.
+        ticket: its number.
     """
 
     views: dict[View, None]
     task: asyncio.Task[None] | None = None
+    ticket: int = 0
 
 
 class Loads:
@@ -73,19 +76,23 @@ class Loads:
         self._begun = begun
         self._depend = depend
         self._settled = settled
-        self._waiting: dict[str, OrderedDict[View, None]] = {}
+        self._waiting: dict[str, Queue] = {}
         self._running: dict[str, int] = {}
         self._total = 0
         self._runs: dict[View, _Run] = {}
         self._timers: dict[View, Timer] = {}
         self._refreshes: dict[View, Timer] = {}
         self._attempts = Attempts(catalog, clock, settings)
+        self._breakers = Breakers(
+            clock, settings, random, self._waiting, opened=self._hold_all, resumed=self._fill
+        )
         self._filling = False
 
     @property
     def idle(self) -> bool:
-        """Whether no load runs or waits for a place; one that waits for its retry does not count."""
-        return not self._runs and not any(self._waiting.values())
+        """Whether no load runs or waits for a place; one that waits until it may try again does not count."""
+        holds = self._breakers.holds
+        return not self._runs and not any(queue and not holds(name) for name, queue in self._waiting.items())
 
     def trigger(self, view: View, cause: Cause) -> None:
         """Have the view loaded by an attempt that begins after this call."""
@@ -110,6 +117,7 @@ class Loads:
     async def close(self) -> None:
         """Stop everything and return when it has stopped; plain functions in threads end by themselves."""
         self._waiting.clear()
+        self._breakers.close()
         for timer in (*self._timers.values(), *self._refreshes.values()):
             timer.cancel()
         tasks = {run.task for run in self._runs.values() if run.task is not None}
@@ -125,6 +133,8 @@ class Loads:
             self._later([view], pause)
             return
         self._waiting.setdefault(view.key.entity, OrderedDict())[view] = None
+        if self._breakers.holds(view.key.entity):
+            self._hold(view)
         if loader.batch is None:
             self._fill()
         elif not self._filling:  # the other keys of this turn of the loop come along
@@ -138,16 +148,18 @@ class Loads:
         while progress and self._total < self._settings.max_loads:
             progress = False
             for entity in [name for name, queue in self._waiting.items() if queue]:
-                if self._running.get(entity, 0) < self._settings.max_entity_loads:
+                is_full = self._running.get(entity, 0) >= self._settings.max_entity_loads
+                if not is_full and self._breakers.admits(entity):
                     queue = self._waiting[entity] = self._waiting.pop(entity)  # to the end of the row
                     self._start(entity, queue)
                     progress = True
                 if self._total >= self._settings.max_loads:
                     return
 
-    def _start(self, entity: str, queue: OrderedDict[View, None]) -> None:
+    def _start(self, entity: str, queue: Queue) -> None:
         self.ticket += 1
-        run = _Run(_together(queue, self._catalog[entity].batch or 1))
+        self._breakers.begin(entity, self.ticket, queue)
+        run = _Run(together(queue, self._catalog[entity].batch or 1), ticket=self.ticket)
         for view in run.views:
             view.start(self.ticket, self._clock.now())
             self._begun(view)
@@ -162,12 +174,14 @@ class Loads:
             self._runs.pop(view, None)
         self._total -= 1
         self._running[entity] -= 1
+        self._breakers.ended(entity, run.ticket)
         self._fill()
 
     async def _run(self, entity: str, run: _Run) -> None:
         views = list(run.views)
         keys = [view.key for view in views]
         outcomes = await self._attempts.load(self._catalog[entity], keys, views[0].audience)
+        self._breakers.judge(entity, run.ticket, views, outcomes)
         jitter = self._random.uniform(0.5, 1.0)
         again: dict[float, list[View]] = {}  # one timer for all: what failed together is tried together
         for view, outcome in zip(views, outcomes, strict=True):
@@ -182,7 +196,11 @@ class Loads:
             else:
                 self._succeeded(view, result)
         for delay, failed in again.items():
-            self._later(failed, delay)
+            if self._breakers.holds(entity):
+                for view in failed:
+                    self._enqueue(view)
+            else:
+                self._later(failed, delay)
 
     def _succeeded(self, view: View, result: Loaded) -> None:
         if view.failure is not None:
@@ -234,6 +252,22 @@ class Loads:
             _log.warning("load of %s failed: %s", view.key, error, exc_info=error.__cause__)
         view.failure = view.failure_frame(error.code, str(error), self._clock.now())
 
+    def _hold_all(self, entity: str) -> None:
+        """No load of this entity begins for now, not even one that was to be tried again."""
+        queue = self._waiting.setdefault(entity, OrderedDict())
+        for view in [view for view in self._timers if view.attempts and view.key.entity == entity]:
+            del self._timers[view]  # not cancelled: it may be the timer of others too
+            queue[view] = None
+        for view in queue:
+            self._hold(view)
+
+    def _hold(self, view: View) -> None:
+        """It waits until loads of its entity succeed: whoever watches it is told so."""
+        if view.failure is None:
+            text = f"loads of {view.key.entity} keep failing"
+            view.failure = view.failure_frame("load", text, self._clock.now())
+            self._settled(view, True)
+
     def _later(self, views: list[View], delay: float) -> None:
         timer = self._clock.call_later(delay, lambda: self._elapsed(views))
         self._timers.update(dict.fromkeys(views, timer))
@@ -253,19 +287,3 @@ def _fenced(view: View, outcome: Outcome, now: float) -> Outcome:
         return LoadFailed(f"what it read is behind: {objection}", retryable=True)
     view.fence.shown(outcome, now)
     return outcome
-
-
-def _together(queue: OrderedDict[View, None], most: int) -> dict[View, None]:
-    """Take the view that waits longest out of the queue, and the next that one batch can load with it."""
-    first = queue.popitem(last=False)[0]
-    found = {first: None}
-    if most > 1:
-        audience = spelled(first.audience)
-        for view in queue:
-            if len(found) == most:
-                break
-            if spelled(view.audience) == audience:
-                found[view] = None
-        for view in list(found)[1:]:
-            del queue[view]
-    return found

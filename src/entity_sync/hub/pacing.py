@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from entity_sync.clock import Clock, Timer
+from entity_sync.core.loadstate import LoadState
 from entity_sync.core.view import View
 
 __all__ = ["Pacing"]
@@ -16,13 +17,12 @@ class Pacing:
     """The views that have to be loaded again, and when the last of them has been."""
 
     def __init__(
-        self, clock: Clock, rate: float, reload: Callable[[View], int], finished: Callable[[], None]
+        self, clock: Clock, rate: float, reload: Callable[[View], None], finished: Callable[[], None]
     ) -> None:
         """
         Args:
             rate: views per second.
-            reload: has a view loaded by an attempt that begins now or later; returns the ticket
-                of the view's last attempt before that one.
+            reload: has a view loaded by an attempt that begins now or later.
             finished: called when every view has been loaded again, or has failed.
         """
         self._clock = clock
@@ -48,7 +48,7 @@ class Pacing:
     def settled(self, view: View) -> None:
         """The view has the result of an attempt, or its failure has been told."""
         ticket = self._reloading.get(view)
-        if ticket is not None and view.running > ticket:
+        if ticket is not None and (view.running > ticket or _is_told(view)):
             del self._reloading[view]
             self._check()
 
@@ -70,7 +70,10 @@ class Pacing:
         self._timer = None
         for view in list(self._waiting)[: self._batch]:
             del self._waiting[view]
-            self._reloading[view] = self._reload(view)
+            ticket = view.running
+            self._reload(view)
+            if not _is_told(view):
+                self._reloading[view] = ticket
         if self._waiting:
             self._timer = self._clock.call_later(_INTERVAL, self._next)
         self._check()
@@ -78,3 +81,8 @@ class Pacing:
     def _check(self) -> None:
         if self.idle:
             self._finished()
+
+
+def _is_told(view: View) -> bool:
+    """Whether its clients know that it fails, until a load has succeeded that has yet to begin."""
+    return view.failure is not None and view.state is LoadState.QUEUED
