@@ -26,7 +26,7 @@ _NOTIFIED = ("items", "own", "guarded", "paced", "copies")
 _SETTINGS = Settings(
     retry_delay=0.05,
     max_retry_delay=1.0,
-    max_breaker_pause=2.0,
+    max_breaker_pause=10.0,
     beat_interval=20.0,
     stale_after=60.0,
     alive_interval=2.0,
@@ -178,7 +178,7 @@ class World:
     async def _database(self) -> None:
         """For a while no load of one entity succeeds."""
         random = self.random
-        if random.random() < 0.08:
+        if random.random() < 0.15:
             await asyncio.sleep(random.uniform(0, _BUSY / 2))
             self.shop.down.add(random.choice(("items", "own", "paced", "guarded")))
             await asyncio.sleep(random.choice((5.0, 40.0)))
