@@ -108,7 +108,7 @@ class LoadFailed(EntitySyncError):
     """A load gave no usable result.
 
     Attributes:
-        code: the error code clients see, ``load`` or ``too_large``.
+        code: the error code clients see, ``load``, ``too_large`` or ``busy``.
         retryable: whether the same load may succeed without a change of the application.
     """
 

@@ -21,6 +21,11 @@ class Settings:
         max_outgoing: bytes of answers that may wait for a slow client (states do not count:
             they are marks, and the newest state replaces the one that waited).
         max_view_bytes: bytes of one view's rows as JSON.
+        view_memory: bytes that the rows of all views in this process, and the frames made of them and kept
+            for others, may take. Beyond it the views used longest ago keep their version only: their next
+            state is loaded when somebody is to be sent it, and sent whole. A result that finds no room even
+            so is ``busy``, and tried again. What is being loaded or sent does not count, and the view in
+            use may exceed it.
         handshake_timeout: seconds until a handshake must be complete (direct door).
         authenticate_timeout: seconds a v2 client has for its first secret or subscribe, and
             seconds the application's ``authenticate`` and ``authorize`` may take.
@@ -66,6 +71,7 @@ class Settings:
     max_connections: int = 10_000
     max_outgoing: int = 1_048_576
     max_view_bytes: int = 524_288
+    view_memory: int = 268_435_456
     handshake_timeout: float = 10.0
     authenticate_timeout: float = 10.0
     authorize_ttl: float = 60.0
@@ -109,4 +115,8 @@ class Settings:
         if self.stale_after <= self.beat_interval:
             raise ConfigurationError(
                 "Settings.stale_after must exceed beat_interval, or every client is stale"
+            )
+        if self.view_memory < self.max_view_bytes:
+            raise ConfigurationError(
+                "Settings.view_memory must be at least max_view_bytes, or the largest view finds no room"
             )

@@ -166,8 +166,10 @@ def test_failures_name_what_is_known():
 
 def test_no_frame_without_a_state():
     """Asking for a frame before the first result is a mistake of the caller."""
-    with pytest.raises(RuntimeError, match="no state yet"):
+    with pytest.raises(RuntimeError, match="no rows now"):
         _ = view().snapshot
+    with pytest.raises(RuntimeError, match="no state yet"):
+        _ = view().current
 
 
 def long(data: str) -> bytes:

@@ -151,6 +151,8 @@ class SimulatedClient:
             self.who = self._pending_who
             for key in self.copies:
                 self.copies[key] = Copy()
+        elif "entity" in message:
+            self.copies[message["entity"], message["id"]].is_stale = True
 
     def _on_denied(self, message: dict[str, Any]) -> None:
         self.copies[message["entity"], message["id"]] = Copy()

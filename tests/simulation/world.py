@@ -60,6 +60,8 @@ class World:
             fail_closed=random.random() < 0.2,
             breaker_failures=random.choice((1, 20, 20)),
         )
+        if not self.is_quiet and random.random() < 0.25:  # room for one view or two
+            self.settings = replace(self.settings, max_view_bytes=2_000, view_memory=2_000)
         self.bus = Bus(random)
         self.nodes: list[Node] = []
         self.alive: list[Node] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Frame"]
 
+_AROUND = 100  # bytes of the objects of a frame, about
 _TEXT = 0x81  # FIN and opcode 1, RFC 6455 §5.2
 
 
@@ -26,6 +27,11 @@ class Frame:
 
     def __len__(self) -> int:
         return len(self.payload)
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory, with the one form in which a process's door sends it."""
+        return _AROUND + 2 * len(self.payload)
 
     @property
     def wire(self) -> bytes:

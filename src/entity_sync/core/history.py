@@ -29,6 +29,17 @@ class History:
         self._previous: Loaded | None = None
         self._deltas: list[Frame] = []
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the newest delta is still to be worked out."""
+        return self._previous is not None
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory."""
+        previous = 0 if self._previous is None else self._previous.held
+        return previous + sum(frame.held for frame in self._deltas)
+
     def leave(self, state: Loaded | None) -> None:
         """The next rev follows this state, or one that is not known any more."""
         if state is None or self._previous is not None:

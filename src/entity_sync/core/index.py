@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 from entity_sync.core.loaded import Loaded
+from entity_sync.core.memory import Memory
 from entity_sync.core.tags import Reading
 from entity_sync.core.view import View
 from entity_sync.model import Audience, Change, EntityKey
@@ -19,11 +20,13 @@ _Name = TypeVar("_Name", str, EntityKey)
 class Index:
     """The node's views, by key and audience, by the rows they hold, and by what they read."""
 
-    def __init__(self, number: Callable[[], int]) -> None:
+    def __init__(self, number: Callable[[], int], memory: Memory[View] | None = None) -> None:
         """
         Args:
             number: draws the wire's number for a new view: random, 31 bits.
+            memory: bounds the bytes of all views.
         """
+        self._memory = memory
         self._by_key: dict[EntityKey, dict[str, View]] = {}
         self._by_number: dict[int, View] = {}
         self._by_row: dict[EntityKey, dict[View, None]] = {}
@@ -60,7 +63,7 @@ class Index:
             number = self._draw()
             while number in self._by_number:
                 number = self._draw()
-            view = audiences[name] = self._by_number[number] = View(key, audience, number)
+            view = audiences[name] = self._by_number[number] = View(key, audience, number, self._memory)
         return view
 
     def depend(self, view: View, loaded: Loaded | None) -> None:
@@ -86,6 +89,8 @@ class Index:
         if not audiences:
             del self._by_key[view.key]
         del self._by_number[view.number]
+        if self._memory is not None:
+            self._memory.forget(view)
 
     # A live query stands under each value of the first of its tags; one without tags under none.
 

@@ -12,6 +12,8 @@ from entity_sync.model import EntityKey
 
 __all__ = ["Loaded", "LoadedRow"]
 
+_AROUND_ROW = 200  # bytes of the objects of a row and its key, about
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedRow:
@@ -55,6 +57,12 @@ class Loaded:
     def size(self) -> int:
         """Bytes of all rows."""
         return sum(len(row.data) for row in self.rows)
+
+    @cached_property
+    def held(self) -> int:
+        """Bytes of memory of all rows; what the application wrote counts where it is another object."""
+        own = sum(len(row.verbatim) for row in self.rows if row.verbatim is not row.data)
+        return self.size + own + _AROUND_ROW * len(self.rows)
 
     @cached_property
     def dependencies(self) -> frozenset[EntityKey]:

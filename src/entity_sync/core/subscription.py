@@ -84,7 +84,8 @@ class V2Subscription(Mark):
             return []
         view = self.view
         frames = self._states()
-        if self.wants_causes and not self.owed and self._is_late_enough and view.receipts is not None:
+        has_state = not self.owed and self._rev == view.rev and self._is_late_enough
+        if self.wants_causes and has_state and view.receipts is not None:
             frames += view.covering(self._caused)
             self._caused = view.receipts.count
         if view.failure is not None and not self._told:
@@ -103,10 +104,13 @@ class V2Subscription(Mark):
         view = self.view
         is_behind = self.owed or self._rev != view.rev
         is_held = self._version == view.version or (self.owed and self._rev == view.rev)
-        if not is_behind or view.loaded is None or not (is_held or self._is_late_enough):
+        if not is_behind or view.version is None or not (is_held or self._is_late_enough):
             return []
         if is_held:
             frames = [view.current]
+        elif view.loaded is None:
+            view.recall()
+            return []
         elif self._rev:
             frames = view.since(self._rev)
         else:
@@ -143,7 +147,10 @@ class ClassicSubscription(Mark):
 
     def take(self) -> list[Frame]:
         """`Mark.take`."""
-        if self.withheld or self.view.loaded is None or self._push == self.view.push:
+        if self.withheld or self.view.version is None or self._push == self.view.push:
+            return []
+        if self.view.loaded is None:
+            self.view.recall()
             return []
         self._push = self.view.push
         return list(self.view.classic)

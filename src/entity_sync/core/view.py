@@ -13,6 +13,7 @@ from entity_sync.core.frame import Frame
 from entity_sync.core.history import History
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadEvent, LoadState, step
+from entity_sync.core.memory import Memory
 from entity_sync.core.messages import Current, Error, Fresh, Snapshot, Stale
 from entity_sync.core.outbox import Mark
 from entity_sync.core.receipts import Receipts
@@ -23,6 +24,7 @@ from entity_sync.model import Audience, EntityKey
 __all__ = ["View"]
 
 _NO_CAUSE = Cause(0)
+_AROUND_KEY = 200  # bytes of what makes a view depend on one key, about
 
 
 class View:
@@ -31,7 +33,8 @@ class View:
     Attributes:
         number: names the view on the wire, random so that it tells nothing.
         state: where its loading stands.
-        loaded: the newest result, None before the first.
+        loaded: the newest result, None before the first, and where its rows are not kept.
+        version: that of the newest result, None before the first.
         ticket: which load of this node gave it; a later load has a larger one.
         moment, began: of `Recent`, and of the clock in seconds, as the last attempt began.
         as_of: seconds of the clock as the attempt began that gave ``loaded``.
@@ -46,12 +49,19 @@ class View:
     """
 
     __slots__ = (
-        "_classic", "_current", "_history", "_snapshot", "as_of", "attempts", "audience", "began", "causes",
-        "failure", "fence", "key", "loaded", "moment", "number", "push", "reads", "receipts", "rev",
-        "rows", "running", "running_causes", "state", "subscriptions", "ticket", "triggered_at",
+        "_classic", "_current", "_history", "_memory", "_snapshot", "as_of", "attempts", "audience", "began",
+        "causes", "failure", "fence", "key", "loaded", "moment", "number", "push", "reads", "receipts", "rev",
+        "rows", "running", "running_causes", "state", "subscriptions", "ticket", "triggered_at", "version",
     )  # fmt: skip
 
-    def __init__(self, key: EntityKey, audience: Audience, number: int) -> None:
+    def __init__(
+        self, key: EntityKey, audience: Audience, number: int, memory: Memory[View] | None = None
+    ) -> None:
+        """
+        Args:
+            memory: what bounds the bytes it holds, together with others.
+        """
+        self._memory = memory
         self.key = key
         self.audience = audience
         self.number = number
@@ -66,6 +76,7 @@ class View:
         self.attempts = 0
         self.triggered_at = 0.0
         self.loaded: Loaded | None = None
+        self.version: str | None = None
         self.ticket = 0
         self.rev = 0
         self.push = 0
@@ -112,8 +123,8 @@ class View:
         Returns:
             whether any session is to be told, and what to do about loading.
         """
-        first = self.loaded is None
-        differs = first or loaded.version != self.version
+        first = self.version is None
+        differs = loaded.version != self.version
         asked = self.running_causes
         pushed = Cause.NOTIFY in asked or (differs and not (first and asked == Cause.SUBSCRIBE))
         if differs or loaded.rows != (self.loaded.rows if self.loaded else ()):
@@ -123,7 +134,8 @@ class View:
         self.rev += differs
         self.push += pushed
         self.ticket, self.as_of = self.running, self.began
-        self.loaded = loaded
+        self.loaded, self.version = loaded, loaded.version
+        self._hold()
         recovered = self.failure is not None
         self.failure = None
         covers = self.receipts is not None and self.receipts.succeeded()
@@ -156,17 +168,12 @@ class View:
 
     # State and frames
 
-    @property
-    def version(self) -> str | None:
-        """The version of the newest result, None before the first."""
-        return self.loaded.version if self.loaded is not None else None
-
     def failure_frame(self, code: str, text: str, now: float) -> Frame:
-        """``stale`` for a load that may yet succeed, ``error`` for a view that is too large."""
+        """``stale`` for a load that may yet succeed, ``error`` where it is too large or finds no room."""
         entity, id = self.key
-        if code == "too_large":
-            return v2.frame(Error(code=code, text=text, retryable=False, entity=entity, id=id))
-        number = self.number if self.loaded is not None else msgspec.UNSET
+        if code in ("too_large", "busy"):
+            return v2.frame(Error(code=code, text=text, retryable=code == "busy", entity=entity, id=id))
+        number = self.number if self.version is not None else msgspec.UNSET
         age = round((now - self.triggered_at) * 1_000)
         return v2.frame(Stale(reason="load", age_ms=age, entity=entity, id=id, view=number))
 
@@ -191,13 +198,14 @@ class View:
                     gone=loaded.gone,
                 )
             )
+            self._hold()
         return self._snapshot
 
     @property
     def current(self) -> Frame:
         """No body: for sessions that hold this version."""
         if self._current is None:
-            version = self._known().version
+            version = self._known_version()
             entity, id = self.key
             self._current = v2.frame(
                 Current(view=self.number, entity=entity, id=id, rev=self.rev, version=version)
@@ -209,7 +217,7 @@ class View:
         causes = () if self.receipts is None else self.receipts.since(count)
         if not causes:
             return []
-        version = self._known().version
+        version = self._known_version()
         entity, id = self.key
         message = Current(
             view=self.number, entity=entity, id=id, rev=self.rev, version=version, causes=causes
@@ -218,19 +226,63 @@ class View:
 
     def since(self, rev: int) -> list[Frame]:
         """What brings a session from a rev to the newest: deltas, or the rows whole where those are less."""
-        return self._history.since(rev, self.rev, self._known()) or [self.snapshot]
+        is_due = self._history.is_due
+        deltas = self._history.since(rev, self.rev, self._known())
+        if is_due:
+            self._hold()
+        return deltas or [self.snapshot]
 
     @property
     def classic(self) -> tuple[Frame, ...]:
         """One bare frame per row, as the application wrote it; none where the key is gone."""
         if self._classic is None:
             self._classic = tuple(Frame(row.verbatim) for row in self._known().rows)
+            self._hold()
         return self._classic
 
     def _known(self) -> Loaded:
         if self.loaded is None:
-            raise RuntimeError(f"view {self.key} has no state yet")
+            raise RuntimeError(f"view {self.key} has no rows now")
         return self.loaded
+
+    def _known_version(self) -> str:
+        if self.version is None:
+            raise RuntimeError(f"view {self.key} has no state yet")
+        return self.version
+
+    # Memory: a view may be reduced to its version and what it depends on
+
+    @property
+    def held(self) -> int:
+        """Bytes of its rows, of the frames made of them, and of what stays when it is reduced."""
+        frames = (*(self._classic or ()), self._snapshot)
+        rows = 0 if self.loaded is None else self.loaded.held
+        return (
+            self.kept + rows + self._history.held + sum(frame.held for frame in frames if frame is not None)
+        )
+
+    @property
+    def kept(self) -> int:
+        """Bytes that stay when it is reduced: what it depends on."""
+        return _AROUND_KEY * (len(self.rows) + len(self.reads))
+
+    def needed(self, loaded: Loaded) -> int:
+        """Bytes it would hold with this result."""
+        return loaded.held + _AROUND_KEY * (len(loaded.dependencies) + len(loaded.reads))
+
+    def reduce(self) -> None:
+        """Keep the version only: rows are sent after another load, and the next change goes out whole."""
+        self.loaded = self._snapshot = self._classic = None
+        self._history.leave(None)
+
+    def recall(self) -> None:
+        """Rows that are not kept are to be sent: they are loaded, unless a failure is told instead."""
+        if self._memory is not None and self.failure is None:
+            self._memory.recall(self)
+
+    def _hold(self) -> None:
+        if self._memory is not None:
+            self._memory.hold(self, self.held, self.kept)
 
 
 def _wire(row: LoadedRow) -> WireRow:

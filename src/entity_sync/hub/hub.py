@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from random import Random
 
@@ -11,6 +12,7 @@ from entity_sync.core.frame import Frame
 from entity_sync.core.index import Index, spelled
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadState
+from entity_sync.core.memory import Memory
 from entity_sync.core.outbox import Outbox, Overflow
 from entity_sync.core.recent import Recent
 from entity_sync.core.subscription import ClassicSubscription, Subscription, V2Subscription
@@ -41,10 +43,19 @@ class Hub:
         """
         self.fanout = Fanout()
         self.recent = Recent()
+        self.memory = Memory[View](settings.view_memory, View.reduce, self._recall)
         self.loads = Loads(
-            catalog, clock, settings, random, begun=self._begun, depend=self._depend, settled=self._settled
+            catalog,
+            clock,
+            settings,
+            random,
+            begun=self._begun,
+            fits=lambda view, loaded: self.memory.fits(view, view.needed(loaded)),
+            depend=self._depend,
+            settled=self._settled,
         )
-        self.views = Index(lambda: random.randrange(1, 2**31))
+        self.views = Index(lambda: random.randrange(1, 2**31), self.memory)
+        self._recalled: dict[View, None] = {}
         self._catalog = catalog
         self._clock = clock
         self._settings = settings
@@ -54,7 +65,8 @@ class Hub:
     @property
     def idle(self) -> bool:
         """Whether every client has been written all there is, as far as it takes it."""
-        return self.loads.idle and self._resync.idle and self._refresh.idle and self.fanout.idle
+        is_loaded = self.loads.idle and self._resync.idle and self._refresh.idle and not self._recalled
+        return is_loaded and self.fanout.idle
 
     async def close(self) -> None:
         """Stop all loads."""
@@ -94,6 +106,7 @@ class Hub:
         """
         view = subscription.view
         subscription.ask(version)
+        self.memory.touch(view)
         if version is not None and version != view.version:
             subscription.after = self.loads.ticket
             if view.fence is not None:
@@ -228,6 +241,20 @@ class Hub:
 
     def _reload(self, cause: Cause) -> Callable[[View], None]:
         return lambda view: self.loads.trigger(view, cause)
+
+    def _recall(self, view: View) -> None:
+        """A subscription is to be sent rows that are not kept; connections are being written to."""
+        if not self._recalled:
+            asyncio.get_running_loop().call_soon(self._load_recalled)
+        self._recalled[view] = None
+
+    def _load_recalled(self) -> None:
+        recalled, self._recalled = self._recalled, {}
+        for view in recalled:
+            if view.state in (LoadState.LOADING, LoadState.DIRTY):
+                view.running_causes |= Cause.SUBSCRIBE  # its result will do, if all are told of it
+            elif view.subscriptions:
+                self.loads.trigger(view, Cause.SUBSCRIBE)
 
     def _begun(self, view: View) -> None:
         view.moment = self.recent.moment

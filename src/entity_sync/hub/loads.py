@@ -57,12 +57,14 @@ class Loads:
         random: Random,
         *,
         begun: Callable[[View], None],
+        fits: Callable[[View, Loaded], bool],
         depend: Callable[[View, Loaded], bool],
         settled: Callable[[View, bool], None],
     ) -> None:
         """
         Args:
             begun: called as an attempt begins.
+            fits: whether there is memory for a result.
             depend: called with a result, to watch what it depends on; says whether some of that
                 changed since the attempt began, so that another one must follow.
             settled: called with a view that has a result or a failure to be told, and with whether
@@ -74,6 +76,7 @@ class Loads:
         self._settings = settings
         self._random = random
         self._begun = begun
+        self._fits = fits
         self._depend = depend
         self._settled = settled
         self._waiting: dict[str, Queue] = {}
@@ -188,7 +191,7 @@ class Loads:
             if view not in run.views:
                 continue  # nobody watches it any more
             del run.views[view], self._runs[view]
-            result = _fenced(view, outcome, self._clock.now())
+            result = _fenced(view, self._that_fits(view, outcome), self._clock.now())
             if isinstance(result, LoadFailed):
                 delay = self._failed(view, result)
                 if delay is not None:
@@ -201,6 +204,11 @@ class Loads:
                     self._enqueue(view)
             else:
                 self._later(failed, delay)
+
+    def _that_fits(self, view: View, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, LoadFailed) or self._fits(view, outcome):
+            return outcome
+        return LoadFailed("the server has no memory for its rows now", code="busy", retryable=True)
 
     def _succeeded(self, view: View, result: Loaded) -> None:
         if view.failure is not None:

@@ -1,0 +1,80 @@
+"""How many bytes views hold together, and which of them give up their rows when those are too many."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+__all__ = ["Memory"]
+
+_Holder = TypeVar("_Holder", bound=Hashable)
+
+
+class Memory(Generic[_Holder]):
+    """The bytes of all views of a process, and a ceiling for them.
+
+    Over the ceiling, those that were used longest ago are reduced. What was used last never is, so that the
+    ceiling is exceeded by no more than one view.
+
+    Attributes:
+        total: bytes held.
+        recall: called with a view whose rows are to be sent and are not held.
+    """
+
+    def __init__(
+        self, ceiling: int, reduce: Callable[[_Holder], None], recall: Callable[[_Holder], None]
+    ) -> None:
+        """
+        Args:
+            ceiling: bytes.
+            reduce: has a view hold no more than what it keeps.
+        """
+        self.total = 0
+        self.recall = recall
+        self._ceiling = ceiling
+        self._reduce = reduce
+        self._kept = 0
+        self._bytes: dict[_Holder, tuple[int, int]] = {}
+        self._reducible: OrderedDict[_Holder, None] = OrderedDict()  # the first was used longest ago
+
+    def hold(self, holder: _Holder, held: int, kept: int) -> None:
+        """A view is used now.
+
+        Args:
+            held: bytes it holds from now on.
+            kept: those of them that it would still hold if it were reduced.
+        """
+        self._account(holder, held, kept)
+        while self.total > self._ceiling:
+            oldest = next(iter(self._reducible), holder)
+            if oldest is holder:
+                return
+            self._reduce(oldest)
+            _, kept = self._bytes[oldest]
+            self._account(oldest, kept, kept)
+
+    def touch(self, holder: _Holder) -> None:
+        """A view is used now."""
+        if holder in self._reducible:
+            self._reducible.move_to_end(holder)
+
+    def fits(self, holder: _Holder, needed: int) -> bool:
+        """Whether a view may hold so many bytes, were all others reduced."""
+        _, kept = self._bytes.get(holder, (0, 0))
+        return self._kept - kept + needed <= self._ceiling
+
+    def forget(self, holder: _Holder) -> None:
+        """A view is no more."""
+        held, kept = self._bytes.pop(holder, (0, 0))
+        self.total -= held
+        self._kept -= kept
+        self._reducible.pop(holder, None)
+
+    def _account(self, holder: _Holder, held: int, kept: int) -> None:
+        self.forget(holder)
+        self._bytes[holder] = held, kept
+        self.total += held
+        self._kept += kept
+        if held > kept:
+            self._reducible[holder] = None
