@@ -12,7 +12,7 @@ from entity_sync.errors import (
     NotRunning,
     UnknownEntity,
 )
-from entity_sync.model import ClientMessage, ConnectionInfo, EntityKey, Reads, Receipt, Row
+from entity_sync.model import ClientMessage, ConnectionInfo, EntityKey, Reads, Receipt, Row, ViewInfo
 from entity_sync.publisher import AsyncPublisher, Publisher
 from entity_sync.settings import Settings
 
@@ -36,4 +36,5 @@ __all__ = [
     "Settings",
     "Signing",
     "UnknownEntity",
+    "ViewInfo",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "Row",
     "Source",
     "Tags",
+    "ViewInfo",
     "Wire",
 ]
 
@@ -144,6 +145,40 @@ class Receipt:
 
     status: Literal["accepted", "deferred"]
     token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewInfo:
+    """What a node tells of one view: a key, and those who share its loads.
+
+    It is for operators, and not for everybody's eyes: ids may be personal, and clients choose them, so
+    whoever shows one in HTML escapes it. It holds no row and no secret.
+
+    Attributes:
+        number: names the view in the frames of this node (``view``).
+        entity, id: the key.
+        audience: who shares it, as text: ``everyone``, or the value of ``per=`` as Python spells it, or
+            ``principal`` and the first 16 digits of the SHA-256 of its key, which may be a secret.
+        subscribers: how many subscriptions of connections.
+        rev: counts the states that differed, 0 before the first result.
+        version: of the newest result; None before the first.
+        rows: how many rows that has.
+        size: bytes of those rows as JSON.
+        is_loading: a load of it runs, or waits for its turn or its retry.
+        is_stale: its loads fail, so what its subscribers show may be old.
+    """
+
+    number: int
+    entity: str
+    id: str
+    audience: str
+    subscribers: int
+    rev: int
+    version: str | None
+    rows: int
+    size: int
+    is_loading: bool
+    is_stale: bool
 
 
 def _empty() -> Mapping[str, str]:

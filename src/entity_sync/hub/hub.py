@@ -20,8 +20,9 @@ from entity_sync.core.view import View
 from entity_sync.hub.fanout import Fanout
 from entity_sync.hub.loads import Loads
 from entity_sync.hub.pacing import Pacing
+from entity_sync.hub.watched import watched
 from entity_sync.loading.catalog import Catalog
-from entity_sync.model import Change, EntityKey
+from entity_sync.model import Change, EntityKey, ViewInfo
 from entity_sync.settings import Settings
 
 __all__ = ["Hub"]
@@ -185,6 +186,10 @@ class Hub:
         if self.recent.changed(view.key, since):  # it was being decided whether the client may see it
             self.loads.trigger(view, Cause.NOTIFY)
         return subscription
+
+    def watched(self) -> list[ViewInfo]:
+        """What is watched, for operators."""
+        return watched(self.views, self._catalog)
 
     # What happens to the views
 
