@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from entity_sync.client import connect
 from tests.demo.cluster import PATIENCE, demo, tabs
 from tests.support.servers import running
 
@@ -70,6 +71,33 @@ async def test_notify_reaches_every_node(tmp_path: Path, scheme: str):
         assert await notify.wait() == 0
         for tab in shown:
             await tab.until(note="from outside")
+
+
+@pytest.mark.needs("nsqd")
+async def test_rights_and_lists_reach_every_node(tmp_path: Path):
+    """A new order is in its lane, and a shared recipe at whom it is shared with, whatever their nodes are."""
+    async with demo(tmp_path / "bakery.sqlite3", "--nodes", "3", "--broker", "nsq") as cluster:
+        first, second, third = cluster.sockets
+        async with (
+            connect(first, secret="nadia@north") as nadia,
+            connect(second, secret="sami@south") as sami,
+            connect(third) as guest,
+        ):
+            recipe, lane = sami.subscribe("recipes", "1"), guest.subscribe("board", "ordered")
+            assert (await recipe.next()).is_denied
+            assert len((await lane.next()).rows) == 2
+            async with asyncio.timeout(PATIENCE):
+                assert await nadia.message({"share": {"id": 1, "is_shared": True}}) == {"ok": True}
+                while not recipe.state.data:
+                    await recipe.next()
+                assert await nadia.message({"share": {"id": 1, "is_shared": False}}) == {"ok": True}
+                while not recipe.state.is_denied:
+                    await recipe.next()
+                order = {"customer": "Cora", "item": "Plum cake", "quantity": 2}
+                assert await sami.message({"add": order}) == {"ok": True}
+                while len(lane.state.rows) != 3:
+                    await lane.next()
+            assert [row.data["customer"] for row in lane.state.rows] == ["Chiara", "Cora", "Farid"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,12 +11,12 @@ from shlex import join
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgspec
-
 from entity_sync.app import EntitySync
 from entity_sync.capture.sqlite import SQLiteCapture
-from entity_sync.cli.demo.shop import STATUSES, Shop
-from entity_sync.model import ClientMessage
+from entity_sync.cli.demo.edits import Edits
+from entity_sync.cli.demo.entities import STORED, User, declare
+from entity_sync.cli.demo.schema import STATUSES
+from entity_sync.cli.demo.shop import Shop
 from entity_sync.server import standalone
 from entity_sync.server.http import Page
 from entity_sync.server.standalone import Listener
@@ -39,25 +39,6 @@ _PAGES = {
 }
 
 
-class _Quantity(msgspec.Struct, tag_field="field", tag="quantity", forbid_unknown_fields=True):
-    id: int
-    value: int
-
-
-class _Status(msgspec.Struct, tag_field="field", tag="status", forbid_unknown_fields=True):
-    id: int
-    value: str
-
-
-class _Note(msgspec.Struct, tag_field="field", tag="note", forbid_unknown_fields=True):
-    id: int
-    value: str
-
-
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
-    edit: _Quantity | _Status | _Note
-
-
 @dataclass(frozen=True, slots=True)
 class Link:
     """How a node of the demo meets the others.
@@ -72,18 +53,19 @@ class Link:
     topic_prefix: str = ""
     name: str = "one node of several"
 
-    def notify_command(self, *, is_private: bool) -> str:
+    def notify_command(self, *key: str, is_private: bool) -> str:
         """What to run after a change from outside.
 
         Args:
+            key: the entity and the id; left out, what comes before them.
             is_private: whether only who knows the broker's password sees it.
         """
         url = self.broker if is_private or "@" not in self.broker else "URL"
         prefix = ["--topic-prefix", self.topic_prefix] if self.topic_prefix else []
-        return join(["entity-sync", "notify", "--broker", url, *prefix, "orders", "3"])
+        return join(["entity-sync", "notify", "--broker", url, *prefix, *key])
 
 
-def build(database: Path, link: Link | None = None) -> EntitySync:
+def build(database: Path, link: Link | None = None) -> EntitySync[User]:
     """The application on this SQLite file.
 
     Args:
@@ -92,29 +74,14 @@ def build(database: Path, link: Link | None = None) -> EntitySync:
             follows the file: what reaches another node has come over the broker.
     """
     shop = Shop(database)
+    sync: EntitySync[User]
     if link is None:
-        sync = EntitySync(f"memory://demo-{os.getpid()}", captures=[SQLiteCapture(database, interval=0.05)])
+        capture = SQLiteCapture(database, interval=0.05, entities=STORED)
+        sync = EntitySync(f"memory://demo-{os.getpid()}", captures=[capture])
     else:
         sync = EntitySync(link.broker, topic_prefix=link.topic_prefix)
-
-    @sync.entity("orders")
-    async def order(id: int) -> dict[str, Any] | None:
-        return await shop.order(id)
-
-    @sync.entity("about")
-    async def about(id: str) -> dict[str, Any] | None:
-        return _about(shop, link) if id == "demo" else None
-
-    @sync.on_message
-    async def edit(message: ClientMessage) -> dict[str, Any]:
-        try:
-            wanted = msgspec.json.decode(message.data, type=_Request).edit
-            await _apply(shop, wanted)
-        except (msgspec.DecodeError, ValueError) as error:
-            return {"ok": False, "text": str(error)}
-        await order.notify(wanted.id)
-        return {"ok": True}
-
+    declare(sync, shop, _about(shop, link))
+    sync.on_message(Edits(sync, shop).answer)
     return sync
 
 
@@ -128,15 +95,6 @@ def _about(shop: Shop, link: Link | None) -> dict[str, Any]:
         "broker": _BROKERS.get(scheme, scheme),
         "notify": link.notify_command(is_private=False),
     }
-
-
-async def _apply(shop: Shop, wanted: _Quantity | _Status | _Note) -> None:
-    if isinstance(wanted, _Quantity):
-        await shop.set_quantity(wanted.id, wanted.value)
-    elif isinstance(wanted, _Status):
-        await shop.set_status(wanted.id, wanted.value)
-    else:
-        await shop.set_note(wanted.id, wanted.value)
 
 
 def page_url(listener: Listener) -> str:

@@ -115,7 +115,7 @@ def _name(number: int) -> str:
 def _say_commands(output: Output, database: Path, link: app.Link | None, *, is_ours: bool) -> None:
     output.say(f"  sqlite3 {quote(str(database))} {output.bold(_UPDATE)}")
     if link is not None:
-        output.say(f"  {link.notify_command(is_private=is_ours)}")
+        output.say(f"  {link.notify_command('orders', '3', is_private=is_ours)}")
 
 
 def _open(output: Output, pages: Sequence[str]) -> None:
