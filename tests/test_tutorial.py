@@ -14,7 +14,7 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.demo.test_page import browser  # noqa: F401 - a fixture
+from tests.demo.conftest import browser  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.source, pytest.mark.needs("chromium")]
 

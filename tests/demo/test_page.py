@@ -3,94 +3,16 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
-from tests.support.system_programs import find
+from tests.demo.pages import picture, port_of, served, sqlite3, tab, three_nodes
 
 pytestmark = pytest.mark.needs("chromium", "sqlite3")
-
-IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-
-@contextmanager
-def served(database: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    command = [sys.executable, "-m", "entity_sync", "demo", "--port", str(port), "--database", str(database)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        try:
-            yield next(word for word in line.split() if word.startswith("http://")), process
-        finally:
-            process.terminate()
-
-
-@pytest.fixture
-def database() -> Iterator[Path]:
-    # A short path of its own: it is to be read in the README's picture.
-    with TemporaryDirectory(prefix="shop-") as folder:
-        yield Path(folder, "bakery.sqlite3")
-
-
-@pytest.fixture
-def page_url(database: Path) -> Iterator[str]:
-    with served(database) as (url, _):
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find("chromium"), args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def complaints() -> Iterator[list[str]]:
-    """What the page's console and scripts complain of; nothing by the end."""
-    found: list[str] = []
-    yield found
-    assert found == []
-
-
-def port_of(url: str) -> int:
-    return int(url.split(":")[2].strip("/"))
-
-
-def sqlite3(database: Path, statement: str) -> None:
-    command = ["sqlite3", "-cmd", ".timeout 5000", str(database), statement]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def tab(browser: Browser, url: str, complaints: list[str], **options: object) -> Page:
-    page = browser.new_context(viewport={"width": 1280, "height": 800}, **options).new_page()  # type: ignore[arg-type]
-
-    def complain(message: ConsoleMessage) -> None:
-        # A socket that cannot be opened is what a restart looks like, and the browser's own words.
-        if message.type in ("error", "warning") and "WebSocket connection to" not in message.text:
-            complaints.append(message.text)
-
-    page.on("console", complain)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(url)
-    expect(page.get_by_test_id("connection")).to_have_text("live")
-    expect(page.get_by_test_id("order-3-quantity")).to_have_text("3")
-    return page
 
 
 def test_tabs_follow_each_other(browser: Browser, page_url: str, complaints: list[str]):
@@ -259,37 +181,6 @@ def test_server_restarts(browser: Browser, database: Path, complaints: list[str]
         expect(page.get_by_test_id("order-3-quantity")).to_have_text("55")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_screenshot(browser: Browser, page_url: str, tmp_path: Path, complaints: list[str], scheme: str):
-    """The README's pictures: the page after an edit, with the frames that carried it."""
-    page = tab(browser, page_url, complaints, color_scheme=scheme)
-    for quantity in ("4", "5"):
-        page.get_by_test_id("order-3-increase").click()
-        expect(page.get_by_test_id("order-3-quantity")).to_have_text(quantity)
-    expect(page.get_by_test_id("wire-log").locator("li").first).to_be_visible()
-    folder = IMAGES if os.environ.get("ENTITY_SYNC_SCREENSHOTS") else tmp_path
-    path = folder / f"demo-{scheme}.png"
-    page.mouse.move(0, 0)
-    page.screenshot(path=path, animations="disabled")
-    assert path.stat().st_size > 20_000
-
-
-@contextmanager
-def three_nodes(database: Path) -> Iterator[list[str]]:
-    """The URLs of the pages of three nodes on an nsqd."""
-    command = [sys.executable, "-m", "entity_sync", "demo", "--nodes", "3", "--broker", "nsq", "--port", "0"]
-    arguments = [*command, "--database", str(database)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        said: list[str] = []
-        while not said or said[-1] not in ("Ctrl-C stops everything.\n", ""):
-            said.append(process.stdout.readline())
-        try:
-            yield re.findall(r"http://\S+/", "".join(said))
-        finally:
-            process.terminate()
-
-
 @pytest.mark.needs("nsqd")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_of_three_nodes(
@@ -297,13 +188,16 @@ def test_pages_of_three_nodes(
 ):
     """An edit in the page of any of three nodes appears in all three; the README's picture shows it."""
     with three_nodes(database) as urls:
-        pages = [tab(browser, url, complaints, color_scheme=scheme) for url in urls]
+        pages = [tab(browser, url, complaints, scheme=scheme) for url in urls]
         for number, page in enumerate(pages, 1):
             expect(page.get_by_role("heading", level=1)).to_contain_text(f"node {number} of 3")
             expect(page.locator("#command")).to_contain_text(" && entity-sync notify --broker nsq://")
             page.get_by_test_id("order-3-increase").click()
             for each in pages:
                 expect(each.get_by_test_id("order-3-quantity")).to_have_text(str(3 + number))
+        pages[0].get_by_role("link", name="Board").click()
+        expect(pages[0].locator("#command")).to_contain_text(" orders $(sqlite3 ")
+        pages[0].get_by_role("link", name="Orders").click()
         for page in pages:
             page.set_viewport_size({"width": 420, "height": 640})
         pages[0].get_by_test_id("order-1-increase").click()
@@ -315,7 +209,7 @@ def test_pages_of_three_nodes(
     )
     together = browser.new_page(viewport={"width": 3 * 420 + 2 * 16, "height": 640})
     together.set_content(f"<body style='margin: 0; display: flex; gap: 16px'>{images}")
-    path = (IMAGES if os.environ.get("ENTITY_SYNC_SCREENSHOTS") else tmp_path) / f"nodes-{scheme}.png"
+    path = picture(f"nodes-{scheme}", tmp_path)
     together.screenshot(path=path, omit_background=True)
     assert path.stat().st_size > 20_000
 

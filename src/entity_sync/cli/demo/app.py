@@ -15,7 +15,6 @@ from entity_sync.app import EntitySync
 from entity_sync.capture.sqlite import SQLiteCapture
 from entity_sync.cli.demo.edits import Edits
 from entity_sync.cli.demo.entities import STORED, User, declare
-from entity_sync.cli.demo.schema import STATUSES
 from entity_sync.cli.demo.shop import Shop
 from entity_sync.server import standalone
 from entity_sync.server.http import Page
@@ -31,12 +30,11 @@ _BROKERS = {
     "postgres": "PostgreSQL",
     "postgresql": "PostgreSQL",
 }
-_PAGES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/demo.css": ("demo.css", "text/css; charset=utf-8"),
-    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
+_KINDS = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
+_PAGES = (
+    "index.html", "icon.svg", "demo.css", "sections.css", "demo.js", "board.js", "branches.js", "cards.js",
+    "client.js", "copy.js", "dom.js", "report.js", "rows.js", "watching.js", "wire.js",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def build(database: Path, link: Link | None = None) -> EntitySync[User]:
 
 
 def _about(shop: Shop, link: Link | None) -> dict[str, Any]:
-    about: dict[str, Any] = {"database": str(shop.path), "statuses": list(STATUSES)}
+    about: dict[str, Any] = {"database": str(shop.path)}
     if link is None:
         return about
     scheme = link.broker.partition("://")[0]
@@ -105,7 +103,15 @@ def page_url(listener: Listener) -> str:
 def pages() -> dict[str, Page]:
     """The page's files by their path."""
     here = files("entity_sync.cli.demo")
-    return {path: Page((here / name).read_bytes(), kind) for path, (name, kind) in _PAGES.items()}
+    return {
+        "/" if name == "index.html" else f"/{name}": Page((here / name).read_bytes(), _kind(name))
+        for name in _PAGES
+    }
+
+
+def _kind(name: str) -> str:
+    kind = _KINDS[name.rpartition(".")[2]]
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
 def run(
