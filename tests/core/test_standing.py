@@ -3,22 +3,84 @@
 from __future__ import annotations
 
 from entity_sync.core.frame import Frame
-from entity_sync.core.outbox import Outbox
+from entity_sync.core.outbox import Mark, Outbox
 from entity_sync.core.standing import Standing, StandingMark
 
 STALE = Frame(b'{"event":"stale"}')
+FRESH = b'{"event":"fresh"}'
+
+
+class Rows(Mark):
+    """A state that is at hand when the test says so."""
+
+    is_at_hand = True
+
+    def take(self) -> list[Frame]:
+        self.outbox.lacking.pop(self, None)
+        if self.is_at_hand:
+            return [Frame(b"rows")]
+        self.outbox.lacking[self] = None
+        return []
+
+
+def told(outbox: Outbox, *marks: Mark, budget: int = 100) -> list[bytes]:
+    for mark in marks:
+        outbox.mark(mark)
+    return [frame.payload for frame in outbox.take(budget)]
 
 
 def test_told_once_each_way():
     """stale is told once, fresh is told once, and nothing where both were missed."""
-    standing = Standing()
-    mark = StandingMark(standing, Outbox("v2", 100))
-    assert mark.take() == []
+    standing, outbox = Standing(), Outbox("v2", 100)
+    mark = StandingMark(standing, outbox)
+    assert told(outbox, mark) == []
     standing.stale = STALE
-    assert mark.take() == [STALE]
-    assert mark.take() == []
+    assert told(outbox, mark) == [STALE.payload]
+    assert told(outbox, mark) == []
     standing.stale = None
-    assert [frame.payload for frame in mark.take()] == [b'{"event":"fresh"}']
+    assert told(outbox, mark) == [FRESH]
     standing.stale = STALE
     standing.stale = None
-    assert mark.take() == []
+    assert told(outbox, mark) == []
+
+
+def test_fresh_comes_last():
+    """Behind the states that make it true, whichever was marked first, and however many writes they need."""
+    standing, outbox = Standing(), Outbox("v2", 100)
+    mark, one, two = StandingMark(standing, outbox), Rows(outbox), Rows(outbox)
+    standing.stale = STALE
+    assert told(outbox, one, mark) == [b"rows", STALE.payload]
+    standing.stale = None
+    assert told(outbox, mark, one, two, budget=1) == [b"rows"]
+    assert told(outbox) == [b"rows", FRESH]
+
+
+def test_fresh_waits_for_rows_that_are_not_at_hand():
+    """They were given up and have to be loaded; where nobody wants them any more, it waits no longer."""
+    standing, outbox = Standing(), Outbox("v2", 100)
+    mark, one, two = StandingMark(standing, outbox), Rows(outbox), Rows(outbox)
+    standing.stale = STALE
+    told(outbox, mark)
+    standing.stale = None
+    one.is_at_hand = two.is_at_hand = False
+    assert told(outbox, mark, one, two) == []
+    one.is_at_hand = True
+    assert told(outbox, one) == [b"rows"]
+    outbox.forget(two)
+    outbox.put(Frame(b"beat"))
+    assert told(outbox) == [b"beat", FRESH]
+
+
+def test_stale_again_before_fresh_was_told():
+    """Then nothing is told: the client says stale still."""
+    standing, outbox = Standing(), Outbox("v2", 100)
+    mark, one = StandingMark(standing, outbox), Rows(outbox)
+    standing.stale = STALE
+    told(outbox, mark)
+    standing.stale, one.is_at_hand = None, False
+    assert told(outbox, mark, one) == []
+    standing.stale = STALE
+    one.is_at_hand = True
+    assert told(outbox, mark, one) == [b"rows"]
+    standing.stale = None
+    assert told(outbox, mark) == [FRESH]

@@ -123,6 +123,19 @@ def test_asking_does_not_lose_the_fresh(again: bool):
     assert [event for event, _ in events(subscription)] == [state, "fresh"]
 
 
+def test_a_fresh_that_may_have_been_discarded_is_told_again():
+    """A client discards what comes before its secret's ack, and with it the view that the fresh names."""
+    one = view()
+    subscription = asked(one)
+    one.failure = Frame(b'{"event":"stale"}')
+    assert events(subscription) == [("stale", None)]
+    load(one, 1)
+    assert events(subscription) == [("snapshot", 1), ("fresh", None)]
+    subscription.ask_again()
+    assert events(subscription) == [("current", None), ("fresh", None)]
+    assert events(subscription) == []
+
+
 @settings(deadline=None)
 @given(
     st.lists(

@@ -45,11 +45,16 @@ class Outbox:
         suspended: states are withheld (who the session is, is being decided); answers are not.
         queued: somebody is about to flush it.
         marks: what has news, in the order of the first mark.
+        lacking: marks whose news is not at hand: they are marked again when it is.
+        last: is to be taken behind all news, also that which is not at hand.
         write: sends frames to the client in one write where that is possible; None while nobody
             serves it.
     """
 
-    __slots__ = ("_answers", "_limit", "_waiting", "blocked", "marks", "queued", "suspended", "wire", "write")
+    __slots__ = (
+        "_answers", "_limit", "_waiting", "blocked", "lacking", "last", "marks", "queued", "suspended",
+        "wire", "write",
+    )  # fmt: skip
 
     def __init__(self, wire: Wire, limit: int) -> None:
         self.wire: Wire = wire
@@ -60,6 +65,8 @@ class Outbox:
         self._answers: list[Frame] = []
         self._waiting = 0
         self.marks: dict[Mark, None] = {}
+        self.lacking: dict[Mark, None] = {}
+        self.last: Mark | None = None
         self.write: Callable[[list[Frame]], None] | None = None
 
     @property
@@ -90,12 +97,14 @@ class Outbox:
     def forget(self, mark: Mark) -> None:
         """There is no news any more."""
         self.marks.pop(mark, None)
+        self.lacking.pop(mark, None)
 
     def take(self, budget: int) -> list[Frame]:
         """The answers, then the newest states up to about ``budget`` bytes; marks left over stay."""
         marks = self.marks
         if len(marks) == 1 and not self._answers and not self.suspended:
-            return marks.popitem()[0].take()  # what a fan-out of one change does, a thousand times
+            frames = marks.popitem()[0].take()  # what a fan-out of one change does, a thousand times
+            return frames if self.last is None else frames + self._take_last()
         frames, self._answers = self._answers, []
         size, self._waiting = self._waiting, 0
         if self.suspended:
@@ -110,4 +119,7 @@ class Outbox:
                 size += len(frame)
         # All at once: taking the first entry of a dict again and again walks over those taken before.
         self.marks = dict.fromkeys(islice(marks, done, None))
-        return frames
+        return frames + self._take_last()
+
+    def _take_last(self) -> list[Frame]:
+        return [] if self.last is None or self.marks or self.lacking else self.last.take()

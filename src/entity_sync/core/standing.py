@@ -37,8 +37,12 @@ class StandingMark(Mark):
 
     def take(self) -> list[Frame]:
         """`Mark.take`."""
-        stale = self._standing.stale
+        stale, outbox = self._standing.stale, self.outbox
+        is_last, outbox.last = outbox.last is self, None
         if (stale is not None) == self._told:
+            return []
+        if stale is None and not is_last:
+            outbox.last = self  # fresh would be a lie before the states that make it true
             return []
         self._told = stale is not None
         return [_FRESH if stale is None else stale]

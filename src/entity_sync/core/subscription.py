@@ -32,8 +32,8 @@ class V2Subscription(Mark):
     """
 
     __slots__ = (
-        "_caused", "_is_stale", "_rev", "_told", "_version", "after", "not_before", "owed", "view",
-        "wants_causes", "withheld",
+        "_caused", "_is_stale", "_rev", "_told", "_version", "_was_stale", "after", "not_before", "owed",
+        "view", "wants_causes", "withheld",
     )  # fmt: skip
 
     def __init__(self, view: View, outbox: Outbox) -> None:
@@ -49,6 +49,7 @@ class V2Subscription(Mark):
         self._version: str | None = None
         self._told = False  # of the failure, since the client last asked
         self._is_stale = False  # what the client says of the view until a fresh
+        self._was_stale = False  # what it said once
 
     def ask(self, version: str | None) -> None:
         """The client wants the state, and holds ``version`` of it, or nothing."""
@@ -73,16 +74,19 @@ class V2Subscription(Mark):
         self._rev = 0
         self.owed = True
         self._told = False
+        self._is_stale = self._was_stale  # a fresh, and the state that names its view, may be discarded too
 
     def replace(self, other: V2Subscription) -> None:
         """The client watches this view instead: what it says of the other one is said of this one."""
-        self._is_stale = other._is_stale
+        self._is_stale = self._was_stale = other._was_stale
 
     def take(self) -> list[Frame]:
         """`Mark.take`."""
         if self.withheld:
             return []
-        view = self.view
+        view, lacking = self.view, self.outbox.lacking
+        if lacking:
+            lacking.pop(self, None)
         frames = self._states()
         has_state = not self.owed and self._rev == view.rev and self._is_late_enough
         if self.wants_causes and has_state and view.receipts is not None:
@@ -90,7 +94,7 @@ class V2Subscription(Mark):
             self._caused = view.receipts.count
         if view.failure is not None and not self._told:
             frames.append(view.failure)
-            self._told = self._is_stale = True
+            self._told = self._is_stale = self._was_stale = True
         elif view.failure is None and self._is_stale and not self.owed:
             frames.append(view.fresh)
             self._told = self._is_stale = False
@@ -110,6 +114,8 @@ class V2Subscription(Mark):
             frames = [view.current]
         elif view.loaded is None:
             view.recall()
+            if view.failure is None:
+                self.outbox.lacking[self] = None
             return []
         elif self._rev:
             frames = view.since(self._rev)

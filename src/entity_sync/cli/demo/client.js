@@ -224,7 +224,7 @@ export class Client {
     current: (message, touched) =>
       this.#each(message, touched, (copy) => {
         if (copy.version === message.version) copy.hold(copy.rows, { ...message, gone: copy.isGone });
-        else this.#resync((copy.view = message.view), message.rev); // it was discarded
+        else this.#resync((copy.view = message.view), 0); // it was discarded
       }),
     denied: (message, touched) =>
       this.#each(message, touched, (copy) => {
