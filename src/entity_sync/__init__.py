@@ -12,6 +12,7 @@ from entity_sync.errors import (
     NotRunning,
     UnknownEntity,
 )
+from entity_sync.hub.auditor import Auditor, Finding
 from entity_sync.model import ClientMessage, ConnectionInfo, EntityKey, Reads, Receipt, Row, ViewInfo
 from entity_sync.publisher import AsyncPublisher, Publisher
 from entity_sync.settings import Settings
@@ -19,6 +20,7 @@ from entity_sync.settings import Settings
 __all__ = [
     "AccessDenied",
     "AsyncPublisher",
+    "Auditor",
     "BadId",
     "BrokerUnavailable",
     "ClientMessage",
@@ -28,6 +30,7 @@ __all__ = [
     "EntityKey",
     "EntitySync",
     "EntitySyncError",
+    "Finding",
     "NotRunning",
     "Publisher",
     "Reads",

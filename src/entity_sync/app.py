@@ -17,6 +17,7 @@ from entity_sync.core.signing import Signing
 from entity_sync.core.tags import canonical_tags
 from entity_sync.declarations import Declarations, check_origin
 from entity_sync.entity import Principal
+from entity_sync.hub.auditor import Auditor
 from entity_sync.hub.node import Application, Capture, Node
 from entity_sync.life import Life
 from entity_sync.model import EntityKey, Receipt, Tags, ViewInfo
@@ -41,6 +42,7 @@ class EntitySync(Declarations[Principal]):
         settings: Settings | None = None,
         origins: Iterable[str] = (),
         captures: Sequence[Capture] = (),
+        auditor: Auditor | None = None,
         topic_prefix: str | None = None,
         signing: Signing | None = None,
         lifespan: Callable[[EntitySync], AbstractAsyncContextManager[Any]] | None = None,
@@ -54,6 +56,7 @@ class EntitySync(Declarations[Principal]):
             origins: origins besides the asked host itself whose pages may connect, for example
                 ``https://app.example``; ``*`` allows every page of the web, and warns.
             captures: what notices changes that nobody notifies.
+            auditor: looks for notifies that were forgotten, at the price of a few loads; None for nobody.
             topic_prefix: begins every topic on the broker, so that applications can share one; the
                 same on every node and publisher. None for ``$ENTITY_SYNC_TOPIC_PREFIX``, else "".
             signing: proves to the other nodes who wrote a message. None for the keys in
@@ -72,6 +75,7 @@ class EntitySync(Declarations[Principal]):
         self._settings = settings or Settings()
         self._origins = frozenset(check_origin(origin) for origin in origins)
         self._captures = tuple(captures)
+        self._auditor = auditor
         self._clock = clock or SystemClock()
         self._random = random or SystemRandom()
         self._life = Life(lifespan)
@@ -217,6 +221,7 @@ class EntitySync(Declarations[Principal]):
             authenticate=self._authenticate,
             on_message=self._on_message,
             captures=self._captures,
+            auditor=self._auditor,
             origins=self._origins,
             envelope=self._envelope,
         )

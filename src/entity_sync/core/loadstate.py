@@ -39,6 +39,7 @@ class Cause(Flag):
     SUBSCRIBE = auto()
     RESYNC = auto()
     DEPENDENCY = auto()
+    REREAD = auto()  # nobody says that it changed: it is looked whether it did
 
 
 _S, _E, _A = LoadState, LoadEvent, LoadAction

@@ -40,6 +40,7 @@ class View:
         as_of: seconds of the clock as the attempt began that gave ``loaded``.
         rev: counts the results that differed, for v2.
         push: counts the results that classic sessions get, equal or not.
+        asked: counts what asked for loads, besides looking whether anything changed.
         attempts: failed tries since the last result.
         failure: what v2 sessions are told while its loads fail, None while they do not.
         rows, reads: what besides its key it depends on; the index keeps them.
@@ -49,9 +50,10 @@ class View:
     """
 
     __slots__ = (
-        "_classic", "_current", "_history", "_memory", "_snapshot", "as_of", "attempts", "audience", "began",
-        "causes", "failure", "fence", "key", "loaded", "moment", "number", "push", "reads", "receipts", "rev",
-        "rows", "running", "running_causes", "state", "subscriptions", "ticket", "triggered_at", "version",
+        "_classic", "_current", "_history", "_memory", "_snapshot", "as_of", "asked", "attempts", "audience",
+        "began", "causes", "failure", "fence", "key", "loaded", "moment", "number", "push", "reads",
+        "receipts", "rev", "rows", "running", "running_causes", "state", "subscriptions", "ticket",
+        "triggered_at", "version",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +75,7 @@ class View:
         self.moment = 0
         self.began = -inf
         self.as_of = -inf
+        self.asked = 0
         self.attempts = 0
         self.triggered_at = 0.0
         self.loaded: Loaded | None = None
@@ -97,6 +100,7 @@ class View:
         if not self.causes and not self.running_causes:
             self.triggered_at = now
         self.causes |= cause
+        self.asked += cause is not Cause.REREAD
         return self._step(LoadEvent.TRIGGERED)
 
     def start(self, ticket: int, now: float) -> None:

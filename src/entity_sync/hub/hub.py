@@ -33,6 +33,9 @@ class Hub:
 
     It never learns which broker there is, nor what a connection looks like: changes and resyncs
     come in by key and entity, news goes out through the subscriptions' outboxes.
+
+    Attributes:
+        observe: called with a view that has a result or a failure, while somebody wants to know.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Hub:
         )
         self.views = Index(lambda: random.randrange(1, 2**31), self.memory)
         self._recalled: dict[View, None] = {}
+        self.observe: Callable[[View], None] | None = None
         self._catalog = catalog
         self._clock = clock
         self._settings = settings
@@ -229,6 +233,10 @@ class Hub:
             self._doubt(view)
         self._resync.add(concerned)
 
+    def is_due(self, view: View) -> bool:
+        """Whether a gap, or a change of what it depends on, has yet to lead to a load of this view."""
+        return self._resync.waits(view) or self._refresh.waits(view)
+
     def tell(self, frame: Frame) -> None:
         """Send every v2 session that can take it a frame that is worth nothing later."""
         for outbox in self.fanout.outboxes():
@@ -274,5 +282,7 @@ class Hub:
         if news:
             for subscription in view.subscriptions:
                 self.fanout.mark(subscription)
+        if self.observe is not None:
+            self.observe(view)
         self._refresh.settled(view)
         self._resync.settled(view)  # last: what it may lead to says that all news is out

@@ -24,7 +24,7 @@ from entity_sync.settings import Settings
 __all__ = ["Loads"]
 
 _log = logging.getLogger("entity_sync.loads")
-_PATIENT = Cause.NOTIFY | Cause.DEPENDENCY
+_PATIENT = Cause.NOTIFY | Cause.DEPENDENCY | Cause.REREAD
 """Causes that wait for a view's ``min_interval``: nobody is left without a state meanwhile."""
 
 
@@ -236,7 +236,7 @@ class Loads:
     def _refresh(self, view: View) -> None:
         del self._refreshes[view]
         # Somebody may wait for what a replica had by now: whoever does is told, even if nothing is new.
-        self.trigger(view, Cause.RESYNC if view.fence is None else Cause.SUBSCRIBE)
+        self.trigger(view, Cause.REREAD if view.fence is None else Cause.SUBSCRIBE)
 
     def _failed(self, view: View, error: LoadFailed) -> float | None:
         """Returns the seconds after which it is to be tried again, None where it is not."""

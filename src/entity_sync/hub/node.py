@@ -18,6 +18,7 @@ from entity_sync.core.messages import Beat, Limits, Stale, Welcome
 from entity_sync.core.rights import RIGHTS, Verdict, named, told, verdict
 from entity_sync.core.standing import Standing
 from entity_sync.hub.admission import Authenticate
+from entity_sync.hub.auditor import Audit, Auditor
 from entity_sync.hub.hub import Hub
 from entity_sync.hub.link import Link, Reactions
 from entity_sync.hub.principals import Holder, Principals
@@ -71,6 +72,7 @@ class Application:
     authenticate: Authenticate | None = None
     on_message: OnMessage | None = None
     captures: Sequence[Capture] = ()
+    auditor: Auditor | None = None
     origins: frozenset[str] = field(default_factory=frozenset)
     envelope: Envelope = field(default_factory=Envelope)
 
@@ -135,6 +137,8 @@ class Node:
         self._tasks.start(self._beat())
         for capture in self.application.captures:
             self._tasks.start(self._capture(capture))
+        if self.application.auditor is not None:
+            self._tasks.start(self._audit(self.application.auditor))
 
     async def drain(self) -> None:
         """Take no new connections, say goodbye to all, and wait for them a bounded time."""
@@ -254,6 +258,18 @@ class Node:
     async def _capture(self, capture: Capture) -> None:
         async for entities in capture.watch(self.application.clock):
             self.hub.resync(entities)
+
+    async def _audit(self, auditor: Auditor) -> None:
+        clock, random = self.application.clock, self.application.random
+        audit = Audit(
+            auditor,
+            self.hub,
+            self._tasks,
+            clock=clock,
+            random=random,
+            is_certain=lambda: self.standing.stale is None,
+        )
+        await audit.run()
 
 
 def _draw(random: Random) -> str:

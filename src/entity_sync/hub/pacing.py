@@ -59,6 +59,10 @@ class Pacing:
         if waited or reloaded:
             self._check()
 
+    def waits(self, view: View) -> bool:
+        """Whether this view is still to be loaded again."""
+        return view in self._waiting or view in self._reloading
+
     def close(self) -> None:
         """Forget everything."""
         self._waiting.clear()
