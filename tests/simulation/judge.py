@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from entity_sync.core.outbox import Outbox
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SILENCE = 20.0  # seconds after which what is old is either new or known to be old
 _SILENCE_OF_THE_DEAD = 35.0  # the same where a node died with what it said last
+_SILENCE_AT_HOME = 12.0  # the same for what the client's own node was told
 _COUNTED = ("items", "own")
 
 
@@ -33,6 +34,7 @@ class Judge:
         self.violations: list[str] = []
         self.has_deaths = False
         self._accepted: dict[str, list[tuple[float, int]]] = {}
+        self._notified: dict[Node, dict[str, list[tuple[float, int]]]] = {}
         self._allowed = dict.fromkeys(_COUNTED, 0)
         self._resynced: dict[Node, float] = {}
 
@@ -75,6 +77,11 @@ class Judge:
         if entity in self._allowed:
             self._allowed[entity] += 1
 
+    def notified(self, node: Node, id: str, serial: int) -> None:
+        """A node was told of the commit with number ``serial``."""
+        now = asyncio.get_running_loop().time()
+        self._notified.setdefault(node, {}).setdefault(id, []).append((now, serial))
+
     def accepted(self, id: str, serial: int) -> None:
         """The broker has a notify of what was committed as number ``serial``."""
         now = asyncio.get_running_loop().time()
@@ -89,22 +96,35 @@ class Judge:
             await asyncio.sleep(1.0)
             bound = _SILENCE_OF_THE_DEAD if self.has_deaths else _SILENCE
             for client in clients:
-                if client.is_certain:
-                    self._compare(client, loop.time() - bound, "is silently stale")
+                if client.is_certain and client.link is not None:
+                    at_home = self._notified.get(client.link.node, {})
+                    self._compare(client, self._accepted, loop.time() - bound, "is silently stale")
+                    self._compare(
+                        client,
+                        at_home,
+                        loop.time() - _SILENCE_AT_HOME,
+                        "is silently stale where it was notified",
+                    )
 
     def fresh(self, client: SimulatedClient, node: Node) -> None:
         """A client is told that nothing may be old any more: it has what was known as the loads began."""
         if node in self._resynced:
-            self._compare(client, self._resynced[node], "was called fresh", _COUNTED)
+            self._compare(client, self._accepted, self._resynced[node], "was called fresh", _COUNTED)
 
     def _compare(
-        self, client: SimulatedClient, until: float, what: str, entities: Collection[str] | None = None
+        self,
+        client: SimulatedClient,
+        told: Mapping[str, list[tuple[float, int]]],
+        until: float,
+        what: str,
+        entities: Collection[str] | None = None,
     ) -> None:
+        """Whether the client shows what was told until a moment, where it takes that for true."""
         for (entity, id), copy in client.copies.items():
             if entity in ("lists", "reports") or (entities and entity not in entities):
                 continue
             if copy.has_state and copy.is_answered and not copy.is_stale and copy.states:
-                known = [serial for at, serial in self._accepted.get(id, ()) if at < until]
+                known = [serial for at, serial in told.get(id, ()) if at < until]
                 if known and copy.states[id] < max(known):
                     self.complain(f"{client.name} {what}: {entity}/{id} at {copy.states}, after {max(known)}")
 

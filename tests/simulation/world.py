@@ -135,6 +135,8 @@ class World:
 
     async def _notify(self, node: Node, id: str, tags: Tags | None, serial: int, n: int | None) -> None:
         self._notifying[node] = self._notifying.get(node, 0) + 1
+        if not self.habits.notifies_before_commit:
+            self.judge.notified(node, id, serial)
         receipt = await node.notify([EntityKey(entity, id) for entity in _NOTIFIED], tags, n)
         self._notifying[node] -= 1
         if receipt.status == "accepted":

@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from entity_sync.core.outbox import Mark
 from entity_sync.core.subscription import V2Subscription
+from entity_sync.core.view import View
 from entity_sync.hub.fanout import Fanout
 from entity_sync.hub.hub import Hub
 from entity_sync.hub.principals import Principals
@@ -40,6 +41,10 @@ def _queues_for_the_slow() -> AbstractContextManager[Any]:
 
 def _waits_for_ever() -> AbstractContextManager[Any]:
     return patch.object(Connection, "_too_slow", lambda _self: None)
+
+
+def _never_recalls() -> AbstractContextManager[Any]:
+    return patch.object(View, "recall", lambda _self: None)
 
 
 def _keeps_rows_of_old_principal() -> AbstractContextManager[Any]:
@@ -81,6 +86,7 @@ TELLING = (
     Variant(8, "slow-reader-misses", "what happens while a reader is slow is lost", _slow_reader_misses),
     Variant(8, "queues-for-the-slow", "every state waits for a slow reader", _queues_for_the_slow),
     Variant(8, "waits-for-ever", "a reader that stopped is never closed", _waits_for_ever),
+    Variant(8, "never-recalls", "rows that were given up for others are not loaded again", _never_recalls),
     Variant(9, "keeps-principal", "a new principal keeps the old one's views", _keeps_rows_of_old_principal),
     Variant(9, "trusts-principals", "after a gap nobody is asked who they are", _trusts_principals),
     Variant(9, "asks-once", "what a principal may see is asked once", _asks_once),
