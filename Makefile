@@ -21,9 +21,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RUNTIME := $(VENV)/runtime.stamp
 DEV := $(VENV)/dev.stamp
+MUTATION := $(VENV)/mutation
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-faults check fix bench simulate coverage wheel-test wheel-check system clean
+.PHONY: help demo test test-faults check fix bench simulate mutation coverage wheel-test wheel-check system clean
 
 help: ## List the targets
 	@bold=; plain=
@@ -92,6 +93,15 @@ test-faults: $(DEV) ## Put the brokers' real servers through minutes of outages
 
 simulate: $(DEV) ## Simulate nodes, clients and faults under a virtual clock
 	@$(PY) -m tests.simulation $(ARGS)
+
+$(MUTATION)/stamp: $(DEV) requirements/mutation.txt
+	@echo "Installing requirements/mutation.txt"
+	rm -rf $(MUTATION)
+	$(PIP) install --no-deps --target $(MUTATION) --requirement requirements/mutation.txt
+	touch $@
+
+mutation: $(MUTATION)/stamp ## Change the core and the hub in small ways, and see whether a test notices
+	@PYTHONPATH=$(MUTATION) $(PY) -m tests.mutation $(ARGS)
 
 # Build the wheel and copy the tree without src to $$tmp: whatever is imported there comes from the wheel.
 define build_wheel
