@@ -23,6 +23,7 @@ _TEXT = re.compile(r"[a-z,:] [a-z{(%±]", re.IGNORECASE)
 _LISTS = {"__all__", "__slots__"}
 _TYPES = {"TypeAlias", "TypeVar", "ParamSpec", "Annotated", "cast"}
 _EXCEPTION = re.compile(r"(Error|Failed|Denied|Unavailable|BadId|Entity)$")
+_CAMEL = re.compile(r"_?[A-Z][a-z]")
 _FUTURE = annotations.compiler_flag
 
 
@@ -171,8 +172,8 @@ def _is_skipped(node: cst.CSTNode) -> bool:
     match node:
         case cst.Annotation() | cst.Decorator() | cst.Import() | cst.ImportFrom():
             return True
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))]) if name in _LISTS:
-            return True
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
+            return name in _LISTS or (_CAMEL.match(name) is not None and _is_type(value))
         case cst.AnnAssign(annotation=annotation):
             return not _TYPES.isdisjoint(_names(annotation))
         case cst.Call(func=cst.Name(value=name)):
@@ -181,6 +182,16 @@ def _is_skipped(node: cst.CSTNode) -> bool:
             return True
         case cst.Arg(keyword=cst.Name(value="frozen")):
             return True
+    return False
+
+
+def _is_type(value: cst.CSTNode) -> bool:
+    """Whether a name stands for a type: `list[str]`, `First | Second`."""
+    match value:
+        case cst.Subscript(value=cst.Name()):
+            return True
+        case cst.BinaryOperation(left=left, operator=cst.BitOr(), right=right):
+            return all(isinstance(side, cst.Name) and side.value[0].isupper() for side in (left, right))
     return False
 
 

@@ -42,7 +42,7 @@ _ARGUMENTS = [
     "-m", "not slow and not needs and not source",
     "--assert=plain",
 ]  # fmt: skip
-_TESTS = ["tests/core", "tests/hub", "tests/v2", "tests/loading", "tests/mutation/worlds.py"]
+_TESTS = ["tests/core", "tests/hub", "tests/v2", "tests/classic", "tests/loading", "tests/mutation/worlds.py"]
 _TOO_LONG = [  # seconds each; worlds.py runs a slice of the first
     "tests/hub/test_interleavings.py::test_ten_thousand_interleavings",
     "tests/hub/test_interleavings.py::test_wrong_variant_is_caught",

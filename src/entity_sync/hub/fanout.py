@@ -38,9 +38,6 @@ class Fanout:
         """Whether nothing waits to be written that could be."""
         return not self._ready
 
-    def __len__(self) -> int:
-        return len(self._outboxes)
-
     def outboxes(self) -> list[Outbox]:
         """The open connections' outboxes."""
         return list(self._outboxes)
