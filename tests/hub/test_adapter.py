@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -102,23 +103,24 @@ def test_the_double_is_a_broker():
     assert isinstance(StrictBroker(), Broker)
 
 
-async def test_fresh_when_every_lost_topic_is_back():
-    """Of two topics lost one after the other, the return of one is not yet fresh, that of both is."""
+@pytest.mark.parametrize(("first", "second"), [("items", "users"), ("users", "items")])
+async def test_fresh_when_every_lost_topic_is_back(first: str, second: str):
+    """Of two topics lost one after the other, the return of either is not yet fresh, that of both is."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
         await watch(client, shop.sync)
         await shop.happens(Lost(frozenset({"items"})), Lost(frozenset({"users"})))
         assert events(client) == ["stale"]
         shop.loads.clear()
-        await shop.happens(Restored(frozenset({"items"})))
+        await shop.happens(Restored(frozenset({first})))
         await shop.clock.advance(1.0)
         assert events(client) == []
-        assert shop.loads == ["i"]
+        assert shop.loads == [first[0]]
         assert not shop.sync.node.link.is_up
-        await shop.happens(Restored(frozenset({"users"})))
+        await shop.happens(Restored(frozenset({second})))
         await shop.clock.advance(1.0)
         assert events(client) == ["fresh"]
-        assert shop.loads == ["i", "u"]
+        assert shop.loads == [first[0], second[0]]
 
 
 async def test_return_of_one_topic_after_all_were_lost():
@@ -191,6 +193,23 @@ async def test_tries_are_spaced():
         shop.broker.refusals.clear()
         await shop.clock.advance(2.0)
         assert shop.sync.node.is_ready
+
+
+async def test_pauses_between_tries_grow_to_two_seconds():
+    """The first tries follow within a tenth of a second; however long the broker is away, none is later
+    than two seconds after the one before."""
+    shop = Shop()
+    shop.broker.refusals = [BrokerUnavailable("away") for _ in range(1_000)]
+    async with shop.sync:
+        tries = [0.0]
+        while shop.clock.now() < 60.0:
+            before = shop.broker.calls.count("connect")
+            await shop.clock.advance(0.01)
+            if shop.broker.calls.count("connect") > before:
+                tries.append(shop.clock.now())
+        pauses = [after - before for before, after in pairwise(tries)]
+        assert max(pauses[:2]) <= 0.11
+        assert 1.5 <= max(pauses) <= 2.01
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("never"), TypeError("a broken adapter")])

@@ -9,11 +9,13 @@ from random import Random
 import pytest
 
 from entity_sync import EntitySync, Settings, Signing
-from entity_sync.brokers.base import TRANSIENT, Delivery, Message
+from entity_sync.brokers.base import TRANSIENT, Delivery, Lost, Message, Restored
 from entity_sync.clock import SystemClock
 from entity_sync.core.announce import Announcer
 from entity_sync.core.control import Beat
 from entity_sync.core.envelope import CONTROL, Envelope
+from entity_sync.core.sequences import Sequences
+from entity_sync.hub.gaps import Gaps
 from entity_sync.hub.node import Application, Node
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
@@ -168,6 +170,29 @@ async def test_a_missing_order(shop: Shop):
     assert sorted(shop.loads) == ["i", "u"]
 
 
+async def test_an_order_that_came(shop: Shop):
+    """An order is obeyed once: the beat that tells its number finds nothing missing."""
+    order = shop.peer.order(["items"], shop.clock.now())
+    shop.broker.inbox.put_nowait(Message(shop.envelope.topic(CONTROL), shop.envelope.seal(CONTROL, order)))
+    await shop.clock.advance(0)
+    assert shop.loads == ["i"]
+    await shop.hears(shop.peer.alive(shop.clock.now(), 10.0))
+    await shop.clock.advance(20.0)
+    assert shop.loads == ["i"]
+
+
+async def test_a_gap_of_one_topic_covers_no_other(shop: Shop):
+    """What is missing on one topic is loaded although another topic was lost and came back meanwhile."""
+    shop.change("1", "users")
+    await shop.hears(shop.change("2", "users"))
+    shop.broker.inbox.put_nowait(Lost(frozenset({"shop.items"})))
+    shop.broker.inbox.put_nowait(Restored(frozenset({"shop.items"})))
+    await shop.clock.advance(1.0)
+    assert shop.loads == ["i"]
+    await shop.clock.advance(2.0)
+    assert shop.loads == ["i", "u"]
+
+
 async def test_orders_cost_what_the_policy_says(shop: Shop):
     """The same order over and over, forged or replayed, costs a reload each five seconds, of our own."""
     order = shop.peer.order(["items", *map(str, range(100))], shop.clock.now())
@@ -213,6 +238,63 @@ async def test_forged_numbers_cost_what_the_policy_says(shop: Shop):
     assert shop.loads == ["i"]
     await shop.clock.advance(30.0)  # then they fall silent
     assert len(shop.loads) <= 4
+
+
+class Policy:
+    """Gaps by themselves: a reload of a name each ten seconds at most, a number may come two seconds late."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.reloads: list[tuple[float, list[str]]] = []
+        sequences = Sequences(["items", "users"], 2.0)
+        self.gaps = Gaps(sequences, self.clock, Random(1), 10.0, self.reload)
+        self.peer = Source("peer", "epoch")
+
+    def reload(self, names: Collection[str]) -> None:
+        self.reloads.append((self.clock.now(), sorted(names)))
+
+
+async def test_reloads_are_counted():
+    """The count says how many reloads there were, of however many names each."""
+    policy = Policy()
+    policy.gaps.ordered(["items", "users"])
+    await policy.clock.advance(20.0)
+    policy.gaps.ordered(["items"])
+    await policy.clock.advance(20.0)
+    assert policy.reloads == [(0.0, ["items", "users"]), (20.0, ["items"])]
+    assert policy.gaps.count == 2
+
+
+async def test_a_later_suspicion_puts_off_no_reload():
+    """A reload that is due at ten seconds stays due then, though another reason would allow one at sixty."""
+    policy = Policy()
+    policy.gaps.ordered(["items"])
+    await policy.clock.advance(1.0)
+    policy.gaps.ordered(["items"])
+    await policy.clock.advance(1.0)
+    policy.gaps.strange("items")
+    await policy.clock.advance(100.0)
+    assert [at for at, _ in policy.reloads] == [0.0, 10.0]
+
+
+async def test_a_reload_covers_what_is_missing():
+    """A number whose grace has not ended when its name is loaded again costs no second reload."""
+    policy = Policy()
+    policy.gaps.hear("items", Origin(policy.peer, 1, None))
+    policy.gaps.hear("items", Origin(policy.peer, 3, 0))
+    await policy.clock.advance(1.0)
+    policy.gaps.ordered(["items"])
+    await policy.clock.advance(100.0)
+    assert policy.reloads == [(1.0, ["items"])]
+
+
+async def test_whose_silence_is_noticed():
+    """Known are the names of a source that said when it speaks next, and nobody else's."""
+    policy = Policy()
+    policy.gaps.hear("items", Origin(policy.peer, 1, None))
+    policy.gaps.learn(Beat(*policy.peer, {"items": (1, 0)}, 1_000))
+    assert policy.gaps.knows(policy.peer) == {"items"}
+    assert policy.gaps.knows(Source("another", "epoch")) == frozenset()
 
 
 async def test_an_echo_that_does_not_come_back():

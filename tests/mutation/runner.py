@@ -53,7 +53,8 @@ _TOO_LONG = [  # seconds each; worlds.py runs a slice of the first
 ]
 _LONG = 0.3  # seconds; tests that take longer are not asked about what runs at import
 _KILLED, _BROKEN = 1, 70
-_PATIENCE = 20.0  # seconds for one test, and for importing and collecting all
+_PATIENCE = 6.0  # seconds for one test, and for one that took longer before, twenty times that
+_COLLECTION = 60.0  # seconds for importing and collecting
 
 
 def run_all(mutants: Sequence[Mutant], sources: Path, jobs: int, told: Told) -> None:
@@ -264,7 +265,7 @@ class _Alarm:
 def _import_changed(mutant: Mutant, sources: Path, reach: _Reach) -> int:
     """Run the module's own tests, and if they notice nothing, in another process, all that matter."""
     path = _path(sources, mutant.module)
-    signal.setitimer(signal.ITIMER_REAL, 3 * _PATIENCE)
+    signal.setitimer(signal.ITIMER_REAL, _COLLECTION)
     sys.meta_path.insert(0, _Finder(_Changed(mutant, path)))
     try:
         importlib.import_module(mutant.module)  # before pytest, whose own finder would come first
