@@ -55,6 +55,13 @@ def test_quiet_names_are_told_once():
     assert [beat.topics for beat in announcer.quiet(10.5, 1.0)] == [{"a": (3, 1_000)}]
 
 
+def test_a_single_message_is_told_too():
+    """The first message of an entity, and the only one, is told of when it stays quiet."""
+    announcer = Announcer(SOURCE)
+    announcer.numbered(map(Change, [EntityKey("items", "1")]), 0.0)
+    assert [beat.topics for beat in announcer.quiet(1.0, 1.0)] == [{"items": (1, 1_000)}]
+
+
 def test_signs_of_life():
     """A sign of life tells as many numbers as fit, by turns all of them, and when the next one comes."""
     announcer = Announcer(SOURCE)
