@@ -58,7 +58,7 @@ class World:
             _SETTINGS,
             max_deferred=random.choice((100_000, 100_000, 1)),
             fail_closed=random.random() < 0.2,
-            breaker_failures=random.choice((1, 20, 20)),
+            breaker_failures=random.choice((1, 20)),
         )
         if not self.is_quiet and random.random() < 0.25:  # room for one view or two
             self.settings = replace(self.settings, max_view_bytes=2_000, view_memory=2_000)
@@ -182,10 +182,10 @@ class World:
     async def _database(self) -> None:
         """For a while no load of one entity succeeds."""
         random = self.random
-        if random.random() < 0.15:
+        if random.random() < 0.25:
             await asyncio.sleep(random.uniform(0, _BUSY / 2))
             self.shop.down.add(random.choice(("items", "own", "paced", "guarded")))
-            await asyncio.sleep(random.choice((5.0, 40.0)))
+            await asyncio.sleep(random.choice((5.0, 25.0)))
             self.shop.down.clear()
 
     def _may_die(self, node: Node) -> bool:

@@ -140,10 +140,6 @@ def _breaks_for_ever() -> AbstractContextManager[Any]:
     return patch.object(Breaker, "elapsed", lambda *_, **__: BreakerAction.NOTHING)
 
 
-def _holds_in_silence() -> AbstractContextManager[Any]:
-    return patch.object(Loads, "_hold", lambda *_: None)
-
-
 def _drops_the_last() -> AbstractContextManager[Any]:
     later = Loads._later
 
@@ -171,7 +167,6 @@ LOADING = (
     Variant(10, "fails-in-silence", "clients are not told that loads fail", _fails_in_silence),
     Variant(10, "fails-together", "a batch that raises is not halved", _fails_together),
     Variant(10, "breaks-for-ever", "an entity that failed too often is never tried again", _breaks_for_ever),
-    Variant(10, "holds-in-silence", "clients are not told that loads are held back", _holds_in_silence),
     Variant(
         12, "drops-the-last", "a change within min_interval of the last load is dropped", _drops_the_last
     ),
