@@ -33,6 +33,15 @@ def test_a_number_that_was_given_is_kept():
     assert backlog.take(9) == ([], [change("1", 7), change("2", 8)])
 
 
+def test_the_last_revision_is_kept():
+    """Of several changes of one key the last tells the revision, or that there is none."""
+    backlog = Backlog(10)
+    key = EntityKey("items", "1")
+    backlog.keep([Change(key, revision=4), Change(key, revision=5)])
+    backlog.keep([Change(EntityKey("items", "2"), revision=6), Change(EntityKey("items", "2"))])
+    assert [one.revision for one in backlog.take(9)[1]] == [5, None]
+
+
 def test_put_back_is_the_oldest_again():
     """What could not be published goes before what came meanwhile, with its number."""
     backlog = Backlog(10)
@@ -49,6 +58,13 @@ def test_beyond_the_bound_an_entity_is_ordered_whole():
     assert len(backlog) == 2
     assert backlog.take(9) == (["items"], [change("1", entity="users"), change("2", entity="users")])
     assert not backlog
+
+
+def test_the_entity_that_came_first_is_not_the_largest():
+    """It is the number of keys that counts, not which entity changed first."""
+    backlog = Backlog(3)
+    backlog.keep([change("1", entity="users"), change("1"), change("2"), change("3")])
+    assert backlog.take(9) == (["items"], [change("1", entity="users")])
 
 
 def test_only_an_order_is_left():

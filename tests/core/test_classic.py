@@ -73,14 +73,15 @@ def test_passed_through(frame: bytes):
 
 
 def test_text_is_passed_as_utf8():
-    """A text frame without an action is handed on as its UTF-8."""
+    """A text frame without an action is handed on as its UTF-8; what is no character is a question mark then."""
     assert classic.decode('{"x":"é"}') == Pass('{"x":"é"}'.encode())
+    assert classic.decode('{"x":"\ud800"}') == Pass(b'{"x":"?"}')
 
 
 @pytest.mark.parametrize(
     "frame",
     ["", " ", "{", "nonsense", "[]", "5", '"x"', "true", "NaN", '{"a":NaN}', '{"a":-Infinity}', "{}{}",
-     "{} x",
+     "{} x", "X{}X",
      "\ufeff{}", "\xa0{}", '{"a":"\t"}', "{'a':1}", '{"n":01}', "[" * 100_000, b"\xff",
      '{"action":5}', '{"action":[]}', '{"action":5,"action":"subscribe","body":null}',
      '{"action":"Subscribe"}', '{"action":"fetch"}', '{"action":" subscribe"}',
@@ -94,6 +95,22 @@ def test_text_is_passed_as_utf8():
 def test_ignored(frame: str | bytes):
     """What the original only logs is Invalid, a wrong type too that a right one follows."""
     assert isinstance(classic.decode(frame), Invalid)
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "text"),
+    [
+        ("nonsense", "bad_frame", "not JSON"),
+        ("[]", "bad_frame", "not an object"),
+        ('{"action":5}', "bad_frame", "action is not a string"),
+        (subscribe("5"), "bad_body", "the body of subscribe is not an entity and an id"),
+        ('{"action":"secret","body":5}', "bad_body", "the secret is not a string"),
+        ('{"action":"fetch"}', "unsupported", "unknown action"),
+    ],
+)
+def test_what_is_wrong(frame: str, code: str, text: str):
+    """What is not understood has the code that the same mistake has on v2, and says what it is."""
+    assert classic.decode(frame) == Invalid(code, text)
 
 
 JSON = st.recursive(

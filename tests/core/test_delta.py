@@ -71,6 +71,23 @@ def test_many_moves_are_an_order():
     assert (found.drop, found.patch, found.put, len(found.order)) == ((), (), (), 20)
 
 
+def test_up_to_eight_rows_are_moved_one_by_one():
+    """Eight rows that moved are sent again, each with its place; of nine, every key is named in order."""
+    rows: Rows = [(EntityKey("orders", str(id)), {"id": id}) for id in range(20)]
+    for moves, put, order in ((8, 8, 0), (9, 0, 20)):
+        found = difference(loaded(rows), loaded(rows[moves:] + rows[:moves]))
+        assert found is not None
+        assert (len(found.put), len(found.order)) == (put, order)
+
+
+def test_a_new_row_at_the_end_needs_no_place():
+    """What is appended says no place, what is inserted before another row does."""
+    rows: Rows = [(EntityKey("orders", str(id)), {"id": id}) for id in range(3)]
+    found = difference(loaded(rows[1:2]), loaded(rows))
+    assert found is not None
+    assert [put.at for put in found.put] == [0, msgspec.UNSET]
+
+
 def test_members_that_changed_alone_are_sent():
     """Of twenty members one: nulls, removed members and equal ones are told apart."""
     old = {f"member{number}": number for number in range(20)}
