@@ -73,7 +73,7 @@ def test_passed_through(frame: bytes):
 
 
 def test_text_is_passed_as_utf8():
-    """A text frame without an action is handed on as its UTF-8; what is no character is a question mark then."""
+    """A text frame without an action is handed on as its UTF-8, and a lone surrogate as a question mark."""
     assert classic.decode('{"x":"é"}') == Pass('{"x":"é"}'.encode())
     assert classic.decode('{"x":"\ud800"}') == Pass(b'{"x":"?"}')
 

@@ -52,6 +52,34 @@ def test_newest_first():
     assert list(index) == views[::-1]
 
 
+def found(read: list[Reading], change: Change) -> int:
+    """How many views a change finds, of one that read these."""
+    index = Index(lambda: 1)
+    index.depend(index.open(EntityKey("reports", "1"), ()), Loaded((), reads=tuple(read)))
+    return len(index.depending(change))
+
+
+def test_all_tags_have_to_fit():
+    """A row of the customer that was asked for, in another state, concerns no live query of the open ones."""
+    read = Reading("orders", (("customer", frozenset("7")), ("status", frozenset({"open"}))))
+    key = EntityKey("orders", "1")
+    paid = Change(key, tags={"customer": frozenset("7"), "status": frozenset({"paid"})})
+    assert found([read], paid) == 0
+    assert found([read, Reading("users", (("name", frozenset("a")),))], paid) == 0
+    assert found([read], Change(key, tags={"customer": frozenset("7"), "status": frozenset({"open"})})) == 1
+    assert found([read], Change(key, tags={"customer": frozenset("7")})) == 1
+    assert found([read], Change(key)) == 1
+
+
+def test_a_view_is_found_once():
+    """A view that holds the row and read it too is found as one."""
+    index = Index(lambda: 1)
+    key = EntityKey("orders", "1")
+    view = index.open(EntityKey("reports", "1"), ())
+    index.depend(view, Loaded((LoadedRow(b"1", b"1", key),), reads=(Reading("orders"),)))
+    assert index.depending(Change(key)) == [view]
+
+
 READS = st.builds(
     Reading,
     st.sampled_from(["orders", "users"]),

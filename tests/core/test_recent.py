@@ -57,6 +57,23 @@ def test_what_was_forgotten_counts():
     assert not overtaken(recent, ROWS, 1)
 
 
+def test_whether_a_key_changed():
+    """A key changed if a change of it was noted, or if one may have been forgotten, since that moment."""
+    recent = Recent(limit=1)
+    assert not recent.changed(AUTHOR, 0)
+    recent.note(Change(EntityKey("users", "8")))
+    assert not recent.changed(AUTHOR, 0)
+    recent.note(Change(AUTHOR))
+    assert recent.changed(AUTHOR, 1)
+    assert not recent.changed(AUTHOR, 2)
+    recent.note(Change(EntityKey("users", "8")))
+    assert recent.changed(AUTHOR, 1)
+    recent.note_all(["orders"])
+    assert not recent.changed(AUTHOR, 3)
+    recent.note_all(["users"])
+    assert recent.changed(AUTHOR, 4)
+
+
 def test_a_gap_counts():
     """After a gap any row of the entity may have changed; of others none."""
     recent = Recent()

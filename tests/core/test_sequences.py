@@ -115,6 +115,36 @@ def test_a_beat_tells_of_a_lost_last_message(heard: Sequences):
     assert heard.check(23.0) == {"items"}
 
 
+def test_a_beat_tells_of_more_than_we_listen_to(heard: Sequences):
+    """Names of others in a beat, before ours or behind, hide nothing of ours."""
+    heard.hear("items", origin(1), 20.0)
+    heard.hear("users", origin(1), 20.0)
+    heard.learn(beat(others=9, items=2, more=9, users=2), 21.0)
+    assert heard.check(23.0) == {"items", "users"}
+
+
+def test_a_beat_leaves_time_for_what_it_tells(heard: Sequences):
+    """A number that only a beat has told of may come within the grace, from a known source or a new one."""
+    heard.hear("items", origin(1), 20.0)
+    heard.learn(beat(items=2), 21.0)
+    heard.learn(beat(source=OTHER, users=1), 21.0)
+    assert heard.check(22.9) == set()
+    assert heard.deadline == 23.0
+    heard.hear("items", origin(2, 0.1), 22.9)
+    heard.hear("users", origin(1, source=OTHER), 22.9)
+    assert heard.check(100.0) == set()
+
+
+def test_a_beat_tells_where_a_source_stands(heard: Sequences):
+    """After a beat of what was loaded already, the next number is expected, and the one behind it too."""
+    heard.learn(beat(60_000, items=4), 20.0)
+    heard.hear("items", origin(5, 0.1), 20.1)
+    assert heard.deadline == inf
+    heard.learn(beat(60_000, source=OTHER, items=4), 20.0)
+    heard.hear("items", origin(6, 0.1, OTHER), 20.1)
+    assert heard.check(22.1) == {"items"}
+
+
 def test_a_beat_before_its_message(heard: Sequences):
     """A beat may overtake the message whose number it tells."""
     heard.hear("items", origin(1), 20.0)

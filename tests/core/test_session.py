@@ -191,12 +191,35 @@ def test_limit_and_room():
 def test_unsubscribe_is_a_set_operation():
     """Unsubscribing forgets what was held; what was not, or cannot be, is no failure."""
     one = admitted(ONE)
-    wanted = (Wanted(*ONE), Wanted(*TWO), Wanted("nothing", "x"), Wanted("items", "bad"))
+    wanted = (Wanted("nothing", "x"), Wanted("items", "bad"), Wanted(*TWO), Wanted(*ONE))
     refused = (Failure("bad_body", "no", False),)
     assert one.receive(Unsubscribe(wanted, refused, ref=1)) == [
         Forget((ONE,)),
         Answer(Ack(ref=1, failed=refused)),
     ]
+
+
+def test_both_ways_a_key_is_looked_up_alike():
+    """What a client of a wire subscribes to it leaves by the same spelling."""
+    asked: list[Wire] = []
+
+    def spelled(entity: str, id: str, wire: Wire) -> EntityKey:
+        asked.append(wire)
+        return EntityKey(entity, id)
+
+    for wire in ("v2", "classic"):
+        asked.clear()
+        one = Session(wire, spelled, 3)
+        one.receive(subscribe(ONE))
+        one.receive(Admitted("ann"))
+        one.receive(Unsubscribe((Wanted(*ONE),)))
+        assert asked == [wire, wire]
+
+
+def test_what_is_wrong_with_an_id():
+    """A failure says what the entity's id type says of the id."""
+    [ack] = answers(admitted().receive(Subscribe((Wanted("items", "bad"),))))
+    assert [failure.text for failure in ack.failed] == [str(BadId("items", "no"))]
 
 
 def test_deadline():

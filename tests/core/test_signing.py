@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 from itertools import pairwise
 
@@ -23,6 +25,22 @@ def test_signed_is_verified():
     assert signing.verify("items", signed) == "signed"
     assert list(json.loads(signed)) == ["entity", "id", "mac"]
     assert signed.startswith(BODY[:-1])
+
+
+def test_spelling():
+    """Nodes of different versions verify one another: the last member is the key's name, a point, and the
+    HMAC-SHA256 of the topic, a zero byte and all that stands before, in base64url without padding."""
+    for secret, key in ((OLD, OLD.encode()), (NEW, NEW)):
+        signed = Signing({"a": secret}).sign("items", BODY)
+        digest = hmac.new(key, b"items\0" + BODY[:-1], "sha256").digest()
+        text = base64.urlsafe_b64encode(digest).decode().replace("=", "")
+        assert signed == BODY[:-1] + f',"mac":"a.{text}"}}'.encode()
+
+
+def test_a_message_that_has_such_a_member():
+    """Only the last member signs: one of the same name before it belongs to what is signed."""
+    signing = Signing({"a": OLD})
+    assert signing.verify("items", signing.sign("items", b'{"id":"1","mac":"of something else"}')) == "signed"
 
 
 def test_for_one_topic():

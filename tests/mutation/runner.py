@@ -167,6 +167,10 @@ class _Reach:
     seconds: dict[str, float]
     lines: dict[str, dict[int, list[str]]]
 
+    def patience(self, test: str) -> float:
+        """The seconds after which a test is taken for one that does not end."""
+        return max(_PATIENCE, 20 * self.seconds.get(test, 0.0))
+
     def of(self, path: Path, lines: range | None = None) -> list[str]:
         """The tests that run any of these lines (None: of the file), the module's own and the quick first."""
         reached = self.lines.get(str(path), {})
@@ -253,9 +257,13 @@ class _Finder(MetaPathFinder):
 class _Alarm:
     """Stops at the first failure, and ends a child that does not end."""
 
+    def __init__(self, reach: _Reach) -> None:
+        self._reach = reach
+        signal.setitimer(signal.ITIMER_REAL, _COLLECTION)
+
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._reach.patience(item.nodeid))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -273,9 +281,9 @@ def _import_changed(mutant: Mutant, sources: Path, reach: _Reach) -> int:
         return _KILLED
     signal.setitimer(signal.ITIMER_REAL, 0)
     own = f"tests/{path.parent.name}/test_{path.stem}.py"
-    if Path(own).exists() and (code := _ended(_fork(partial(_pytest, [own], _Alarm())))):
+    if Path(own).exists() and (code := _ended(_fork(lambda: _pytest([own], _Alarm(reach))))):
         return code
-    return _pytest(reach.at_import(path), _Alarm())
+    return _pytest(reach.at_import(path), _Alarm(reach))
 
 
 # What functions do
@@ -296,20 +304,19 @@ class _Functions:
         for mutant in self._mutants:
             names = self._reach.of(_path(self._sources, mutant.module), range(mutant.first, mutant.last + 1))
             if names:
-                tests = [(items[name], self._reach.seconds[name]) for name in names]
-                self._forks.start(mutant, partial(self._test, mutant, tests))
+                self._forks.start(mutant, partial(self._test, mutant, [items[name] for name in names]))
             else:
                 self._forks.told(mutant, "uncovered")
         self._forks.finish()
         return True
 
-    def _test(self, mutant: Mutant, tests: Sequence[tuple[pytest.Item, float]]) -> int:
+    def _test(self, mutant: Mutant, tests: Sequence[pytest.Item]) -> int:
         function = _function(sys.modules[mutant.module], mutant.owner)
         function.__code__ = mutant.code(_path(self._sources, mutant.module))
-        for (item, usual), following in zip(tests, [*tests[1:], None], strict=True):
-            signal.setitimer(signal.ITIMER_REAL, max(_PATIENCE, 20 * usual))
+        for item, following in zip(tests, [*tests[1:], None], strict=True):
+            signal.setitimer(signal.ITIMER_REAL, self._reach.patience(item.nodeid))
             try:
-                reports = runtestprotocol(item, log=False, nextitem=following and following[0])
+                reports = runtestprotocol(item, log=False, nextitem=following)
             except BaseException:  # noqa: BLE001 - a mutant may raise where pytest expects nothing
                 return _KILLED
             if any(report.failed for report in reports):
