@@ -282,6 +282,17 @@ def test_classic_that_asks():
     assert [frame.payload for frame in subscription.take()] == [b"1"]
 
 
+def test_classic_that_asks_for_what_is_there():
+    """A classic client that is to have the first state gets the one that others were pushed already."""
+    one = view()
+    for n in range(1, 4):
+        load(one, n)
+        subscription = ClassicSubscription(one, Outbox("classic", 100))
+        subscription.ask()
+        assert [frame.payload for frame in subscription.take()] == [str(n).encode()]
+        assert subscription.take() == []
+
+
 def test_due_while_a_notify_loads():
     """A push is due from the notify on, not only from its result."""
     one = view()

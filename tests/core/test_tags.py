@@ -24,6 +24,7 @@ class Status(Enum):
         ([7, 9], {"7", "9"}),
         ({7}, {"7"}),
         (True, {"true"}),
+        (False, {"false"}),
         (None, {"null"}),
         (Status.OPEN, {"open"}),
         (UUID(int=1), {"00000000-0000-0000-0000-000000000001"}),
@@ -33,6 +34,23 @@ class Status(Enum):
 def test_canonical(value: object, texts: set[str]):
     """A scalar is a list of one, and equal values of different types are one text."""
     assert canonical_tags({"customer": value}) == {"customer": frozenset(texts)}
+
+
+@pytest.mark.parametrize(
+    ("longest", "too_long"),
+    [
+        ({"n" * 64: 1}, {"n" * 65: 1}),
+        ({"a": list(range(256))}, {"a": list(range(257))}),
+        ({"a": "x" * 256}, {"a": "x" * 257}),
+        ({"a": "é" * 128}, {"a": "é" * 129}),
+        ({str(number): 1 for number in range(16)}, {str(number): 1 for number in range(17)}),
+    ],
+)
+def test_bounds(longest: dict[str, Any], too_long: dict[str, Any]):
+    """64 characters of a name, 256 values, 256 bytes of a value and 16 tags are carried, one more is not."""
+    assert canonical_tags(longest).keys() == longest.keys()
+    with pytest.raises(ValueError, match=r"carried|has 1 to|longer"):
+        canonical_tags(too_long)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +96,9 @@ def test_merged():
     first, second = canonical_tags({"a": 1, "b": 1}), canonical_tags({"a": 2, "c": 1})
     assert merged(first, second) == {"a": frozenset({"1", "2"})}
     assert merged(first, None) is merged(None, second) is None
-    many = canonical_tags({"a": list(range(200))}), canonical_tags({"a": list(range(200, 400))})
-    assert merged(*many) == {}
+    half, other, beyond = (canonical_tags({"a": list(range(start, start + 128))}) for start in (0, 128, 129))
+    assert len(merged(half, other)["a"]) == 256  # type: ignore[index]
+    assert merged(canonical_tags({"a": list(range(129))}), beyond) == {}
 
 
 def test_shown():

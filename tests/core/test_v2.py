@@ -89,6 +89,65 @@ def test_brackets_in_strings_are_no_depth():
     assert isinstance(one('{"action":"message","body":' + "[" * 31 + "]" * 31 + "}"), Pass)
 
 
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"x":', "}"), ('[{"x":', "}]")])
+def test_depth(opening: str, closing: str):
+    """A message may have 32 levels; one more is refused, whatever stands before it."""
+    levels = opening.count("[") + opening.count("{")
+    for deep, kind in ((30, Pass), (31, Invalid)):
+        inner = opening * (deep // levels) + "[" * (deep % levels) + "1"
+        inner += "]" * (deep % levels) + closing * (deep // levels)
+        found = one('{"action":"message","body":[[],{"x":[]},[],' + inner + "]}")
+        assert isinstance(found, kind)
+        if isinstance(found, Invalid):
+            assert (found.code, found.text) == ("bad_frame", "nested deeper than 32")
+
+
+def test_many_brackets_are_no_depth():
+    """Any number of lists and objects may stand beside one another."""
+    assert isinstance(one({"action": "message", "body": [[], {}] * 100}), Pass)
+    assert isinstance(one({"action": "message", "body": [[[]], {"x": {}}, "[[["] * 40}), Pass)
+
+
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        (b"{}", "binary frames are not part of this wire"),
+        ("{", "not JSON"),
+        ("5", "a message is an object"),
+        ('{"ref":[]}', "ref is neither a string nor an integer"),
+        ("{}", "a message needs an action"),
+        ('{"action":5}', "action is not a string"),
+        ('{"action":"fetch"}', "unknown action 'fetch'"),
+        (f'{{"action":"{"x" * 50}"}}', f"unknown action '{'x' * 40}'"),
+        ('{"action":"subscribe"}', "the body is a key or a list of keys"),
+        ('{"action":"secret"}', "the secret is a string or null"),
+        ('{"action":"resync"}', "the body is a view and a rev, both integers"),
+    ],
+)
+def test_what_is_wrong(frame: str | bytes, text: str):
+    """A refusal says what is wrong, and of an action nobody knows at most forty characters."""
+    [found] = v2.decode(frame)
+    assert isinstance(found, Invalid)
+    assert found.text == text
+
+
+@pytest.mark.parametrize(
+    ("element", "text"),
+    [
+        (5, "a key is an object with entity and id"),
+        ({"entity": 5, "id": "1"}, "entity is not a string"),
+        ({"entity": "a", "id": 1}, "id is not a string"),
+        ({"entity": "a", "id": "1", "version": 5}, "version is not a string"),
+        ({"entity": "a", "id": "1", "causes": 1}, "causes is not true or false"),
+    ],
+)
+def test_what_is_wrong_with_an_element(element: object, text: str):
+    """A refused element says what is wrong with it; sending it again will not help."""
+    found = one({"action": "subscribe", "body": [element]})
+    assert isinstance(found, Subscribe)
+    assert [(failure.text, failure.retryable) for failure in found.refused] == [(text, False)]
+
+
 @pytest.mark.parametrize(
     ("message", "code", "ref"),
     [
