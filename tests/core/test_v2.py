@@ -208,6 +208,8 @@ def test_refused(message: Any, code: str, ref: Any):
         ({"entity": "a"}, "bad_id"),
         ({"entity": "a", "id": 7}, "bad_id"),
         ({"entity": "a", "id": "1", "version": 5}, "bad_body"),
+        ({"entity": "a", "id": "1", "causes": None}, "bad_body"),
+        ({"entity": "a", "id": "1", "causes": 1}, "bad_body"),
     ],
 )
 def test_bad_element(element: Any, code: str, kind: type[Subscribe | Unsubscribe]):

@@ -69,6 +69,16 @@ def test_trigger_during_a_load_costs_one_more():
     assert (one.state, one.causes, one.push) == (LoadState.QUEUED, Cause.NOTIFY, 0)
 
 
+def test_postponed_keeps_all_causes():
+    """What asked during a try that gave nothing is asked for by the next one, with what asked before."""
+    one = view()
+    one.trigger(Cause.NOTIFY, 0.0)
+    one.start(1, 0.0)
+    one.trigger(Cause.SUBSCRIBE, 0.0)
+    one.postpone()
+    assert (one.causes, one.running_causes) == (Cause.NOTIFY | Cause.SUBSCRIBE, Cause(0))
+
+
 def test_postponed_keeps_its_causes():
     """A failed try's causes are those of the next, which is one attempt later."""
     one = view()

@@ -123,6 +123,23 @@ async def test_fresh_when_every_lost_topic_is_back(first: str, second: str):
         assert shop.loads == [first[0], second[0]]
 
 
+async def test_an_adapter_that_heals_itself_is_left_to_it():
+    """While an adapter says that everything is lost, nothing comes back of what the node sends to itself,
+    and that closes no connection."""
+    shop = Shop()
+    async with shop.sync:
+        shop.broker.calls.clear()
+        shop.broker.is_deaf = True
+        await shop.happens(Lost())
+        await shop.clock.advance(60.0)
+        assert shop.broker.calls == []
+        shop.broker.is_deaf = False
+        await shop.happens(Restored())
+        await shop.clock.advance(60.0)
+        assert shop.broker.calls == []
+        assert shop.sync.node.link.is_up
+
+
 async def test_return_of_one_topic_after_all_were_lost():
     """When everything was lost, one topic's return is not fresh; a return of everything is."""
     shop = Shop()

@@ -255,11 +255,17 @@ class _Finder(MetaPathFinder):
 
 
 class _Alarm:
-    """Stops at the first failure, and ends a child that does not end."""
+    """Runs chosen tests (None: all that are collected) until one fails, and ends a child that does not end."""
 
-    def __init__(self, reach: _Reach) -> None:
+    def __init__(self, reach: _Reach, chosen: Sequence[str] | None = None) -> None:
         self._reach = reach
+        self._chosen = chosen
         signal.setitimer(signal.ITIMER_REAL, _COLLECTION)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        if self._chosen is not None:
+            by_name = {item.nodeid: item for item in items}
+            items[:] = [by_name[name] for name in self._chosen if name in by_name]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -283,7 +289,8 @@ def _import_changed(mutant: Mutant, sources: Path, reach: _Reach) -> int:
     own = f"tests/{path.parent.name}/test_{path.stem}.py"
     if Path(own).exists() and (code := _ended(_fork(lambda: _pytest([own], _Alarm(reach))))):
         return code
-    return _pytest(reach.at_import(path), _Alarm(reach))
+    chosen = reach.at_import(path)
+    return _pytest(sorted({name.partition("::")[0] for name in chosen}), _Alarm(reach, chosen))
 
 
 # What functions do
