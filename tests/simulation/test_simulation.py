@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -29,6 +31,28 @@ def test_wrong_variant_is_caught(variant: Variant, seed: int):
     """A hub without one rule, or an application with a bad habit, is caught within 1,000 worlds."""
     outcome = campaign(variant.name, 1_000, seed=seed, jobs=1, stop_at_first=True)
     assert outcome.first is not None
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_same_seed_same_run_in_another_process(hash_seed: str):
+    """Also where strings hash otherwise, and sets have another order: a broken world can be told again."""
+    text = (
+        "from tests.simulation.loop import run; from tests.simulation.world import Habits, World\n"
+        "for seed in range(20):\n"
+        "    world = World(seed, Habits())\n"
+        "    run(world.live())\n"
+        "    print(world.shop.loads, world.random.random())\n"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", text],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in (hash_seed, "3")
+    ]
+    assert found[0] == found[1] != b""
 
 
 def test_same_seed_same_run():

@@ -1,4 +1,7 @@
-"""Which views this node has, and which of them a change concerns: look-ups, never a scan."""
+"""Which views this node has, and which of them a change concerns: look-ups, never a scan.
+
+Views are found in one order, whatever the hashes of strings are, so that a seed of the simulation is one run.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,7 @@ class Index:
     def _readers(self, change: Change) -> Iterator[View]:
         for tag, values in self._reads.get(change.key.entity, {}).items():
             said = None if change.tags is None else change.tags.get(tag)
-            for value in values if said is None else said & values.keys():
+            for value in values if said is None else sorted(said & values.keys()):
                 yield from values[value]
 
     def _read(self, read: Reading, view: View) -> None:
@@ -125,7 +128,7 @@ def _places(read: Reading) -> list[tuple[str, str]]:
     if not read.tags:
         return [("", "")]
     tag, values = read.tags[0]
-    return [(tag, value) for value in values]
+    return [(tag, value) for value in sorted(values)]
 
 
 def _discard(views: dict[_Name, dict[View, None]], key: _Name, view: View) -> None:

@@ -76,7 +76,7 @@ class Gaps:
     def poll(self) -> None:
         """Look for sources that have fallen silent."""
         now = self._clock.now()
-        for name in self._sequences.silent(now):
+        for name in sorted(self._sequences.silent(now)):  # each draws its time: one order for one seed
             self._suspect(name, now + self._random.uniform(0, _SPREAD), self._interval)
         self._arm()
 
