@@ -163,6 +163,22 @@ async def test_capture_finds_only_what_differs():
         assert client.pending() == []
 
 
+async def test_a_capture_has_the_applications_clock():
+    """What a capture waits for, it waits for by the clock that the application was given."""
+    clocks: list[Clock] = []
+
+    class Watching:
+        async def watch(self, clock: Clock) -> AsyncIterator[None]:
+            clocks.append(clock)
+            await asyncio.Event().wait()
+            yield
+
+    clock = FakeClock()
+    async with EntitySync(clock=clock, captures=[Watching()]):
+        await clock.advance(0)
+    assert clocks == [clock]
+
+
 async def test_capture_that_breaks_is_logged(caplog: pytest.LogCaptureFixture):
     """A capture that raises is logged at once, and the node goes on."""
 

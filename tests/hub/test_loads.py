@@ -274,3 +274,27 @@ async def test_result_of_a_dropped_view_is_not_shown():
         assert shown(client) == 7
         assert len(shop.loads) == 2
         assert shop.running == 0
+
+
+@in_virtual_time
+async def test_notified_while_it_grows_too_large():
+    """A view that is too large is not tried again, unless its key changed while it was loaded."""
+    shop = Shop(seconds=1.0, max_view_bytes=100)
+    padding = 200
+
+    async def load(id: str) -> dict[str, str]:
+        shop.loads.append(id)
+        text = "x" * padding
+        await asyncio.sleep(1.0)
+        return {"text": text}
+
+    notes = shop.sync.entity("notes")(load)
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, "notes", "1")
+        await asyncio.sleep(0.5)
+        padding = 10
+        await notes.notify("1")
+        await settled(shop.sync)
+        events = [message["event"] for message in client.pending()]
+        assert shop.loads == ["1", "1"]
+        assert events == ["ack", "error", "snapshot", "fresh"]

@@ -255,7 +255,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Alarm:
-    """Runs chosen tests (None: all collected ones) until one fails, and ends a child that does not end."""
+    """Runs chosen tests (None: all) until one fails, and ends a child that does not end."""
 
     def __init__(self, reach: _Reach, chosen: Sequence[str] | None = None) -> None:
         self._reach = reach

@@ -1,0 +1,158 @@
+"""What a node tells the others of itself, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from entity_sync import BrokerUnavailable, Settings
+from entity_sync.brokers.base import Delivery
+from entity_sync.core.announce import Announcer
+from entity_sync.core.control import Beat
+from entity_sync.core.envelope import CONTROL, Envelope
+from entity_sync.hub.outgoing import Outgoing
+from entity_sync.model import Change, EntityKey, Source
+from entity_sync.testing import FakeClock
+
+
+class Notebook:
+    """A broker that notes when what was published where."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.is_away = False
+        self.beats: list[tuple[float, Beat]] = []
+        self.changes = 0
+
+    async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+        if self.is_away:
+            raise BrokerUnavailable("away, for the test")
+        for payload in payloads:
+            letter = Envelope().open(topic, payload)
+            if isinstance(letter, Beat):
+                self.beats.append((self.clock.now(), letter))
+            else:
+                assert isinstance(letter, Change)
+                self.changes += 1
+
+    async def connect(self) -> None: ...
+
+    async def subscribe(self, topics: Collection[str]) -> None: ...
+
+    async def unsubscribe(self, topics: Collection[str]) -> None: ...
+
+    async def receive(self) -> AsyncIterator[Delivery]:
+        await asyncio.Event().wait()
+        yield  # type: ignore[misc]
+
+    async def close(self) -> None: ...
+
+
+class Speaker:
+    """A node's outgoing half, at a time that the test moves."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.broker = Notebook(self.clock)
+        self.peers = 1
+        self.polls = 0
+        self.out = Outgoing(
+            self.broker,
+            Envelope(),
+            Announcer(Source("p", "e")),
+            lambda: True,
+            settings=Settings(),
+            clock=self.clock,
+            random=Random(1),
+        )
+
+    def poll(self) -> None:
+        self.polls += 1
+
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[list[tuple[float, Beat]]]:
+        """The signs of life of a node that notified once: those beats that say when the next one comes."""
+        await self.out.publish([Change(EntityKey("items", "1"))])
+        task = asyncio.get_running_loop().create_task(self.out.beat(lambda: self.peers, self.poll))
+        found: list[tuple[float, Beat]] = []
+        try:
+            yield found
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            found += [(at, beat) for at, beat in self.broker.beats if beat.next_ms is not None]
+
+
+async def test_signs_of_life():
+    """Who has spoken tells its numbers again before the time is over that the sign before promised, and not
+    much more often."""
+    speaker = Speaker()
+    async with speaker.beating() as signs:
+        await speaker.clock.advance(100.0)
+    assert signs[0][0] <= 2.0
+    for (before, beat), (after, _) in pairwise(signs):
+        assert beat.next_ms is not None
+        assert beat.topics["items"][0] == 1
+        assert 0.7 * beat.next_ms <= (after - before) * 1_000 <= beat.next_ms + 1_000
+    assert len(signs) >= 9
+
+
+@pytest.mark.parametrize(("peers", "promised"), [(1, 10_000), (400, 100_000), (100_000, 600_000)])
+async def test_many_nodes_speak_rarely(peers: int, promised: int):
+    """The more nodes there are, the longer each may be silent, up to ten minutes."""
+    speaker = Speaker()
+    speaker.peers = peers
+    async with speaker.beating() as signs:
+        await speaker.clock.advance(promised / 1_000 + 5.0)
+    assert [beat.next_ms for _, beat in signs] == [promised] * 2
+
+
+async def test_who_has_said_nothing():
+    """A node that never notified sends no signs of life, and looks for those of others all the same."""
+    speaker = Speaker()
+    task = asyncio.get_running_loop().create_task(speaker.out.beat(lambda: 1, speaker.poll))
+    await speaker.clock.advance(60.0)
+    assert speaker.broker.beats == []
+    assert speaker.polls >= 50
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_last_message_is_told_of_soon():
+    """A second after its last message a node tells its number, once."""
+    speaker = Speaker()
+    async with speaker.beating():
+        await speaker.clock.advance(9.0)
+    quiet = [(at, beat.topics) for at, beat in speaker.broker.beats if beat.next_ms is None]
+    assert len(quiet) == 1
+    assert quiet[0][0] <= 2.0
+    assert quiet[0][1]["items"][0] == 1
+
+
+async def test_a_beat_that_is_refused_ends_nothing():
+    """While the broker refuses, beats are lost; afterwards they go on."""
+    speaker = Speaker()
+    async with speaker.beating() as signs:
+        await speaker.clock.advance(2.0)
+        speaker.broker.is_away = True
+        await speaker.clock.advance(30.0)
+        speaker.broker.is_away = False
+        await speaker.clock.advance(20.0)
+    assert len(signs) >= 2
+    assert signs[-1][0] > 32.0
+
+
+async def test_bye():
+    """The last words tell every number and that nothing follows; who has said nothing says no more."""
+    speaker = Speaker()
+    await speaker.out.bye()
+    assert speaker.broker.beats == []
+    await speaker.out.publish([Change(EntityKey("items", "1"))])
+    await speaker.out.bye()
+    assert [(beat.bye, beat.topics) for _, beat in speaker.broker.beats] == [(True, {"items": (1, 0)})]
+    assert CONTROL not in speaker.broker.beats[0][1].topics
