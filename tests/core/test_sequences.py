@@ -100,6 +100,24 @@ def test_predecessors_that_came_first(heard: Sequences):
     assert heard.check(100.0) == set()
 
 
+def test_what_follows_asks_for_no_predecessor(heard: Sequences):
+    """While it is open what came before the first number heard, later numbers say nothing of that."""
+    heard.hear("items", origin(7, 1.0), 20.0)
+    heard.hear("items", origin(8, 0.1), 20.1)
+    heard.hear("items", origin(6, 50.0), 20.2)
+    assert heard.deadline == inf
+    assert heard.check(100.0) == set()
+
+
+def test_a_hole_of_who_falls_silent_is_told_once(heard: Sequences):
+    """A source that is forgotten leaves its missing numbers behind, and they are told once."""
+    heard.learn(beat(items=1, next_ms=100), 20.0)
+    heard.hear("items", origin(3, 0.1), 20.1)
+    assert heard.silent(21.0) == {"items"}
+    assert heard.check(21.0) == {"items"}
+    assert heard.check(100.0) == set()
+
+
 def test_late_messages_from_before_are_ignored(heard: Sequences):
     """What was published before the first that matters opens nothing when it comes late."""
     heard.hear("items", origin(7, 60.0), 20.0)

@@ -193,6 +193,20 @@ async def test_a_gap_of_one_topic_covers_no_other(shop: Shop):
     assert shop.loads == ["i", "u"]
 
 
+async def test_what_is_under_way_when_the_link_is_back(shop: Shop):
+    """The first message after a gap may follow on ones that nobody sent here: the loads that begin a tenth
+    of a second later cover them."""
+    await shop.clock.advance(1.0)
+    shop.broker.inbox.put_nowait(Lost())
+    shop.broker.inbox.put_nowait(Restored())
+    await shop.clock.advance(0.03)
+    shop.change("1")
+    await shop.clock.advance(0.02)
+    await shop.hears(shop.change("2"))
+    await shop.clock.advance(20.0)
+    assert sorted(shop.loads) == ["i", "u"]
+
+
 async def test_orders_cost_what_the_policy_says(shop: Shop):
     """The same order over and over, forged or replayed, costs a reload each five seconds, of our own."""
     order = shop.peer.order(["items", *map(str, range(100))], shop.clock.now())

@@ -21,16 +21,23 @@ from entity_sync.testing import FakeClock
 
 
 class Notebook:
-    """A broker that notes when what was published where."""
+    """A broker that notes when what was published where.
+
+    Attributes:
+        refuses: which publishes it refuses, counted from 1.
+    """
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.is_away = False
+        self.refuses: set[int] = set()
+        self.tries: list[float] = []
         self.beats: list[tuple[float, Beat]] = []
         self.changes = 0
 
     async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
-        if self.is_away:
+        self.tries.append(self.clock.now())
+        if self.is_away or len(self.tries) in self.refuses:
             raise BrokerUnavailable("away, for the test")
         for payload in payloads:
             letter = Envelope().open(topic, payload)
@@ -156,3 +163,48 @@ async def test_bye():
     await speaker.out.bye()
     assert [(beat.bye, beat.topics) for _, beat in speaker.broker.beats] == [(True, {"items": (1, 0)})]
     assert CONTROL not in speaker.broker.beats[0][1].topics
+
+
+async def test_what_is_refused_is_kept_of_every_entity():
+    """A broker that refuses everything of one notify gets all of it later, whichever entity it is of."""
+    speaker = Speaker()
+    speaker.broker.is_away = True
+    keys = [EntityKey(entity, id) for entity in ("items", "users", "orders") for id in "12"]
+    assert not await speaker.out.publish([Change(key) for key in keys])
+    speaker.broker.is_away = False
+    await speaker.clock.advance(5.0)
+    assert speaker.broker.changes == 6
+    assert speaker.out.idle
+
+
+async def test_what_is_refused_is_kept_of_every_batch():
+    """Of more keys than a batch holds all are kept when the first is refused, and each goes out once."""
+    speaker = Speaker()
+    speaker.broker.is_away = True
+    assert not await speaker.out.publish([Change(EntityKey("items", str(id))) for id in range(1_200)])
+    speaker.broker.is_away = False
+    await speaker.clock.advance(5.0)
+    assert speaker.broker.changes == 1_200
+
+
+async def test_kept_keys_that_are_refused_again():
+    """A broker that takes one batch and refuses the next gets the rest soon, whatever it took before."""
+    speaker = Speaker()
+    speaker.broker.refuses = {1, 3, 5}
+    assert not await speaker.out.publish([Change(EntityKey("items", str(id))) for id in range(1_200)])
+    await speaker.clock.advance(2.0)
+    assert speaker.broker.changes == 1_200
+    assert speaker.out.idle
+
+
+async def test_pauses_between_refusals():
+    """What is refused is offered again within a twentieth of a second, then ever more rarely, and at least
+    every two seconds."""
+    speaker = Speaker()
+    speaker.broker.is_away = True
+    await speaker.out.publish([Change(EntityKey("items", "1"))])
+    await speaker.clock.advance(60.0)
+    pauses = [after - before for before, after in pairwise(speaker.broker.tries[1:])]
+    assert pauses[0] <= 0.05
+    assert 1.0 <= max(pauses) <= 2.0
+    assert len(pauses) <= 70
