@@ -59,6 +59,7 @@ def test_bounds(longest: dict[str, Any], too_long: dict[str, Any]):
         ({"a": 1.5}, "tag 'a' is a float"),
         ({"a": "x" * 257}, "a value of tag 'a' is longer than 256 bytes"),
         ({"a": "\ud800"}, "or no text"),
+        ({"a": "x\udfff"}, "or no text"),
         ({"a": list(range(257))}, "tag 'a' has 257 values, and at most 256"),
         ({"": 1}, "a tag's name has 1 to 64 characters, not 0"),
         ({str(number): 1 for number in range(10_000)}, "10000 tags, and at most 16"),
