@@ -42,6 +42,15 @@ def test_the_last_revision_is_kept():
     assert [one.revision for one in backlog.take(9)[1]] == [5, None]
 
 
+def test_the_newest_eight_tokens_are_kept():
+    """Changes that became one carry the tokens of the last eight notifies, each once, the newest last."""
+    backlog = Backlog(10)
+    key = EntityKey("items", "1")
+    for number in (*range(10), 5):
+        backlog.keep([Change(key, causes=(str(number),))])
+    assert backlog.take(1)[1][0].causes == ("2", "3", "4", "5", "6", "7", "8", "9")
+
+
 def test_put_back_is_the_oldest_again():
     """What could not be published goes before what came meanwhile, with its number."""
     backlog = Backlog(10)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, get_args
 
 import pytest
+from msgspec import UNSET
 
 from entity_sync.core.effects import (
     Admitted,
@@ -16,8 +17,20 @@ from entity_sync.core.effects import (
     Event,
     Overdue,
     Refused,
-)
-from entity_sync.core.messages import Upward
+    Watch,
+)  # fmt: skip
+from entity_sync.core.messages import (
+    Invalid,
+    Pass,
+    Ping,
+    Resync,
+    Secret,
+    Subscribe,
+    Unsubscribe,
+    Upward,
+    Wanted,
+)  # fmt: skip
+from entity_sync.model import EntityKey
 
 
 def test_every_event_is_a_message_or_an_outcome():
@@ -46,3 +59,15 @@ def test_a_secret_does_not_show():
 def test_refused_says_so():
     """A refusal is by default a final denial."""
     assert Refused() == Refused("denied", "the secret was refused", retryable=False)
+
+
+def test_what_is_not_said():
+    """A question is the first one, nobody asks for causes, and nothing was refused, unless it is said."""
+    key = EntityKey("items", "1")
+    assert Authenticate("hush") == Authenticate("hush", again=False)
+    assert Watch(key, None, again=True) == Watch(key, None, again=True, causes=False)
+    assert Wanted("items", "1") == Wanted("items", "1", None, causes=False)
+    for kind in (Subscribe, Unsubscribe):
+        assert kind(()) == kind((), (), UNSET)
+    for one in (Secret("hush"), Resync(1, 2), Pass(b"1"), Ping(), Invalid("bad_frame", "not JSON")):
+        assert one.ref is UNSET

@@ -39,6 +39,11 @@ def test_what_is_sealed_is_opened(name: str, letter: Letter, signing: Signing | 
     assert envelope.open(topic, envelope.seal(name, letter)) == letter
 
 
+def test_without_a_prefix():
+    """A topic is called as its entity, as on a Go node."""
+    assert Envelope().topic("items") == Envelope().name("items") == "items"
+
+
 def test_a_go_node_sees_its_own_body():
     """Without a prefix and keys, the first bytes of a change are those of the Go original."""
     assert Envelope().seal("items", CHANGE).startswith(b'{"entity":"items","id":"1",')

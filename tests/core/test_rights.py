@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,15 @@ def test_what_is_told_is_heard(said: Verdict):
     heard = decode(payload)
     assert heard is not None
     assert (heard.key.entity, heard.key.id, verdict(heard)) == (RIGHTS, named("ann's secret"), said)
+
+
+def test_spelling():
+    """Nodes of different versions understand one another: where it is said, of whom, and in which words."""
+    for said, word in ((Verdict.REVOKED, b"revoked"), (Verdict.REAUTHORIZE, b"reauthorize")):
+        assert encode(told("0123", said)) == (
+            b'{"entity":"entity-sync.rights.transient","id":"0123","tags":{"verdict":["' + word + b'"]}}'
+        )
+    assert named("ann") == hashlib.sha256(b"ann").hexdigest()[:32]
 
 
 def test_names():

@@ -179,10 +179,11 @@ class _Reach:
         return sorted(names, key=lambda name: (own not in name, self.seconds[name], name))
 
     def at_import(self, path: Path) -> list[str]:
-        """The quick tests of the same package that run anything of the file; all, if it only declares."""
+        """The quick tests of its package, those that run anything of the file first."""
         places = ("tests/core/", "tests/v2/") if path.parent.name == "core" else "tests/hub/"
         quick = {n for n, seconds in self.seconds.items() if seconds <= _LONG and n.startswith(places)}
-        return [name for name in self.of(path) if name in quick] or sorted(quick)
+        reached = [name for name in self.of(path) if name in quick]
+        return [*reached, *sorted(quick.difference(reached))]
 
 
 def _learned(sources: Path) -> _Reach:
