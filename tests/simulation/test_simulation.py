@@ -16,6 +16,7 @@ from tests.simulation.world import World, explore
 _JOBS = os.cpu_count() or 1
 
 
+@pytest.mark.slow
 def test_no_promise_is_broken():
     """Ours breaks no promise in 2,000 worlds."""
     outcome = campaign("ours", 2_000, seed=1, jobs=_JOBS)
@@ -25,6 +26,7 @@ def test_no_promise_is_broken():
     assert outcome.broken == 0, f"see it by: python -m tests.simulation --replay {replay}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("variant", [*WRONG, *MISUSED], ids=lambda variant: variant.name)
 def test_wrong_variant_is_caught(variant: Variant, seed: int):
