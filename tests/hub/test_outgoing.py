@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 
 from entity_sync import BrokerUnavailable, Settings
 from entity_sync.brokers.base import Delivery
 from entity_sync.core.announce import Announcer
-from entity_sync.core.control import Beat
+from entity_sync.core.control import Beat, Order
 from entity_sync.core.envelope import CONTROL, Envelope
 from entity_sync.hub.outgoing import Outgoing
 from entity_sync.model import Change, EntityKey, Source
@@ -33,6 +34,7 @@ class Notebook:
         self.refuses: set[int] = set()
         self.tries: list[float] = []
         self.beats: list[tuple[float, Beat]] = []
+        self.orders: list[tuple[str, ...]] = []
         self.changes = 0
 
     async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
@@ -43,6 +45,8 @@ class Notebook:
             letter = Envelope().open(topic, payload)
             if isinstance(letter, Beat):
                 self.beats.append((self.clock.now(), letter))
+            elif isinstance(letter, Order):
+                self.orders.append(letter.entities)
             else:
                 assert isinstance(letter, Change)
                 self.changes += 1
@@ -63,7 +67,7 @@ class Notebook:
 class Speaker:
     """A node's outgoing half, at a time that the test moves."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.clock = FakeClock()
         self.broker = Notebook(self.clock)
         self.peers = 1
@@ -73,7 +77,7 @@ class Speaker:
             Envelope(),
             Announcer(Source("p", "e")),
             lambda: True,
-            settings=Settings(),
+            settings=Settings(**settings),
             clock=self.clock,
             random=Random(1),
         )
@@ -208,3 +212,19 @@ async def test_pauses_between_refusals():
     assert pauses[0] <= 0.05
     assert 1.0 <= max(pauses) <= 2.0
     assert len(pauses) <= 70
+
+
+async def test_an_order_that_is_refused():
+    """When more keys changed than are kept, and the order to load their entity is refused too, it is given
+    later, and the keys of others with it."""
+    speaker = Speaker(max_deferred=3)
+    speaker.broker.is_away = True
+    await speaker.out.publish([Change(EntityKey("users", "1"))])
+    await speaker.out.publish([Change(EntityKey("items", id)) for id in "123"])
+    await speaker.clock.advance(5.0)
+    assert speaker.broker.orders == []
+    speaker.broker.is_away = False
+    await speaker.clock.advance(2.0)
+    assert speaker.broker.orders == [("items",)]
+    assert speaker.broker.changes == 1
+    assert speaker.out.idle

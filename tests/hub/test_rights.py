@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from entity_sync import AccessDenied, ConfigurationError, ConnectionInfo, EntityKey, EntitySync, Settings
+from entity_sync.core.rights import Verdict, named
+from entity_sync.hub.principals import Principals
+from entity_sync.hub.rights import Rights
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.simulation.broker import Bus, FaultyBroker
 from tests.simulation.loop import run
@@ -554,3 +557,78 @@ async def test_one_and_true_are_two_audiences():
                 await subscribe(other, "1", entity="pages")
                 assert (await one.receive_until("snapshot"))["rows"][0]["data"] == repr(audience)
                 assert (await other.receive_until("snapshot"))["rows"][0]["data"] == "1"
+
+
+def _handed_over(_user: str, _key: EntityKey) -> Any:
+    async def answer() -> bool:
+        raise LookupError("no such user")
+
+    return answer()
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "handed over", "no bool", "cancelled", "late"])
+async def test_what_the_log_says_of_an_authorize_that_fails(kind: str, caplog: pytest.LogCaptureFixture):
+    """Whatever fails in an authorize, the log names the key and says why, at the first, second and fourth
+    failure; a key is denied each time."""
+
+    def plain(_user: str, _key: EntityKey) -> bool:
+        raise LookupError("no such user")
+
+    async def later(_user: str, _key: EntityKey) -> bool:
+        if kind == "cancelled":
+            raise asyncio.CancelledError
+        if kind == "late":
+            await asyncio.Event().wait()
+        raise LookupError("no such user")
+
+    clock = FakeClock()
+    sync = EntitySync()
+    functions = {"plain": plain, "handed over": _handed_over, "no bool": lambda _user, _key: 1}
+    sync.entity("orders", authorize=functions.get(kind, later))(_load)
+    async with sync:
+        rights = Rights(sync.node.application.catalog, clock, Settings())
+        for number in range(1, 6):
+            answer = rights.ask("ann", EntityKey("orders", str(number)))
+            if not isinstance(answer, bool):
+                task = asyncio.ensure_future(answer())
+                await clock.advance(60.0)
+                answer = await task
+            assert answer is False
+    lines = [r.getMessage() for r in caplog.records if r.name == "entity_sync.authorize"]
+    reason = {
+        "no bool": "authorize returned a int, not a bool",
+        "cancelled": "CancelledError",
+        "late": "TimeoutError",
+    }.get(kind, "no such user")
+    assert [line.split("'")[1] for line in lines] == ["1", "2", "4"]
+    assert all(reason in line for line in lines)
+    assert all(record.exc_info for record in caplog.records if record.name == "entity_sync.authorize")
+
+
+async def _load(id: str) -> int:
+    return 1
+
+
+class Ended:
+    """A holder that only counts what it is told."""
+
+    def __init__(self) -> None:
+        self.ends = 0
+
+    def end(self) -> None:
+        self.ends += 1
+
+    def doubt(self) -> None: ...
+
+    def reauthorize(self) -> None: ...
+
+
+def test_who_was_ended_is_nobody():
+    """A connection is ended once, however often its principal is revoked."""
+    principals = Principals()
+    holder = Ended()
+    principals.ask(holder)
+    assert principals.enter(holder, "ann")
+    for _ in range(2):
+        principals.tell(named("ann"), Verdict.REVOKED)
+    assert holder.ends == 1
