@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from entity_sync import BrokerUnavailable, Settings
+from entity_sync import BrokerUnavailable, Settings, Signing
 from entity_sync.brokers.base import Delivery
 from entity_sync.core.announce import Announcer
 from entity_sync.core.control import Beat, Order
@@ -19,6 +19,8 @@ from entity_sync.core.envelope import CONTROL, Envelope
 from entity_sync.hub.outgoing import Outgoing
 from entity_sync.model import Change, EntityKey, Source
 from entity_sync.testing import FakeClock
+
+ENVELOPE = Envelope("shop.", Signing({"a": "s" * 16}))
 
 
 class Notebook:
@@ -42,7 +44,7 @@ class Notebook:
         if self.is_away or len(self.tries) in self.refuses:
             raise BrokerUnavailable("away, for the test")
         for payload in payloads:
-            letter = Envelope().open(topic, payload)
+            letter = ENVELOPE.open(topic, payload)
             if isinstance(letter, Beat):
                 self.beats.append((self.clock.now(), letter))
             elif isinstance(letter, Order):
@@ -74,7 +76,7 @@ class Speaker:
         self.polls = 0
         self.out = Outgoing(
             self.broker,
-            Envelope(),
+            ENVELOPE,
             Announcer(Source("p", "e")),
             lambda: True,
             settings=Settings(**settings),
