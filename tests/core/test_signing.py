@@ -37,6 +37,13 @@ def test_spelling():
         assert signed == BODY[:-1] + f',"mac":"a.{text}"}}'.encode()
 
 
+def test_names_of_keys():
+    """A key's name is of letters in both cases, digits, _ and -, up to 32 of them."""
+    for name in ("a", "Key_2026-A", "Z" * 32):
+        signing = Signing({name: OLD})
+        assert signing.verify("items", signing.sign("items", BODY)) == "signed"
+
+
 def test_a_message_that_has_such_a_member():
     """Only the last member signs: one of the same name before it belongs to what is signed."""
     signing = Signing({"a": OLD})

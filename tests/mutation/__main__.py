@@ -58,8 +58,11 @@ def main() -> int:
     table = list(rows(mutants, excluded, record.verdicts))
     print("\n".join(map(str, table)))
     alive = [m.name for found in mutants.values() for m in found if record.verdicts.get(m.name) in _ALIVE]
+    untested = sum(m.name not in record.verdicts for found in mutants.values() for m in found)
+    if untested:
+        print(f"\n{untested} mutants have not been tested yet, and are not in the table.")
     if options.written:
-        document(_ROOT / "docs" / "mutation.md", table, alive)
+        document(_ROOT / "docs" / "mutation.md", table, alive, untested)
     if unknown := explained(alive)[1]:
         print(f"\n{len(unknown)} survive, and tests/mutation/reasons.toml does not say why:")
         print("\n".join(f"  {name}" for name in unknown))

@@ -124,14 +124,16 @@ def explained(survivors: Iterable[str]) -> tuple[dict[str, list[str]], list[str]
     return {text: names for text, names in found.items() if names}, unknown
 
 
-def document(path: Path, table: Iterable[Row], survivors: Iterable[str]) -> None:
+def document(path: Path, table: Iterable[Row], survivors: Iterable[str], untested: int) -> None:
     """Write the scores and the survivors into the page, behind the mark; what is before it is by hand."""
     head = path.read_text("utf-8").partition(_MADE)[0]
     lines = ["| | mutants | killed | timed out | alive | score |", "|---|---|---|---|---|---|"]
     lines += map(str, table)
+    if untested:
+        lines += ["", f"{untested} mutants have not been tested since the last change, and are not counted."]
     by_reason, unknown = explained(survivors)
     if unknown:
-        by_reason["Nobody has looked at these yet"] = unknown
+        by_reason["Survived the last run, and nobody has said why"] = unknown
     lines += ["", "## What survives, and why"]
     for text, names in by_reason.items():
         lines += ["", f"**{text}** ({len(names)})", "", *(f"- {_code(name)}" for name in names)]
