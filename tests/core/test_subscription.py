@@ -136,6 +136,20 @@ def test_a_fresh_that_may_have_been_discarded_is_told_again():
     assert events(subscription) == []
 
 
+def test_fresh_waits_for_rows_that_are_not_kept():
+    """The load that ends a failure is no use to a client before its rows, which memory may have given up."""
+    one = view()
+    load(one, 1)
+    subscription = asked(one)
+    one.failure = Frame(b'{"event":"stale"}')
+    assert events(subscription) == [("snapshot", 1), ("stale", None)]
+    load(one, 2)
+    one.reduce()
+    assert events(subscription) == []
+    load(one, 2, Cause.SUBSCRIBE)
+    assert events(subscription) == [("snapshot", 2), ("fresh", None)]
+
+
 @settings(deadline=None)
 @given(
     st.lists(

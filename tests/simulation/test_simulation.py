@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from entity_sync.core.canonical import GONE_VERSION
+from entity_sync.loading.rows import _GONE
 from tests.simulation.campaign import campaign, world_seed
 from tests.simulation.loop import run
 from tests.simulation.variants import MISUSED, WRONG, Variant
@@ -33,6 +35,7 @@ def test_wrong_variant_is_caught(variant: Variant, seed: int):
     """A hub without one rule, or an application with a bad habit, is caught within 1,000 worlds."""
     outcome = campaign(variant.name, 1_000, seed=seed, jobs=1, stop_at_first=True)
     assert outcome.first is not None
+    assert _GONE.version == GONE_VERSION, "what every load of the process shares was changed"
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])

@@ -95,7 +95,7 @@ class V2Subscription(Mark):
         if view.failure is not None and not self._told:
             frames.append(view.failure)
             self._told = self._is_stale = self._was_stale = True
-        elif view.failure is None and self._is_stale and not self.owed:
+        elif view.failure is None and self._is_stale and not self.owed and self._rev == view.rev:
             frames.append(view.fresh)
             self._told = self._is_stale = False
         return frames

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -101,6 +102,7 @@ def _counts_versions() -> AbstractContextManager[Any]:
         before = self.loaded
         same = before is not None and before.version_of_content == loaded.version  # type: ignore[attr-defined]
         content = loaded.version
+        loaded = replace(loaded)  # that of a key that is gone is one object for all
         loaded.__dict__["version_of_content"] = content
         loaded.__dict__["version"] = before.version if same and before else f"state {self.rev + 1}"
         return succeed(self, loaded)
