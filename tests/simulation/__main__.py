@@ -14,6 +14,7 @@ from tests.simulation.variants import RULES
 from tests.simulation.world import World
 
 _SEEDS = (1, 2, 3)
+_SHOWN = 10  # broken worlds
 _EPILOG = """examples:
   python -m tests.simulation --worlds 20000            ours must break nothing
   python -m tests.simulation --table                   the rules, and when a hub without one is caught
@@ -53,6 +54,8 @@ def main() -> int:
         return _table(options.jobs)
     outcome = campaign(options.variant, options.worlds, options.seed, jobs=options.jobs)
     print(_line(outcome))
+    for world in outcome.seeds[:_SHOWN]:
+        print(f"see it by: python -m tests.simulation --variant {outcome.variant} --replay {world}")
     return 1 if outcome.broken else 0
 
 

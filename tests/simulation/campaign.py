@@ -20,7 +20,7 @@ _SPREAD = 1_000_003  # worlds of neighbouring campaign seeds do not overlap
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a campaign found."""
+    """What a campaign found; ``first`` counts its worlds from 1, ``seeds`` are those of the broken ones."""
 
     variant: str
     worlds: int
@@ -29,6 +29,7 @@ class Outcome:
     other: int
     first: int | None
     seconds: float
+    seeds: tuple[int, ...]
 
     @property
     def broken(self) -> int:
@@ -67,7 +68,8 @@ def campaign(name: str, worlds: int, seed: int, *, jobs: int, stop_at_first: boo
     stale = sum(all("ends with" in text or "stale" in text for text in texts) for _, texts in broken)
     first = min((found - world_seed(seed, 0) + 1 for found, _ in broken), default=None)
     other = len(broken) - backwards - stale
-    return Outcome(name, done, stale, backwards, other, first, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Outcome(name, done, stale, backwards, other, first, seconds, tuple(seed for seed, _ in broken))
 
 
 def _chunks(name: str, worlds: int, seed: int, jobs: int) -> Iterator[list[tuple[int, list[str]]]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -203,8 +205,9 @@ class SimulatedClient:
     def _on_fresh(self, message: dict[str, Any]) -> None:
         if "view" not in message:
             self._is_stale = False
-            if self._link is not None and self._secret_ref is None:
-                self.judge.fresh(self, self._link.node)
+            restored = self._link.promised.popleft() if self._link is not None else -inf
+            if self._secret_ref is None:
+                self.judge.fresh(self, restored)
         for copy in self.copies.values():
             if copy.view == message.get("view"):
                 copy.is_stale = False
@@ -226,13 +229,20 @@ def _key(own: _Key, row: dict[str, Any]) -> _Key:
 
 
 _STATES = (b'{"event":"snapshot"', b'{"event":"delta"')
+_FRESH = b'{"event":"fresh"}'
 
 
 class Link:
-    """A connection in memory, with a delay each way, so that frames can be under way at a drop."""
+    """A connection in memory, with a delay each way, so that frames can be under way at a drop.
+
+    Attributes:
+        node: the server.
+        promised: of every fresh that is under way, which restoration of the node's broker it speaks of.
+    """
 
     def __init__(self, client: SimulatedClient, node: Node) -> None:
         self.node = node
+        self.promised: deque[float] = deque()
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._random = client.judge.shop.random
@@ -280,6 +290,9 @@ class Link:
         states = [frame for frame in frames if frame.payload.startswith(_STATES)]
         if states and self.node.is_closed:
             self._client.judge.complain(f"{self._client.name} was sent a state by a node that fails closed")
+        for frame in frames:
+            if frame.payload == _FRESH:
+                self.promised.append(self._client.judge.restored(self.node))
         if self._loop.time() == self._read_since:
             self._weigh(states)
         if self._stalled is None:

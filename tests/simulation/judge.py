@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
+from entity_sync.core.envelope import CONTROL
 from entity_sync.core.outbox import Outbox
 from entity_sync.core.subscription import ClassicSubscription, V2Subscription
 from entity_sync.core.view import View
@@ -36,7 +38,7 @@ class Judge:
         self._accepted: dict[str, list[tuple[float, int]]] = {}
         self._notified: dict[Node, dict[str, list[tuple[float, int]]]] = {}
         self._allowed = dict.fromkeys(_COUNTED, 0)
-        self._resynced: dict[Node, float] = {}
+        self._restored: dict[Node, float] = {}
 
     def complain(self, text: str) -> None:
         self.violations.append(text)
@@ -46,7 +48,7 @@ class Judge:
     def watch(self, node: Node) -> None:
         """Note when a node begins to load again, and count the loads that it has a reason for."""
         hub, heard = node.hub, set[tuple[object, ...]]()
-        changed, ask, classic, resync = hub.changed, hub.ask, hub._subscribe_classic, hub.resync
+        changed, ask, classic, settled = hub.changed, hub.ask, hub._subscribe_classic, node.link._settled
 
         def counting_changed(change: Change) -> None:
             for view in hub.views.of(change.key):
@@ -65,13 +67,14 @@ class Judge:
             self._allow(view.key.entity)
             return classic(view, outbox, since)
 
-        def timing_resync(entities: Collection[str] | None = None) -> None:
-            if entities is None or {*_COUNTED}.issubset(entities):
-                self._resynced[node] = asyncio.get_running_loop().time()
-            resync(entities)
+        def timing_settled() -> None:
+            restored = node.link._restored
+            if CONTROL in restored or restored.issuperset(_COUNTED):
+                self._restored[node] = asyncio.get_running_loop().time()
+            settled()
 
         hub.changed, hub.ask = counting_changed, counting_ask  # type: ignore[method-assign]
-        hub._subscribe_classic, hub.resync = counting_classic, timing_resync  # type: ignore[method-assign]
+        hub._subscribe_classic, node.link._settled = counting_classic, timing_settled  # type: ignore[method-assign]
 
     def _allow(self, entity: str) -> None:
         if entity in self._allowed:
@@ -106,10 +109,13 @@ class Judge:
                         "is silently stale where it was notified",
                     )
 
-    def fresh(self, client: SimulatedClient, node: Node) -> None:
+    def restored(self, node: Node) -> float:
+        """When a node began to load again what its broker's absence may have hidden; before that, never."""
+        return self._restored.get(node, -inf)
+
+    def fresh(self, client: SimulatedClient, restored: float) -> None:
         """A client is told that nothing may be old any more: it has what was known as the loads began."""
-        if node in self._resynced:
-            self._compare(client, self._accepted, self._resynced[node], "was called fresh", _COUNTED)
+        self._compare(client, self._accepted, restored, "was called fresh", _COUNTED)
 
     def _compare(
         self,
