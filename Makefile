@@ -58,20 +58,17 @@ $(DEV): $(RUNTIME) requirements/dev.txt
 demo: $(RUNTIME) ## Run the demonstration
 	@$(VENV)/bin/entity-sync demo $(ARGS)
 
-# `coverage run` and not a pytest plugin: our own pytest plugin imports the library before any other could
-# start counting. With ARGS only the named tests run, and nothing is counted.
+# Every test once: the quick ones against the wheel, and then the others. With ARGS only the named tests run.
+QUICK := not slow and not source and not needs
 test: $(DEV) ## Run all tests, or those that ARGS chooses
 	@$(if $(strip $(ARGS)),exec $(PY) -m pytest $(ARGS))
 	$(MAKE) wheel-check
-	$(PY) -m coverage run -m pytest
-	$(PY) -m coverage report --include='*/entity_sync/core/*' --fail-under=100 >$(VENV)/core-coverage.txt || {
-		cat $(VENV)/core-coverage.txt
-		echo "The branches of src/entity_sync/core must be covered in full." >&2
-		exit 1
-	}
+	$(PY) -m pytest -m "not ($(QUICK))"
 
-coverage: $(DEV) ## Show which lines and branches the last test run missed
-	@[ -f .coverage ] || $(PY) -m coverage run -m pytest
+# `coverage run` and not a pytest plugin: our own pytest plugin imports the library before any other could
+# start counting.
+coverage: $(DEV) ## Run all tests and show which lines and branches they miss
+	@$(PY) -m coverage run -m pytest
 	$(PY) -m coverage report
 
 check: $(DEV) ## Check format, lint and types
@@ -129,13 +126,19 @@ echo "Testing the wheel, installed in $$installed"
 endef
 
 # The quick form: it borrows the dependencies of $(VENV), whose editable install a .pth file does not follow.
+# The quick tests are also those that must cover the core.
 wheel-check: $(DEV)
 	@$(build_wheel)
 	$(PY) -m venv --without-pip "$$tmp/venv"
 	$(PIP) --python "$$tmp/venv/bin/python" install --no-index --no-deps "$$tmp"/*.whl
 	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$$installed/dependencies.pth"
 	$(test_wheel)
-	python -m pytest -q -r fE -p no:cacheprovider -m "not slow and not source and not needs"
+	python -m coverage run -m pytest -q -r fE -p no:cacheprovider -m "$(QUICK)"
+	python -m coverage report --include='*/entity_sync/core/*' --fail-under=100 >core-coverage.txt || {
+		cat core-coverage.txt
+		echo "The branches of src/entity_sync/core must be covered in full." >&2
+		exit 1
+	}
 
 wheel-test: $(DEV) ## Run the tests against the built wheel in an environment of its own
 	@$(build_wheel)

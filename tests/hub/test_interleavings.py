@@ -168,6 +168,7 @@ def explore(worlds: int) -> tuple[list[str], int]:
     return [], shown
 
 
+@pytest.mark.slow
 def test_ten_thousand_interleavings():
     """Loads, revocations, changed secrets and rights, reconnects and gaps: no row to a wrong principal."""
     wrong, shown = explore(10_000)
