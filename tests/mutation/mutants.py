@@ -23,6 +23,7 @@ _TEXT = re.compile(r"[a-z,:] [a-z{(%±]", re.IGNORECASE)
 _LISTS = {"__all__", "__slots__"}
 _TYPES = {"TypeAlias", "TypeVar", "ParamSpec", "Annotated", "cast"}
 _EXCEPTION = re.compile(r"(Error|Failed|Denied|Unavailable|BadId|Entity)$")
+_MACHINE = re.compile(r"(State|Event|Action)$")
 _CAMEL = re.compile(r"_?[A-Z][a-z]")
 _FUTURE = annotations.compiler_flag
 
@@ -168,8 +169,11 @@ def _difference(before: str, after: str) -> str:
 
 
 def _is_skipped(node: cst.CSTNode) -> bool:
-    """Types, imports, decorators, `frozen`, lists of names, and what is written to the log."""
+    """Types, imports, decorators, `frozen`, lists of names, how the states and events of a machine are called
+    (its table is another matter), and what is written to the log."""
     match node:
+        case cst.ClassDef(name=cst.Name(value=name), bases=[cst.Arg(value=cst.Name(value="Enum"))]):
+            return _MACHINE.search(name) is not None
         case cst.Annotation() | cst.Decorator() | cst.Import() | cst.ImportFrom():
             return True
         case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
