@@ -85,6 +85,10 @@ WIRE: list[tuple[Downward, str]] = [
         ),
     ),
     (
+        Delta(view=17, base=1, rev=2, version="v", patch=(Patch(unset=("c",)), Patch(set_={}))),
+        '{"event":"delta","view":17,"base":1,"rev":2,"version":"v","patch":[{"unset":["c"]},{}]}',
+    ),
+    (
         Current(view=17, entity="a", id="1", rev=43, version="v"),
         '{"event":"current","view":17,"entity":"a","id":"1","rev":43,"version":"v"}',
     ),

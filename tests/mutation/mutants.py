@@ -190,8 +190,10 @@ def _is_skipped(node: cst.CSTNode) -> bool:
 
 
 def _is_type(value: cst.CSTNode) -> bool:
-    """Whether a name stands for a type: `list[str]`, `First | Second`."""
+    """Whether a name stands for a type: `list[str]`, `First | Second`, or a variable of them."""
     match value:
+        case cst.Call(func=cst.Name(value=name)):
+            return name in _TYPES
         case cst.Subscript(value=cst.Name()):
             return True
         case cst.BinaryOperation(left=left, operator=cst.BitOr(), right=right):
