@@ -146,8 +146,21 @@ def test_fresh_waits_for_rows_that_are_not_kept():
     load(one, 2)
     one.reduce()
     assert events(subscription) == []
+    assert list(subscription.outbox.lacking) == [subscription]
     load(one, 2, Cause.SUBSCRIBE)
     assert events(subscription) == [("snapshot", 2), ("fresh", None)]
+    assert not subscription.outbox.lacking
+
+
+def test_rows_that_are_not_kept_are_not_waited_for_while_loads_fail():
+    """What the whole connection is told last does not wait for a view whose client knows that it fails."""
+    one = view()
+    load(one, 1)
+    subscription = asked(one)
+    one.failure = Frame(b'{"event":"stale"}')
+    one.reduce()
+    assert events(subscription) == [("stale", None)]
+    assert not subscription.outbox.lacking
 
 
 @settings(deadline=None)

@@ -76,6 +76,7 @@ async def test_forgotten_notify_is_found():
     """A commit that nobody notified is found: by entity, id, fields and age, and shown to its clients."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
+        await asyncio.sleep(10.0)
         await subscribe(client, "1")
         await settled(shop.sync)
         began = shop.loads[0][0]
