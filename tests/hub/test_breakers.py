@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from entity_sync import EntitySync, Settings
+from entity_sync.core.loadstate import LoadState
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
@@ -164,10 +165,11 @@ async def test_bad_ids_of_a_client_open_nothing():
         assert told(client) == {"snapshot": ["1"]}
 
 
+@pytest.mark.parametrize("seconds", [0.0, 20.0, 21.0, 22.0, 23.0])
 @in_virtual_time
-async def test_bad_ids_of_a_client_keep_nothing_open():
-    """However many keys that never loaded wait too, one that had been loaded is tried in the second pause."""
-    shop = Shop()
+async def test_bad_ids_of_a_client_keep_nothing_open(seconds: float):
+    """However many keys that never loaded wait too, one that had been loaded is tried within two pauses."""
+    shop = Shop(max_breaker_pause=2.0)
     shop.bad = {f"bad {n}" for n in range(30)}
     async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as attacker:
         await subscribe(client, *IDS)
@@ -176,14 +178,16 @@ async def test_bad_ids_of_a_client_keep_nothing_open():
         await shop.change(*IDS[:5])
         await asyncio.sleep(0.5)
         await subscribe(attacker, *shop.bad)
+        await asyncio.sleep(seconds)
         shop.is_down = False
         client.pending()
-        await asyncio.sleep(4.0)
+        await asyncio.sleep(4.1)
         assert told(client) == {"snapshot": IDS[:5], "fresh": IDS[:5]}
 
 
+@pytest.mark.parametrize("seconds", [20.0, 21.0, 22.0, 23.0])
 @in_virtual_time
-async def test_rows_that_went_bad_keep_nobody_out():
+async def test_rows_that_went_bad_keep_nobody_out(seconds: float):
     """Where only some keys' rows went bad and opened it, a key that comes new is loaded within two pauses."""
     shop = Shop(max_breaker_pause=2.0)
     async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as other:
@@ -191,7 +195,7 @@ async def test_rows_that_went_bad_keep_nobody_out():
         await settled(shop.sync)
         shop.bad = set(IDS[:8])
         await shop.change(*IDS[:8])
-        await asyncio.sleep(20.0)
+        await asyncio.sleep(seconds)
         await subscribe(other, "new")
         await asyncio.sleep(4.1)
         assert "new" in told(other)["snapshot"]
@@ -297,6 +301,23 @@ async def test_a_gap_ends_although_a_database_is_down():
         client.pending()
         await asyncio.sleep(5.0)
         assert told(client) == {"snapshot": sorted(IDS), "fresh": sorted(IDS)}
+
+
+@in_virtual_time
+async def test_a_gap_ends_although_it_found_a_probe_under_way():
+    """A view whose probe runs as the gap comes, and fails, is told stale already: nothing waits for it."""
+    shop = Shop(load_attempts=10)
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, *IDS[:10])
+        await settled(shop.sync)
+        shop.is_down = True
+        await shop.change(*IDS[:10])
+        hub = shop.sync.node.hub
+        while not any(view.state is LoadState.LOADING and view.failure for view in hub.views):
+            await asyncio.sleep(0.001)
+        hub.resync()
+        await asyncio.sleep(0.3)
+        assert hub._resync.idle
 
 
 def test_two_lines_of_log(caplog: pytest.LogCaptureFixture):

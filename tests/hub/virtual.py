@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec
 
 from tests.simulation.loop import run
 
+_P = ParamSpec("_P")
 
-def in_virtual_time(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+
+def in_virtual_time(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:
     """Run a test where a second of sleep costs nothing and is exactly a second."""
 
-    def wrapper() -> None:
-        _, failures = run(test())  # type: ignore[arg-type]
+    @wraps(test)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        _, failures = run(test(*args, **kwargs))
         assert failures == []
 
-    wrapper.__name__, wrapper.__doc__ = test.__name__, test.__doc__
     return wrapper

@@ -249,8 +249,8 @@ class Loads:
             view.postpone()
         elif view.give_up() is LoadAction.ENQUEUE:
             self._enqueue(view)
-        if told:
-            self._settled(view, True)
+        if told or view.failure is not None:  # whoever waits for what becomes of it may know that already
+            self._settled(view, told)
         if not error.retryable:
             return None
         return min(settings.max_retry_delay, settings.retry_delay * 2.0 ** min(attempts - 1, 30))
