@@ -70,6 +70,7 @@ def test_what_began_before_a_success_says_nothing_new():
     breaker = Breaker(1)
     breaker.answered(7)
     assert breaker.failed(6, counts=True) is BreakerAction.NOTHING
+    assert breaker.failed(7, counts=True) is BreakerAction.NOTHING  # another part of the same batch
     assert breaker.failed(8, counts=True) is BreakerAction.PAUSE
 
 

@@ -30,5 +30,6 @@ def test_names(old: Rows, new: Rows, names: tuple[str, ...]):
 
 
 def test_names_of_what_is_gone():
-    """Of a row that is gone all members differ."""
-    assert differing(loaded([(None, {"a": 1, "b": 2})]), Loaded((), gone=True)) == ("a", "b")
+    """Of a row that is gone, or is there again, all members differ."""
+    row, gone = loaded([(None, {"a": 1, "b": 2})]), Loaded((), gone=True)
+    assert differing(row, gone) == differing(gone, row) == ("a", "b")

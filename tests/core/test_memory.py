@@ -61,6 +61,15 @@ def test_the_one_in_use_stays():
     assert large.held == 150
 
 
+def test_what_is_kept_may_exceed_the_ceiling():
+    """Where nobody has anything to give up, nobody is reduced, and none is asked again and again."""
+    bytes_ = memory(10)
+    one, two = Fake(20, 20), Fake(20, 20)
+    hold(bytes_, one)
+    hold(bytes_, two)
+    assert (one.held, two.held, bytes_.total) == (20, 20, 40)
+
+
 def test_what_fits():
     """A result fits if it does beside what the others keep when they are reduced."""
     bytes_ = memory(100)

@@ -91,6 +91,22 @@ async def test_state_of_a_view():
         ]
 
 
+async def test_a_view_that_has_not_been_loaded():
+    """Before its first load a view is watched, with no rows and no version."""
+    sync = shop()
+
+    @sync.entity("slow", public=True)
+    async def slow(id: str) -> str:
+        await asyncio.Event().wait()
+        return id
+
+    async with sync, connect(sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "slow", "id": "a"}})
+        await client.receive_until("ack")
+        [info] = sync.watched()
+        assert (info.rows, info.size, info.rev, info.version, info.is_loading) == (0, 0, 0, None, True)
+
+
 async def test_rows_of_a_view():
     """The rows are counted and their bytes added; what is gone has none, and a version."""
     async with shop() as sync, connect(sync) as client:
