@@ -58,7 +58,9 @@ async def test_after_the_state_that_covers_it():
         shop.n = 1
         receipt = await shop.sync.notify("items", "1")
         await settled(shop.sync)
-        assert told(client) == ["delta", "current", receipt.token]
+        delta, current = client.pending()
+        assert (delta["event"], current["event"], current["causes"]) == ("delta", "current", [receipt.token])
+        assert (current["rev"], current["version"]) == (delta["rev"], delta["version"])
         assert told(other) == ["delta"]
         receipt = await shop.sync.notify("items", "1")  # nothing is new, and that is what is said
         await settled(shop.sync)
