@@ -37,8 +37,8 @@ def campaigns() -> Iterator[dict[tuple[str, int], Future[Outcome]]]:
     with ProcessPoolExecutor(_JOBS) as pool:
         yield {
             (variant.name, seed): pool.submit(campaign, variant.name, 1_000, seed, jobs=1, stop_at_first=True)
-            for seed in _SEEDS
             for variant in _VARIANTS
+            for seed in _SEEDS
         }
         pool.shutdown(cancel_futures=True)
 
