@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
 from random import Random
 
 from entity_sync.brokers.base import Delivery, Lost, Message, Restored
@@ -15,6 +17,7 @@ class Bus:
 
     Attributes:
         loss, doubling: the share of messages that are lost without a word, and delivered twice.
+        well_since: the moment after which none is, as far as is known.
     """
 
     def __init__(self, random: Random) -> None:
@@ -22,6 +25,7 @@ class Bus:
         self.members: list[FaultyBroker] = []
         self.loss = 0.0
         self.doubling = 0.0
+        self.well_since = 0.0
         self._flying: dict[FaultyBroker, set[asyncio.TimerHandle]] = {}
 
     def carry(self, sender: FaultyBroker, topic: str, payloads: Sequence[bytes]) -> None:
@@ -36,6 +40,12 @@ class Bus:
                         flying.add(loop.call_later(delay, member.arrive, message))
         now = loop.time()
         flying.difference_update([timer for timer in flying if timer.when() <= now])
+
+    async def lose(self, loss: float, doubling: float, seconds: float) -> None:
+        """Lose and double this share for a while."""
+        self.loss, self.doubling, self.well_since = loss, doubling, inf
+        await asyncio.sleep(seconds)
+        self.loss, self.doubling, self.well_since = 0.0, 0.0, asyncio.get_running_loop().time()
 
     def lose_flying(self, sender: FaultyBroker) -> None:
         """Half of what a member sent last never arrives."""
@@ -57,6 +67,20 @@ class FaultyBroker:
         self._healed = asyncio.Event()
         self._healed.set()
         self._late: list[tuple[str, Sequence[bytes]]] = []
+        self._faults = 0
+        self._well_since = 0.0
+
+    @property
+    def well_since(self) -> float:
+        """The moment after which nothing is lost on its way to this node or from it, as far as is known."""
+        return inf if self._faults else max(self._well_since, self._bus.well_since)
+
+    @contextmanager
+    def _fault(self) -> Iterator[None]:
+        self._faults += 1
+        yield
+        self._faults -= 1
+        self._well_since = asyncio.get_running_loop().time()
 
     async def connect(self) -> None:
         await self._healed.wait()
@@ -102,6 +126,10 @@ class FaultyBroker:
 
     async def cut(self, seconds: float) -> None:
         """Carry nothing for this long; the adapter notices after a while."""
+        with self._fault():
+            await self._cut(seconds)
+
+    async def _cut(self, seconds: float) -> None:
         random = self._bus.random
         self._is_cut = True
         await asyncio.sleep(random.uniform(0, min(0.5, seconds)))
@@ -122,7 +150,8 @@ class FaultyBroker:
         connection that it swallowed never carries anything again."""
         self._healed.clear()
         self._is_severed = self._bus.random.random() < 0.5
-        await asyncio.sleep(seconds)
+        with self._fault():
+            await asyncio.sleep(seconds)
         self._healed.set()
         late, self._late = self._late, []
         for topic, payloads in late:

@@ -16,11 +16,13 @@ from entity_sync.model import Change
 from tests.simulation.shop import POISON, Shop
 
 if TYPE_CHECKING:
-    from tests.simulation.client import Copy, SimulatedClient
+    from tests.simulation.broker import FaultyBroker
+    from tests.simulation.client import Copy, Link, SimulatedClient
 
 _SILENCE = 20.0  # seconds after which what is old is either new or known to be old
 _SILENCE_OF_THE_DEAD = 35.0  # the same where a node died with what it said last
 _SILENCE_AT_HOME = 12.0  # the same for what the client's own node was told
+_RESTORE = 16.0  # seconds from the last fault to the last word that something may be old: a probe is due
 _COUNTED = ("items", "own")
 
 
@@ -39,14 +41,17 @@ class Judge:
         self._notified: dict[Node, dict[str, list[tuple[float, int]]]] = {}
         self._allowed = dict.fromkeys(_COUNTED, 0)
         self._restored: dict[Node, float] = {}
+        self._brokers: dict[Node, FaultyBroker] = {}
+        self._said: dict[tuple[Link, tuple[str, str] | None], float] = {}
 
     def complain(self, text: str) -> None:
         self.violations.append(text)
 
     # What is noted
 
-    def watch(self, node: Node) -> None:
+    def watch(self, node: Node, broker: FaultyBroker) -> None:
         """Note when a node begins to load again, and count the loads that it has a reason for."""
+        self._brokers[node] = broker
         hub, heard = node.hub, set[tuple[object, ...]]()
         changed, ask, classic, settled = hub.changed, hub.ask, hub._subscribe_classic, node.link._settled
 
@@ -93,12 +98,13 @@ class Judge:
     # What must hold at every moment
 
     async def probe(self, clients: Sequence[SimulatedClient]) -> None:
-        """No client shows, unaware of it, what has been old for long."""
+        """No client shows, unaware of it, what has been old for long, nor doubts for long what is new."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(1.0)
             bound = _SILENCE_OF_THE_DEAD if self.has_deaths else _SILENCE
             for client in clients:
+                self._note_doubts(client)
                 if client.is_certain and client.link is not None:
                     at_home = self._notified.get(client.link.node, {})
                     self._compare(client, self._accepted, loop.time() - bound, "is silently stale")
@@ -108,6 +114,26 @@ class Judge:
                         loop.time() - _SILENCE_AT_HOME,
                         "is silently stale where it was notified",
                     )
+
+    def _note_doubts(self, client: SimulatedClient) -> None:
+        """Whether it says that something may be old although nothing has gone wrong for long."""
+        link, now = client.link, asyncio.get_running_loop().time()
+        if link is None or not link.is_read:
+            return
+        well = self._brokers[link.node].well_since
+        self._note_doubt(client, link, None, now, well if client.says_stale else now)
+        for key, copy in client.copies.items():
+            is_curable = copy.is_stale and key[1] != POISON and not link.node.is_closed
+            self._note_doubt(client, link, key, now, self.shop.well_since if is_curable else now)
+
+    def _note_doubt(
+        self, client: SimulatedClient, link: Link, key: tuple[str, str] | None, now: float, well: float
+    ) -> None:
+        if well >= now:
+            self._said.pop((link, key), None)
+        elif now - max(well, self._said.setdefault((link, key), now)) > _RESTORE:
+            what = "everything" if key is None else "/".join(key)
+            self.complain(f"{client.name} says for too long that {what} may be stale")
 
     def restored(self, node: Node) -> float:
         """When a node began to load again what its broker's absence may have hidden; before that, never."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from random import Random
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ class Shop:
         self.revoked: set[str] = set()
         self.down: set[str] = set()
         self.faults_until = 0.0
+        self._up_since = 0.0
         self.loads: dict[str, int] = {}
         self.serial = 0
         self._history: dict[str, list[tuple[float, int | None]]] = {}
@@ -81,6 +83,18 @@ class Shop:
             return self.items_of(id)
         n = self.rows.get(id, 0)
         return {} if n is None else {id: n}
+
+    async def go_down(self, entity: str, seconds: float) -> None:
+        """No load of this entity succeeds for a while."""
+        self.down.add(entity)
+        await asyncio.sleep(seconds)
+        self.down.clear()
+        self._up_since = asyncio.get_running_loop().time()
+
+    @property
+    def well_since(self) -> float:
+        """The moment after which every load succeeds, as far as is known."""
+        return inf if self.down else max(self._up_since, self.faults_until)
 
     def _replica(self, id: str) -> int | None:
         """A row as some replica has it now."""

@@ -83,10 +83,10 @@ class World:
             for _ in range(random.choice((2, 2, 3)))
         ]
         self.nodes = [Node(self._application(), broker) for broker in brokers]
-        for node in self.nodes:
+        for node, broker in zip(self.nodes, brokers, strict=True):
             if random.random() < 0.2:
                 node.hub.recent = Recent(limit=1)
-            self.judge.watch(node)
+            self.judge.watch(node, broker)
             await node.start()
         self.alive = list(self.nodes)
         ids = self.shop.ids = ["1", "2"][: random.choice((1, 2))]
@@ -175,18 +175,17 @@ class World:
         """The broker, or its client, loses messages and says nothing; others come twice."""
         random = self.random
         await asyncio.sleep(random.uniform(0, _BUSY))
-        self.bus.loss, self.bus.doubling = random.choice((0.0, 0.0, 0.1, 0.5)), random.choice((0.0, 0.2))
-        await asyncio.sleep(random.uniform(0, _BUSY / 2))
-        self.bus.loss = self.bus.doubling = 0.0
+        loss, doubling = random.choice((0.0, 0.0, 0.1, 0.5)), random.choice((0.0, 0.2))
+        await self.bus.lose(loss, doubling, random.uniform(0, _BUSY / 2))
 
     async def _database(self) -> None:
         """For a while no load of one entity succeeds."""
         random = self.random
         if random.random() < 0.25:
             await asyncio.sleep(random.uniform(0, _BUSY / 2))
-            self.shop.down.add(random.choice(("items", "own", "paced", "guarded")))
-            await asyncio.sleep(random.choice((5.0, 25.0)))
-            self.shop.down.clear()
+            await self.shop.go_down(
+                random.choice(("items", "own", "paced", "guarded")), random.choice((5.0, 25.0))
+            )
 
     def _may_die(self, node: Node) -> bool:
         """Whether nothing dies with it that was never promised: keys it keeps, and names its peers never

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -18,9 +18,11 @@ from entity_sync.core.loadstate import Cause, LoadEvent, LoadState
 from entity_sync.core.subscription import V2Subscription
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
+from entity_sync.hub import pacing
 from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.hub.link import Link
 from entity_sync.hub.loads import Loads, _Run
+from entity_sync.hub.pacing import Pacing
 from entity_sync.loading.loader import Loader
 from entity_sync.model import Audience, Change, EntityKey
 from tests.simulation.variants.variant import Variant
@@ -142,6 +144,19 @@ def _breaks_for_ever() -> AbstractContextManager[Any]:
     return patch.object(Breaker, "elapsed", lambda *_, **__: BreakerAction.NOTHING)
 
 
+def _heals_together() -> AbstractContextManager[Any]:
+    settled = Pacing.settled
+
+    def waiting(self: Pacing, view: View) -> None:
+        if view.failure is None:
+            settled(self, view)
+
+    stack = ExitStack()
+    stack.enter_context(patch.object(Pacing, "settled", waiting))
+    stack.enter_context(patch.object(pacing, "_is_told", lambda _view: False))
+    return stack
+
+
 def _drops_the_last() -> AbstractContextManager[Any]:
     later = Loads._later
 
@@ -169,6 +184,7 @@ LOADING = (
     Variant(10, "fails-in-silence", "clients are not told that loads fail", _fails_in_silence),
     Variant(10, "fails-together", "a batch that raises is not halved", _fails_together),
     Variant(10, "breaks-for-ever", "an entity that failed too often is never tried again", _breaks_for_ever),
+    Variant(10, "heals-together", "a gap ends only when all that it concerns was loaded", _heals_together),
     Variant(
         12, "drops-the-last", "a change within min_interval of the last load is dropped", _drops_the_last
     ),
