@@ -221,7 +221,7 @@ async def test_link_that_breaks_is_opened_again(shop: Shop):
         assert shop.broker.connects == 2
         assert {topic for topic in shop.broker.topics if not topic.endswith(TRANSIENT)} == {"items", "users"}
         assert shop.loads == ["1", "1"]
-        assert not shop.sync.node.hub.loads._timers
+        assert not shop.sync.node.hub.loads._delays._groups
 
 
 async def test_deferred_keys_are_bounded():

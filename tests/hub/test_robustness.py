@@ -148,7 +148,7 @@ async def test_expiry_and_departure_at_once():
         client.leave()
         await clock.advance(60.0)
         assert loads == 1
-        assert not sync.node.hub.loads._timers
+        assert not sync.node.hub.loads._delays._groups
 
 
 @pytest.fixture

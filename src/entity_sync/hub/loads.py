@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from math import inf
 from random import Random
 
-from entity_sync.clock import Clock, Timer
+from entity_sync.clock import Clock
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadAction
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
 from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.hub.breakers import Breakers
+from entity_sync.hub.delays import Delays
 from entity_sync.hub.queues import Queue, together
 from entity_sync.loading.catalog import Catalog
 from entity_sync.settings import Settings
@@ -83,8 +84,8 @@ class Loads:
         self._running: dict[str, int] = {}
         self._total = 0
         self._runs: dict[View, _Run] = {}
-        self._timers: dict[View, Timer] = {}
-        self._refreshes: dict[View, Timer] = {}
+        self._delays = Delays(clock, self._enqueue)
+        self._refreshes = Delays(clock, self._refresh)
         self._attempts = Attempts(catalog, clock, settings)
         self._breakers = Breakers(
             clock, settings, random, self._waiting, opened=self._hold_all, resumed=self._fill
@@ -99,17 +100,15 @@ class Loads:
 
     def trigger(self, view: View, cause: Cause) -> None:
         """Have the view loaded by an attempt that begins after this call."""
-        if view.trigger(cause, self._clock.now()) is LoadAction.ENQUEUE:
-            self._enqueue(view)
-        elif cause not in _PATIENT and not view.attempts and view in self._timers:
-            self._timers.pop(view).cancel()
+        is_due = view.trigger(cause, self._clock.now()) is LoadAction.ENQUEUE
+        is_patient = cause in _PATIENT or view.attempts
+        if is_due or (not is_patient and self._delays.drop(view)):
             self._enqueue(view)
 
     def drop(self, view: View) -> None:
         """Nobody watches the view any more: its load's place is for others."""
-        self._timers.pop(view, None)  # not cancelled: it may be the timer of others too
-        if (timer := self._refreshes.pop(view, None)) is not None:
-            timer.cancel()
+        self._delays.drop(view)
+        self._refreshes.drop(view)
         if (run := self._runs.pop(view, None)) is not None:
             del run.views[view]
             if not run.views and run.task is not None:
@@ -121,8 +120,8 @@ class Loads:
         """Stop everything and return when it has stopped; plain functions in threads end by themselves."""
         self._waiting.clear()
         self._breakers.close()
-        for timer in (*self._timers.values(), *self._refreshes.values()):
-            timer.cancel()
+        self._delays.close()
+        self._refreshes.close()
         tasks = {run.task for run in self._runs.values() if run.task is not None}
         for task in tasks:
             task.cancel()
@@ -132,8 +131,8 @@ class Loads:
     def _enqueue(self, view: View) -> None:
         loader = self._catalog[view.key.entity]
         pause = view.began + loader.min_interval - self._clock.now()
-        if loader.min_interval and pause > 0 and view.causes in _PATIENT:
-            self._later([view], pause)
+        if loader.min_interval and pause > 0 and not view.attempts and view.causes in _PATIENT:
+            self._delays.add([view], pause)
             return
         self._waiting.setdefault(view.key.entity, OrderedDict())[view] = None
         if self._breakers.holds(view.key.entity):
@@ -191,19 +190,23 @@ class Loads:
             if view not in run.views:
                 continue  # nobody watches it any more
             del run.views[view], self._runs[view]
-            result = _fenced(view, self._that_fits(view, outcome), self._clock.now())
-            if isinstance(result, LoadFailed):
-                delay = self._failed(view, result)
-                if delay is not None:
-                    again.setdefault(delay * jitter, []).append(view)
-            else:
-                self._succeeded(view, result)
+            delay = self._take(view, outcome)
+            if delay is not None:
+                again.setdefault(delay * jitter, []).append(view)
         for delay, failed in again.items():
             if self._breakers.holds(entity):
                 for view in failed:
                     self._enqueue(view)
             else:
-                self._later(failed, delay)
+                self._delays.add(failed, delay)
+
+    def _take(self, view: View, outcome: Outcome) -> float | None:
+        """Returns the seconds after which the view is to be loaded again, None where it is not."""
+        result = _fenced(view, self._that_fits(view, outcome), self._clock.now())
+        if isinstance(result, LoadFailed):
+            return self._failed(view, result)
+        self._succeeded(view, result)
+        return None
 
     def _that_fits(self, view: View, outcome: Outcome) -> Outcome:
         if isinstance(outcome, LoadFailed) or self._fits(view, outcome):
@@ -220,21 +223,19 @@ class Loads:
             self._enqueue(view)
         if is_overtaken:
             self.trigger(view, Cause.DEPENDENCY)
-        self._refresh_later(view)
+        due = inf if view.fence is None or view.as_of >= view.fence.due else view.fence.due
+        self._refresh_later(view, due - self._clock.now())
 
-    def _refresh_later(self, view: View) -> None:
-        """Have it loaded again unasked, because it is told to be or read what may have been behind."""
+    def _refresh_later(self, view: View, delay: float = inf) -> None:
+        """Have it loaded again unasked, after this long or because it is told to be."""
         interval = self._catalog[view.key.entity].refresh_every
-        delay = inf if interval is None else interval * self._random.uniform(0.9, 1.1)
-        if view.fence is not None and view.as_of < view.fence.due:
-            delay = min(delay, view.fence.due - self._clock.now())
+        if interval is not None:
+            delay = min(delay, interval * self._random.uniform(0.9, 1.1))
         if delay < inf:
-            if (timer := self._refreshes.get(view)) is not None:
-                timer.cancel()
-            self._refreshes[view] = self._clock.call_later(max(0.0, delay), lambda: self._refresh(view))
+            self._refreshes.drop(view)
+            self._refreshes.add([view], max(0.0, delay))
 
     def _refresh(self, view: View) -> None:
-        del self._refreshes[view]
         # Somebody may wait for what a replica had by now: whoever does is told, even if nothing is new.
         self.trigger(view, Cause.REREAD if view.fence is None else Cause.SUBSCRIBE)
 
@@ -247,8 +248,11 @@ class Loads:
             self._note(view, error)
         if error.retryable:
             view.postpone()
-        elif view.give_up() is LoadAction.ENQUEUE:
-            self._enqueue(view)
+        else:
+            if view.give_up() is LoadAction.ENQUEUE:
+                self._enqueue(view)
+            if view not in self._refreshes:
+                self._refresh_later(view)
         if told or view.failure is not None:  # whoever waits for what becomes of it may know that already
             self._settled(view, told)
         if not error.retryable:
@@ -263,9 +267,10 @@ class Loads:
     def _hold_all(self, entity: str) -> None:
         """No load of this entity begins for now, not even one that was to be tried again."""
         queue = self._waiting.setdefault(entity, OrderedDict())
-        for view in [view for view in self._timers if view.attempts and view.key.entity == entity]:
-            del self._timers[view]  # not cancelled: it may be the timer of others too
-            queue[view] = None
+        for view in self._delays.of(entity):
+            if view.attempts:
+                self._delays.drop(view)
+                queue[view] = None
         for view in queue:
             self._hold(view)
 
@@ -275,15 +280,6 @@ class Loads:
             text = f"loads of {view.key.entity} keep failing"
             view.failure = view.failure_frame("load", text, self._clock.now())
             self._settled(view, True)
-
-    def _later(self, views: list[View], delay: float) -> None:
-        timer = self._clock.call_later(delay, lambda: self._elapsed(views))
-        self._timers.update(dict.fromkeys(views, timer))
-
-    def _elapsed(self, views: list[View]) -> None:
-        for view in views:
-            if self._timers.pop(view, None) is not None:
-                self._enqueue(view)
 
 
 def _fenced(view: View, outcome: Outcome, now: float) -> Outcome:

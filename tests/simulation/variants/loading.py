@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import Any
@@ -20,6 +20,7 @@ from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
 from entity_sync.hub import pacing
 from entity_sync.hub.attempts import Attempts, Outcome
+from entity_sync.hub.delays import Delays
 from entity_sync.hub.link import Link
 from entity_sync.hub.loads import Loads, _Run
 from entity_sync.hub.pacing import Pacing
@@ -158,13 +159,14 @@ def _heals_together() -> AbstractContextManager[Any]:
 
 
 def _drops_the_last() -> AbstractContextManager[Any]:
-    later = Loads._later
+    add = Delays.add
 
-    def dropping(self: Loads, views: list[View], delay: float) -> None:
-        if any(view.attempts for view in views):
-            later(self, views, delay)
+    def dropping(self: Delays, views: Iterable[View], seconds: float) -> None:
+        is_pause = self._elapsed.__name__ == Loads._enqueue.__name__
+        if not is_pause or any(view.attempts for view in views):
+            add(self, views, seconds)
 
-    return patch.object(Loads, "_later", dropping)
+    return patch.object(Delays, "add", dropping)
 
 
 LOADING = (

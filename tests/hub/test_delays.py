@@ -1,0 +1,107 @@
+"""Loads that begin later: pauses, retries and refreshes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+
+from entity_sync import EntitySync, Settings
+from entity_sync.core.view import View
+from entity_sync.testing import MemoryClient, connect, settled
+from tests.hub.virtual import in_virtual_time
+
+
+async def subscribe(client: MemoryClient, entity: str, *ids: str) -> None:
+    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
+
+
+def told(client: MemoryClient) -> list[str]:
+    return [message["event"] for message in client.pending() if message["event"] not in ("ack", "beat")]
+
+
+@in_virtual_time
+async def test_failure_of_a_paced_key_is_told_soon():
+    """A failed load is tried again after its own delay, not after the pause between two loads."""
+    sync, is_down = EntitySync(), False
+
+    @sync.entity("prices", min_interval=600.0)
+    async def prices(_id: str) -> dict[str, Any]:
+        if is_down:
+            raise OSError("down, for the test")
+        return {}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "prices", "1")
+        await asyncio.sleep(700.0)
+        client.pending()
+        is_down = True
+        await prices.notify("1")
+        await asyncio.sleep(5.0)
+        assert told(client) == ["stale"]
+        is_down = False
+        await asyncio.sleep(30.0)
+        assert told(client) == ["fresh"]
+
+
+@in_virtual_time
+async def test_view_that_waits_and_is_left_is_forgotten():
+    """A pause that nobody waits for any more holds neither the view nor its rows."""
+    sync = EntitySync()
+
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(each, View) and each.key.entity == "left" for each in gc.get_objects())
+
+    @sync.entity("left", min_interval=3_600.0)
+    async def left(_id: str) -> dict[str, Any]:
+        return {}
+
+    async with sync:
+        async with connect(sync) as client:
+            await subscribe(client, "left", "1", "2")
+            await settled(sync)
+            await left.notify("1", "2")
+            await settled(sync)
+            assert alive() == 2
+        assert alive() == 0
+
+
+@in_virtual_time
+async def test_retry_of_several_goes_on_without_those_who_left():
+    """What failed together is tried again together, and one whom nobody watches any more is left out."""
+    sync, loads = EntitySync(), list[str]()
+
+    @sync.entity("items")
+    async def items(id: str) -> dict[str, Any]:
+        loads.append(id)
+        raise OSError("down, for the test")
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "items", "1", "2")
+        await settled(sync)
+        await client.send({"action": "unsubscribe", "body": {"entity": "items", "id": "1"}})
+        loads.clear()
+        await asyncio.sleep(1.0)
+        assert set(loads) == {"2"}
+
+
+@pytest.mark.parametrize("code", ["bad value", "too large"])
+@in_virtual_time
+async def test_refresh_goes_on_after_a_failure_that_is_not_tried_again(code: str):
+    """Nobody notifies an entity with `refresh_every`: what was bad once is looked at again all the same."""
+    sync, value = EntitySync(settings=Settings(max_view_bytes=1_000)), float("nan")
+
+    @sync.entity("prices", refresh_every=10.0)
+    async def prices(_id: str) -> dict[str, Any]:
+        return {"value": "x" * 2_000 if code == "too large" and value != 1.0 else value}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "prices", "1")
+        await settled(sync)
+        assert told(client) == ["stale" if code == "bad value" else "error"]
+        value = 1.0
+        await asyncio.sleep(12.0)
+        assert told(client) == ["snapshot", "fresh"]
