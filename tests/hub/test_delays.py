@@ -1,16 +1,19 @@
-"""Loads that begin later: pauses, retries and refreshes."""
+"""Loads that begin later: pauses, retries and refreshes, and whose context variables they see."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from entity_sync import EntitySync, Settings
 from entity_sync.core.view import View
-from entity_sync.testing import MemoryClient, connect, settled
+from entity_sync.hub.hub import Hub
+from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
 
@@ -105,3 +108,57 @@ async def test_refresh_goes_on_after_a_failure_that_is_not_tried_again(code: str
         value = 1.0
         await asyncio.sleep(12.0)
         assert told(client) == ["snapshot", "fresh"]
+
+
+async def test_load_sees_no_variable_of_who_asked_for_it():
+    """A load is for all who watch: whose request notified, or subscribed, is nothing to it."""
+    tenant = ContextVar("tenant", default="nobody")
+    tenant.set("the server")
+    sync, seen = EntitySync(), list[str]()
+
+    @sync.entity("items")
+    async def items(_id: str) -> dict[str, Any]:
+        seen.append(tenant.get())
+        await asyncio.sleep(0)
+        return {}
+
+    async def as_tenant(request: Coroutine[Any, Any, Any]) -> None:
+        tenant.set("somebody")
+        await request
+
+    async with sync, connect(sync) as client:
+        await asyncio.create_task(as_tenant(subscribe(client, "items", "1", "2")))
+        await settled(sync)
+        await asyncio.create_task(as_tenant(items.notify("1")))
+        await asyncio.create_task(as_tenant(items.notify("1")))  # during the load: another one follows
+        await settled(sync)
+    assert seen == ["the server"] * 4
+
+
+async def test_mistake_of_ours_leaves_no_view_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Whatever goes wrong as a result is taken: it is logged, told, and tried again."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock)
+    depend, is_broken = Hub._depend, True
+
+    def breaking(self: Hub, *arguments: Any) -> bool:
+        if is_broken:
+            raise RuntimeError("a mistake, for the test")
+        return depend(self, *arguments)
+
+    monkeypatch.setattr(Hub, "_depend", breaking)
+    sync.entity("items")(_nothing)
+    async with sync, connect(sync) as client:
+        await subscribe(client, "items", "1")
+        await clock.advance(5.0)
+        assert "stale" in told(client)
+        assert "what a load of items/'1' gave could not be taken" in caplog.text
+        is_broken = False
+        await clock.advance(60.0)
+        assert told(client) == ["snapshot", "fresh"]
+
+
+async def _nothing(_id: str) -> dict[str, Any]:
+    return {}

@@ -6,19 +6,21 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from math import inf
 from random import Random
 
 from entity_sync.clock import Clock
 from entity_sync.core.loaded import Loaded
-from entity_sync.core.loadstate import Cause, LoadAction
+from entity_sync.core.loadstate import Cause, LoadAction, LoadState
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
 from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.hub.breakers import Breakers
 from entity_sync.hub.delays import Delays
 from entity_sync.hub.queues import Queue, together
+from entity_sync.hub.tasks import lazily
 from entity_sync.loading.catalog import Catalog
 from entity_sync.settings import Settings
 
@@ -91,6 +93,7 @@ class Loads:
             clock, settings, random, self._waiting, opened=self._hold_all, resumed=self._fill
         )
         self._filling = False
+        self._context = copy_context()  # of whoever starts the node: a load is for all who watch
 
     @property
     def idle(self) -> bool:
@@ -168,7 +171,7 @@ class Loads:
             self._runs[view] = run
         self._total += 1
         self._running[entity] = self._running.get(entity, 0) + 1
-        run.task = asyncio.get_running_loop().create_task(self._run(entity, run))
+        run.task = lazily(self._run(entity, run), self._context.copy())
         run.task.add_done_callback(lambda _task: self._release(entity, run))
 
     def _release(self, entity: str, run: _Run) -> None:
@@ -202,16 +205,30 @@ class Loads:
 
     def _take(self, view: View, outcome: Outcome) -> float | None:
         """Returns the seconds after which the view is to be loaded again, None where it is not."""
-        result = _fenced(view, self._that_fits(view, outcome), self._clock.now())
-        if isinstance(result, LoadFailed):
-            return self._failed(view, result)
-        self._succeeded(view, result)
+        try:
+            result = self._fenced(view, self._that_fits(view, outcome))
+            if isinstance(result, LoadFailed):
+                return self._failed(view, result)
+            self._succeeded(view, result)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody shows something old unaware of it
+            _log.error("what a load of %s gave could not be taken", view.key, exc_info=error)
+            if view.state in (LoadState.LOADING, LoadState.DIRTY):
+                return self._failed(view, LoadFailed(type(error).__name__, retryable=True))
         return None
 
     def _that_fits(self, view: View, outcome: Outcome) -> Outcome:
         if isinstance(outcome, LoadFailed) or self._fits(view, outcome):
             return outcome
         return LoadFailed("the server has no memory for its rows now", code="busy", retryable=True)
+
+    def _fenced(self, view: View, outcome: Outcome) -> Outcome:
+        if view.fence is None or isinstance(outcome, LoadFailed):
+            return outcome
+        objection = view.fence.objects(outcome, view.began)
+        if objection is not None:
+            return LoadFailed(f"what it read is behind: {objection}", retryable=True)
+        view.fence.shown(outcome, self._clock.now())
+        return outcome
 
     def _succeeded(self, view: View, result: Loaded) -> None:
         if view.failure is not None:
@@ -280,14 +297,3 @@ class Loads:
             text = f"loads of {view.key.entity} keep failing"
             view.failure = view.failure_frame("load", text, self._clock.now())
             self._settled(view, True)
-
-
-def _fenced(view: View, outcome: Outcome, now: float) -> Outcome:
-    """The outcome, or that what was read is older than what must be shown."""
-    if view.fence is None or isinstance(outcome, LoadFailed):
-        return outcome
-    objection = view.fence.objects(outcome, view.began)
-    if objection is not None:
-        return LoadFailed(f"what it read is behind: {objection}", retryable=True)
-    view.fence.shown(outcome, now)
-    return outcome

@@ -5,11 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from contextvars import Context
+from typing import Any, TypeVar
 
-__all__ = ["Tasks"]
+__all__ = ["Tasks", "lazily"]
 
+_Result = TypeVar("_Result")
 _log = logging.getLogger("entity_sync")
+
+
+def lazily(coroutine: Coroutine[Any, Any, _Result], context: Context | None = None) -> asyncio.Task[_Result]:
+    """A task that takes its first step after whoever starts it has noted it down, also where the loop's task
+    factory is eager.
+
+    Args:
+        context: the variables that it sees; those of whoever starts it by default.
+    """
+    return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context)
 
 
 class Tasks:
@@ -20,7 +32,7 @@ class Tasks:
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine until it ends or `close`."""
-        task = asyncio.get_running_loop().create_task(coroutine)
+        task = lazily(coroutine)
         self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
