@@ -233,3 +233,29 @@ async def test_classic_gets_the_rows_one_by_one():
         await sync.notify("customer_orders", 7)
         await settled(sync)
         assert [row["id"] for row in client.pending()] == [1, 2]
+
+
+async def test_view_that_was_too_large_is_loaded_when_it_shrinks():
+    """What cannot be shown depends on what was read for it, as a state does."""
+    count = 100
+    sync = EntitySync(settings=Settings(max_view_bytes=2_000))
+
+    @sync.entity("orders")
+    async def orders(id: int) -> dict[str, Any]:
+        return {"id": id}
+
+    @sync.entity("lists", rows=("orders", "id"))
+    async def lists(customer: int) -> AsyncIterator[Any]:
+        yield Reads("orders", customer=customer)
+        for id in range(count):
+            yield {"id": id, "text": "x" * 20}
+
+    async with sync:
+        client = await watching(sync, "lists", "7")
+        await settled(sync)
+        assert [message["event"] for message in client.pending()][1:] == ["ack", "error"]
+        count = 3
+        await orders.notify(50, tags={"customer": 7})
+        await settled(sync)
+        snapshot, fresh = client.pending()
+        assert (len(snapshot["rows"]), fresh["event"]) == (3, "fresh")

@@ -8,9 +8,10 @@ from functools import cached_property
 
 from entity_sync.core.canonical import GONE_VERSION, version_of
 from entity_sync.core.tags import Reading
+from entity_sync.errors import LoadFailed
 from entity_sync.model import EntityKey
 
-__all__ = ["Loaded", "LoadedRow"]
+__all__ = ["Loaded", "LoadedRow", "Unusable"]
 
 _AROUND_ROW = 200  # bytes of the objects of a row and its key, about
 
@@ -73,3 +74,15 @@ class Loaded:
         for row in self.rows:
             entity, id = row.key or ("", "")
             yield from (entity.encode(), id.encode(), row.data)
+
+
+class Unusable(LoadFailed):
+    """A load came to an end, and what it gave cannot be shown.
+
+    Attributes:
+        found: what it read up to there, which is all that its outcome depends on; the rows need no data.
+    """
+
+    def __init__(self, text: str, found: Loaded, *, code: str = "load") -> None:
+        super().__init__(text, code=code)
+        self.found = found

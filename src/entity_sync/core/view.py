@@ -151,6 +151,7 @@ class View:
         """The attempt gave nothing, and none follows unless something asks again."""
         if self.receipts is not None:
             self.receipts.postponed()
+        self._hold()  # what it depends on may be another now
         return self._end()
 
     def _end(self) -> LoadAction:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from entity_sync.clock import Clock
-from entity_sync.core.loaded import Loaded
+from entity_sync.core.loaded import Loaded, Unusable
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
@@ -89,7 +89,7 @@ class Attempts:
     def _sized(self, result: Outcome) -> Outcome:
         most = self._settings.max_view_bytes
         if isinstance(result, Loaded) and result.size > most:
-            return LoadFailed(f"{result.size} bytes of rows, more than {most}", code="too_large")
+            return Unusable(f"{result.size} bytes of rows, more than {most}", result, code="too_large")
         return result
 
     async def _bounded(self, seconds: float, call: Callable[[], Awaitable[_Result]]) -> _Result:

@@ -8,11 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
-from math import inf
 from random import Random
 
 from entity_sync.clock import Clock
-from entity_sync.core.loaded import Loaded
+from entity_sync.core.loaded import Loaded, Unusable
 from entity_sync.core.loadstate import Cause, LoadAction, LoadState
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
@@ -20,6 +19,7 @@ from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.hub.breakers import Breakers
 from entity_sync.hub.delays import Delays
 from entity_sync.hub.queues import Queue, together
+from entity_sync.hub.refreshes import Refreshes
 from entity_sync.hub.tasks import lazily
 from entity_sync.loading.catalog import Catalog
 from entity_sync.settings import Settings
@@ -87,7 +87,7 @@ class Loads:
         self._total = 0
         self._runs: dict[View, _Run] = {}
         self._delays = Delays(clock, self._enqueue)
-        self._refreshes = Delays(clock, self._refresh)
+        self._refreshes = Refreshes(catalog, clock, random, self.trigger)
         self._attempts = Attempts(catalog, clock, settings)
         self._breakers = Breakers(
             clock, settings, random, self._waiting, opened=self._hold_all, resumed=self._fill
@@ -240,21 +240,7 @@ class Loads:
             self._enqueue(view)
         if is_overtaken:
             self.trigger(view, Cause.DEPENDENCY)
-        due = inf if view.fence is None or view.as_of >= view.fence.due else view.fence.due
-        self._refresh_later(view, due - self._clock.now())
-
-    def _refresh_later(self, view: View, delay: float = inf) -> None:
-        """Have it loaded again unasked, after this long or because it is told to be."""
-        interval = self._catalog[view.key.entity].refresh_every
-        if interval is not None:
-            delay = min(delay, interval * self._random.uniform(0.9, 1.1))
-        if delay < inf:
-            self._refreshes.drop(view)
-            self._refreshes.add([view], max(0.0, delay))
-
-    def _refresh(self, view: View) -> None:
-        # Somebody may wait for what a replica had by now: whoever does is told, even if nothing is new.
-        self.trigger(view, Cause.REREAD if view.fence is None else Cause.SUBSCRIBE)
+        self._refreshes.succeeded(view)
 
     def _failed(self, view: View, error: LoadFailed) -> float | None:
         """Returns the seconds after which it is to be tried again, None where it is not."""
@@ -266,15 +252,20 @@ class Loads:
         if error.retryable:
             view.postpone()
         else:
-            if view.give_up() is LoadAction.ENQUEUE:
-                self._enqueue(view)
-            if view not in self._refreshes:
-                self._refresh_later(view)
+            self._give_up(view, error)
         if told or view.failure is not None:  # whoever waits for what becomes of it may know that already
             self._settled(view, told)
         if not error.retryable:
             return None
         return min(settings.max_retry_delay, settings.retry_delay * 2.0 ** min(attempts - 1, 30))
+
+    def _give_up(self, view: View, error: LoadFailed) -> None:
+        is_overtaken = isinstance(error, Unusable) and self._depend(view, error.found)
+        if view.give_up() is LoadAction.ENQUEUE:
+            self._enqueue(view)
+        if is_overtaken:
+            self.trigger(view, Cause.DEPENDENCY)
+        self._refreshes.failed(view)
 
     def _note(self, view: View, error: LoadFailed) -> None:
         if view.failure is None:
