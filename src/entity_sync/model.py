@@ -29,7 +29,7 @@ __all__ = [
 Wire: TypeAlias = Literal["classic", "v2"]
 
 Audience: TypeAlias = Hashable
-"""The viewers that may share one load: a plain value (str, int, bool, None, a tuple of them)."""
+"""The viewers that may share one load: a plain value (str, int, bool, UUID, None, a tuple of them)."""
 
 EVERYONE: Audience = ()
 """The audience of an entity that depends on its id alone."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import count
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from entity_sync.core.index import Index
+from entity_sync.core.index import Index, spelled
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.tags import Reading
 from entity_sync.core.view import View
@@ -34,6 +35,37 @@ def test_like_a_dictionary(deeds: list[tuple[bool, str, Audience]]):
         assert set(index) == set(model.values())
         for one in (EntityKey("items", "a"), EntityKey("items", "b"), EntityKey("items", "c")):
             assert set(index.of(one)) == {view for (held, _), view in model.items() if held == one}
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.text() | st.uuids()
+AUDIENCES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=5)
+
+
+@given(AUDIENCES, AUDIENCES)
+@example(1, True)
+@example((1,), 1)
+@example(("a", "b"), ("a','b",))
+@example(((),), ())
+def test_one_text_for_each_audience(first: Audience, second: Audience):
+    """Two audiences have one text only if they are equal, types and all."""
+    is_same = first == second and repr(first) == repr(second)
+    assert (spelled(first) == spelled(second)) is is_same
+
+
+class Masked(str):
+    """A str that shows nobody what it is."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+@pytest.mark.parametrize("audience", [Masked("ann"), (Masked("ann"),), 1.5, frozenset(), object()])
+def test_audiences_without_a_text(audience: Audience):
+    """What could be spelled as another's has no text, so it has no view."""
+    with pytest.raises(TypeError, match="an audience is a plain value, not a "):
+        spelled(audience)
 
 
 def test_numbers_are_unique():

@@ -341,3 +341,34 @@ def test_no_interleaving_leaks(steps: list[tuple[str, str]]):
     messages, failures = run(converse(steps))
     assert shown_to_others(steps, messages) == []
     assert failures == []
+
+
+class Masked(str):
+    """A name that no log may show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Masked(***)"
+
+
+@pytest.mark.parametrize("per", [None, lambda user: (user,)])
+async def test_names_that_are_not_shown(per: Any):
+    """Two principals whose class spells them alike do not see each other's rows."""
+    sync = EntitySync()
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> str:
+        return Masked(secret)
+
+    @sync.entity("private", per=per)
+    async def private(id: str, user: Any) -> dict[str, Any]:
+        return {"of": user}
+
+    shown: list[Any] = []
+    async with sync, connect(sync, secret="ann") as ann, connect(sync, secret="bob") as bob:
+        for client in (ann, bob):
+            await client.send({"action": "subscribe", "body": {"entity": "private", "id": "1"}})
+            await settled(sync)
+            shown += [one["rows"][0]["data"]["of"] for one in client.pending() if one["event"] == "snapshot"]
+    assert shown == (["ann", "bob"] if per is None else [["ann"], ["bob"]])

@@ -7,9 +7,10 @@ import functools
 import inspect
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import StrEnum
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -234,23 +235,75 @@ def test_principal_without_a_key(principal: object):
         loader(with_audience).audience(principal)
 
 
-@pytest.mark.parametrize("audience", ["red", 5, True, None, (), ("red", (5, None))])
+@pytest.mark.parametrize("audience", ["red", 5, True, None, UUID(UUID_TEXT), (), ("red", (5, None))])
 def test_plain_audiences(audience: object):
     """per may make any plain value, or a tuple of them."""
     assert loader(with_audience, per=lambda _user: audience).audience("ann") == audience
 
 
-class Tenant(str):
-    """A str that is more than one."""
+class Masked(str):
+    """A str that shows nobody what it is."""
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        return "***"
 
-@pytest.mark.parametrize("audience", [[], {}, object(), 1.5, b"x", ("red", []), Tenant("red")])
+    def __iter__(self) -> Iterator[str]:
+        return iter("***")
+
+
+class Scope(NamedTuple):
+    tenant: object
+
+    def __repr__(self) -> str:
+        return "Scope(***)"
+
+
+class DriverUuid(UUID):
+    """As database drivers have them."""
+
+
+def exactly(value: object) -> object:
+    """The value with its types, which equality does not tell."""
+    return (type(value), [exactly(one) for one in value] if isinstance(value, tuple) else repr(value))
+
+
+@pytest.mark.parametrize(
+    ("made", "audience"),
+    [
+        (Masked("red"), "red"),
+        (Scope("red"), ("red",)),
+        (Scope((Scope(Masked("r")), 5)), ((("r",), 5),)),
+        (DriverUuid(UUID_TEXT), UUID(UUID_TEXT)),
+    ],
+)
+def test_audiences_that_could_pretend(made: object, audience: object):
+    """Of a value whose class could show it as another's, its loader and its view get the plain one."""
+    assert exactly(loader(with_audience, per=lambda _user: made).audience("ann")) == exactly(audience)
+
+
+def test_principals_that_could_pretend():
+    """A principal's key is an exact str, whatever str it was."""
+    for principal in (Masked("ann"), SimpleNamespace(key=Masked("ann"))):
+        assert exactly(loader(with_audience).audience(principal)) == exactly("ann")
+
+
+@pytest.mark.parametrize("audience", [[], {}, object(), 1.5, b"x", ("red", []), Scope([])])
 def test_audiences_that_are_objects(audience: object):
     """An object could carry one viewer's rights into another's load, so it is denied, and named."""
-    with pytest.raises(AccessDenied, match=r"per= made a \w+, not a str, int, bool, None or tuple"):
+    with pytest.raises(AccessDenied, match=r"'items': per= made a \w+, not a str, int, bool, UUID, None or"):
         loader(with_audience, per=lambda _user: audience).audience("ann")
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+
+
+def test_audiences_of_an_enum():
+    """A member is no plain value, and a loader that compares with one would be misled by its text."""
+    with pytest.raises(AccessDenied, match="'items': per= made a Role, an Enum: return its value"):
+        loader(with_audience, per=lambda _user: Role.ADMIN).audience("ann")
 
 
 def test_per_that_raises():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
+from uuid import UUID
 
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.memory import Memory
@@ -17,6 +18,7 @@ from entity_sync.model import Audience, Change, EntityKey
 __all__ = ["Index", "spelled"]
 
 _NONE: dict[str, View] = {}
+_PLAIN = (str, int, bool, UUID, type(None))  # whose repr tells all that are unequal apart
 _Name = TypeVar("_Name", str, EntityKey)
 
 
@@ -120,7 +122,15 @@ class Index:
 
 
 def spelled(audience: Audience) -> str:
-    """One text for each audience: to Python 1 equals True, and nobody may see what is for the other."""
+    """One text for each audience: to Python 1 equals True, and nobody may see what is for the other.
+
+    Raises:
+        TypeError: it is no plain value, so its text may be that of another.
+    """
+    if type(audience) is tuple:
+        return f"({','.join(map(spelled, audience))})"
+    if type(audience) not in _PLAIN:
+        raise TypeError(f"an audience is a plain value, not a {type(audience).__qualname__}")
     return repr(audience)
 
 

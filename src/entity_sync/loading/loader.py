@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from entity_sync.core.loaded import Loaded
 from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed
+from entity_sync.loading.audience import exact_text, plain
 from entity_sync.loading.batch import checked, taken
 from entity_sync.loading.ids import ID_TYPES, IdType
 from entity_sync.loading.revision import Revision, revised
@@ -131,12 +132,10 @@ class Loader:
             audience = self.per(principal)
         except Exception as error:
             raise AccessDenied(f"entity {self.name!r}: per= raised {type(error).__name__}") from error
-        if not _is_plain(audience):
-            kind = type(audience).__name__
-            raise AccessDenied(
-                f"entity {self.name!r}: per= made a {kind}, not a str, int, bool, None or tuple of them"
-            )
-        return audience
+        try:
+            return plain(audience)
+        except AccessDenied as error:
+            raise AccessDenied(f"entity {self.name!r}: {error}") from None
 
     def spell(self, id: object) -> str:
         """The canonical text of an id that the application hands over.
@@ -229,22 +228,14 @@ def check_name(name: str) -> None:
 
 
 def principal_key(principal: object) -> str:
-    """The string that names a principal: itself, or its ``key``.
+    """The string that names a principal: itself, or its ``key``, as an exact str.
 
     Raises:
         AccessDenied: it has neither.
     """
-    if isinstance(principal, str):
-        return principal
-    key = getattr(principal, "key", None)
+    key = principal if isinstance(principal, str) else getattr(principal, "key", None)
     if isinstance(key, str):
-        return key
+        return exact_text(key)
     raise AccessDenied(
         f"authenticate returned a {type(principal).__name__}: return a str, or an object whose key is one"
     )
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(_is_plain(member) for member in value)
-    return value is None or type(value) in (str, int, bool)

@@ -1,0 +1,36 @@
+"""Who may share one load: a principal's key, or what ``per=`` made, as plain values that cannot pretend."""
+
+from __future__ import annotations
+
+from enum import Enum
+from uuid import UUID
+
+from entity_sync.errors import AccessDenied
+from entity_sync.model import Audience
+
+__all__ = ["exact_text", "plain"]
+
+
+def exact_text(text: str) -> str:
+    """The text itself where its class could show, compare or spell it as another one's."""
+    return str.__str__(text)
+
+
+def plain(value: object) -> Audience:
+    """The value made of exact built-in types and UUIDs, which no class of the application can mask.
+
+    Raises:
+        AccessDenied: it is something else, for example an object or a member of an Enum.
+    """
+    if isinstance(value, Enum):
+        raise AccessDenied(f"per= made a {type(value).__name__}, an Enum: return its value")
+    if value is None or type(value) in (str, int, bool, UUID):
+        return value
+    if isinstance(value, str):
+        return exact_text(value)
+    if isinstance(value, UUID):  # of a database's driver
+        return UUID(int=value.int)
+    if isinstance(value, tuple):
+        return tuple(plain(member) for member in tuple.__iter__(value))
+    kind = type(value).__name__
+    raise AccessDenied(f"per= made a {kind}, not a str, int, bool, UUID, None or tuple of them")
