@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from entity_sync.model import Receipt
+from entity_sync.model import Named, Receipt
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -46,7 +46,7 @@ class Notifying(Protocol):
         ...
 
 
-class Entity(Generic[Id]):
+class Entity(Named, Generic[Id]):
     """A registered entity: call it to load, `notify` when one of it changed.
 
     Attributes:

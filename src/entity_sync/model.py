@@ -16,6 +16,7 @@ __all__ = [
     "ClientMessage",
     "ConnectionInfo",
     "EntityKey",
+    "Named",
     "Origin",
     "Reads",
     "Receipt",
@@ -92,6 +93,16 @@ class Change:
     revision: int | None = None
 
 
+class Named:
+    """What has the name of a registered entity: the handle that registering it gave.
+
+    Attributes:
+        name: the entity.
+    """
+
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of a load's result that has a key of its own: it rides along with what was asked for.
@@ -99,15 +110,19 @@ class Row:
     Unless told otherwise the view depends on it: a ``notify`` of this key loads the view again.
 
     Attributes:
-        entity, id: whose row it is; the id as its entity spells ids.
+        entity, id: whose row it is, by name or handle; the id as its entity spells ids.
         data: any value a loader may return.
         track: whether a change of this key concerns the view.
     """
 
-    entity: str
+    entity: str | Named
     id: Any
     data: Any
     track: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.entity, Named):
+            object.__setattr__(self, "entity", self.entity.name)
 
 
 class Reads:
@@ -117,14 +132,14 @@ class Reads:
     that come, move in or leave are noticed. A tag that a notify leaves out matches.
 
     Attributes:
-        entity: what was read.
+        entity: what was read, by name or handle.
         tags: tag → value, or a list of values of which any matches; none: every row.
     """
 
     __slots__ = ("entity", "tags")
 
-    def __init__(self, entity: str, /, **tags: Any) -> None:
-        self.entity = entity
+    def __init__(self, entity: str | Named, /, **tags: Any) -> None:
+        self.entity = entity.name if isinstance(entity, Named) else entity
         self.tags = tags
 
     def __repr__(self) -> str:

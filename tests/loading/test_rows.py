@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import pytest
 
-from entity_sync import AccessDenied, EntityKey, Reads, Row
+from entity_sync import AccessDenied, EntityKey, EntitySync, Reads, Row
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.tags import Reading
 from entity_sync.errors import ConfigurationError, LoadFailed
@@ -18,6 +19,10 @@ from entity_sync.loading.loader import Loader
 from entity_sync.loading.rows import RowsOf
 
 REPORT = {"title": "Bread"}
+
+
+class Odd(Enum):
+    USERS = "users"
 
 
 @dataclass
@@ -64,6 +69,18 @@ async def test_a_report_with_its_author(function: Callable[..., Any]):
     assert found.dependencies == {EntityKey("users", "9")}
     assert found.reads == (Reading("orders", (("customer", frozenset({"7"})),)),)
     assert not found.gone
+
+
+async def test_rows_by_handle():
+    """What registering an entity gave names it as well as its name does."""
+
+    @EntitySync().entity("users")
+    async def users(id: int) -> None: ...
+
+    found = await load(lambda _id: [Row(users, 9, {}), Reads(users, team=1)])
+    assert keys(found) == [("users", "9")]
+    assert found.reads == (Reading("users", (("team", frozenset({"1"})),)),)
+    assert (Row(users, 9, {}), repr(Reads(users))) == (Row("users", 9, {}), "Reads('users')")
 
 
 async def test_untracked_rows():
@@ -140,6 +157,10 @@ async def test_denied_half_way():
         ([Row("users", " 100", 1)], "bad id for 'users'"),
         ([Row("users", "१००", 1)], "bad id for 'users'"),
         ([Row("others", 1.5, 1)], "bad id for 'others': an id is a str, an int or a UUID"),
+        ([Row(Odd.USERS, 9, 1)], "a Row is of the entity <Odd.USERS: 'users'>: use its name"),  # type: ignore[arg-type]
+        ([Row(None, 9, 1)], "a Row is of the entity None: use its name, or what registering it gave"),  # type: ignore[arg-type]
+        ([Row("\ud800", 9, 1)], "an entity name is 1 to 64 of"),
+        ([Reads(5)], "a Reads is of the entity 5: use its name, or what registering it gave"),  # type: ignore[arg-type]
         ([Row("users", 9, {"a": float("nan")})], "field 'a' is nan"),
         ([Row("users", 9, {"a": 2**60})], r"field 'a' is an integer beyond"),
         ([Reads("orders", customer=1.5)], "Reads of 'orders': tag 'customer' is a float"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from entity_sync.errors import ConfigurationError, UnknownEntity
 from entity_sync.loading.ids import canonical_id
-from entity_sync.loading.loader import Loader
+from entity_sync.loading.loader import Loader, check_name
 from entity_sync.model import EntityKey, Wire
 
 __all__ = ["Catalog"]
@@ -71,7 +71,9 @@ class Catalog:
         """The key of a row that a loader returned: an entity that nobody registered is fine there.
 
         Raises:
-            BadId: the id is not canonical.
+            ConfigurationError, BadId: the name is none that an entity may have, or the id is not canonical.
         """
         loader = self._loaders.get(entity)
+        if loader is None:
+            check_name(entity)
         return EntityKey(entity, canonical_id(entity, id) if loader is None else loader.spell(id))

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.tags import Reading, reading
-from entity_sync.errors import BadId, ConfigurationError, LoadFailed, UnknownEntity
+from entity_sync.errors import BadId, ConfigurationError, LoadFailed
+from entity_sync.loading.audience import exact_text
 from entity_sync.loading.revision import picked
 from entity_sync.loading.shape import Shape
 from entity_sync.loading.values import loaded_row
@@ -17,7 +18,7 @@ from entity_sync.model import EntityKey, Reads, Row
 __all__ = ["Elements", "Known", "RowsOf", "collected"]
 
 Known: TypeAlias = Callable[[str, object], EntityKey]
-"""Spells a row's key canonically; raises UnknownEntity or BadId."""
+"""Spells a row's key canonically; raises ConfigurationError or BadId."""
 
 _GONE = Loaded((), gone=True)
 
@@ -99,15 +100,23 @@ def _keyed(element: Any, rows: RowsOf | None, shape: Shape | None) -> Any:
 def _row(element: Any, own: EntityKey, known: Known) -> LoadedRow:
     if not isinstance(element, Row):
         return loaded_row(element)
+    entity = _entity("Row", element.entity)
     try:
-        key = known(element.entity, element.id)
-    except (UnknownEntity, BadId) as error:
-        raise LoadFailed(f"a row of {element.entity!r}: {error}") from None
+        key = known(entity, element.id)
+    except (ConfigurationError, BadId) as error:
+        raise LoadFailed(f"a row of {entity!r}: {error}") from None
     row = loaded_row(element.data)
     return row if key == own else replace(row, key=key, is_tracked=element.track)
 
 
+def _entity(what: str, entity: object) -> str:
+    if not isinstance(entity, str):
+        raise LoadFailed(f"a {what} is of the entity {entity!r}: use its name, or what registering it gave")
+    return exact_text(entity)
+
+
 def _reading(reads: Reads) -> Reading:
+    _entity("Reads", reads.entity)
     try:
         return reading(reads)
     except ValueError as error:
