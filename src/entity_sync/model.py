@@ -111,7 +111,8 @@ class Row:
 
     Attributes:
         entity, id: whose row it is, by name or handle; the id as its entity spells ids.
-        data: any value a loader may return.
+        data: any value a loader may return; None says that there is no such row: none is shown, and the
+            view depends on the key all the same.
         track: whether a change of this key concerns the view.
     """
 

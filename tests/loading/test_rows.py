@@ -83,6 +83,19 @@ async def test_rows_by_handle():
     assert (Row(users, 9, {}), repr(Reads(users))) == (Row("users", 9, {}), "Reads('users')")
 
 
+async def test_a_row_that_is_not_there():
+    """Row(…, None): nothing is shown of it, and the view depends on its key, so it is noticed if it comes."""
+    report = Row("users", 9, None), Row("users", 8, None, track=False), REPORT
+    found = await load(lambda _id: report)
+    assert keys(found) == [None]
+    assert found.dependencies == {EntityKey("users", "9")}
+    assert found.version == (await load(lambda _id: REPORT)).version
+    alone = await load(lambda _id: Row("users", 9, None))
+    assert not alone.rows and not alone.gone
+    assert alone.dependencies == {EntityKey("users", "9")}
+    assert (await load(lambda _id: Row("reports", "1", None))).gone
+
+
 async def test_untracked_rows():
     """track=False: the row is shown, and its changes concern nobody."""
     found = await load(lambda _id: [Row("users", 9, {}, track=False)])
@@ -161,8 +174,11 @@ async def test_denied_half_way():
         ([Row(None, 9, 1)], "a Row is of the entity None: use its name, or what registering it gave"),  # type: ignore[arg-type]
         ([Row("\ud800", 9, 1)], "an entity name is 1 to 64 of"),
         ([Reads(5)], "a Reads is of the entity 5: use its name, or what registering it gave"),  # type: ignore[arg-type]
-        ([Row("users", 9, {"a": float("nan")})], "field 'a' is nan"),
-        ([Row("users", 9, {"a": 2**60})], r"field 'a' is an integer beyond"),
+        ([Row("users", 9, {"a": float("nan")})], "row users/'9': field 'a' is nan"),
+        ([Row("users", 9, {"a": 2**60})], r"row users/'9': field 'a' is an integer beyond"),
+        ([Row("users", 9, None), Row("users", 9, {})], "two rows have the key users/'9'"),
+        ([Row("users", 9, {}), Row("users", 9, None)], "two rows have the key users/'9'"),
+        ([REPORT, Row("reports", "1", None)], "None was yielded besides rows"),
         ([Reads("orders", customer=1.5)], "Reads of 'orders': tag 'customer' is a float"),
         ([Reads("orders", **{f"t{n}": n for n in range(10_000)})], "10000 tags, and at most 16"),
     ],

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 
 from entity_sync.core.loaded import Loaded
 from entity_sync.errors import LoadFailed
-from entity_sync.loading.rows import collected
+from entity_sync.loading.rows import Collector, collected
 from entity_sync.model import EntityKey
 
 
 def loaded(value: object) -> Loaded:
     """The state that one returned value makes."""
-    return collected(value, EntityKey("items", "1"), None, EntityKey)  # type: ignore[arg-type]
+    return collected(value, Collector(EntityKey("items", "1"), EntityKey))  # type: ignore[arg-type]
 
 
 class Colour(Enum):

@@ -42,12 +42,14 @@ class Loaded:
         gone: there is no such key.
         reads: the live queries that were made for it.
         revision: the application's own number of the view's row, None where it has none.
+        absent: keys of which it was found that they have no row, and whose changes concern the view.
     """
 
     rows: tuple[LoadedRow, ...]
     gone: bool = False
     reads: tuple[Reading, ...] = ()
     revision: int | None = None
+    absent: frozenset[EntityKey] = frozenset()
 
     @cached_property
     def version(self) -> str:
@@ -68,7 +70,8 @@ class Loaded:
     @cached_property
     def dependencies(self) -> frozenset[EntityKey]:
         """The keys besides the view's own whose changes concern it."""
-        return frozenset(row.key for row in self.rows if row.key is not None and row.is_tracked)
+        found = (row.key for row in self.rows if row.key is not None and row.is_tracked)
+        return self.absent.union(found)
 
     def _parts(self) -> Iterator[bytes]:
         for row in self.rows:

@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 from entity_sync.core.loaded import Loaded
 from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed
 from entity_sync.loading.audience import exact_text, plain
 from entity_sync.loading.batch import checked, taken
 from entity_sync.loading.ids import ID_TYPES, IdType
-from entity_sync.loading.revision import Revision, revised
-from entity_sync.loading.rows import Elements, Known, RowsOf, collected
+from entity_sync.loading.revision import Revision
+from entity_sync.loading.rows import Collector, Known, RowsOf, collected
 from entity_sync.loading.shape import Shape, shape_of
 from entity_sync.loading.signature import (
     check_authorize,
@@ -32,6 +32,7 @@ __all__ = ["Authorize", "Loader", "Per", "check_name", "principal_key"]
 Per = Callable[[Any], Audience]
 Authorize: TypeAlias = Callable[[Any, EntityKey], bool | Awaitable[bool]]
 InThread = Callable[..., Awaitable[Any]]
+_Result = TypeVar("_Result")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -156,11 +157,17 @@ class Loader:
             Exception: whatever the application's function raises; LoadFailed for a result that
                 cannot be sent. AccessDenied counts as gone, so that it tells a client nothing.
         """
+        into = self._collector(key, known)
+        arguments = self._arguments(self._id(key), audience)
         try:
-            value = await self._call(self._arguments(self._id(key), audience), in_thread)
+            if not inspect.isasyncgenfunction(inspect.unwrap(self.function)):
+                return await self._call(arguments, in_thread, partial(collected, into=into))
+            async with aclosing(self.function(*arguments)) as generator:
+                async for element in generator:
+                    into.add(element)
+            return into.loaded()
         except AccessDenied:
-            value = None
-        return self._collected(value, key, known)
+            return collected(None, into)
 
     async def load_batch(
         self, keys: Sequence[EntityKey], audience: Audience, in_thread: InThread, known: Known
@@ -170,22 +177,23 @@ class Loader:
         Args, raises: as `load`; what concerns one key alone is returned in its place.
         """
         ids = [self._id(key) for key in keys]
+
+        def use(answer: object) -> list[Loaded | LoadFailed]:
+            answered = checked(answer, ids)
+            return [
+                taken(answered.get(id), partial(collected, into=self._collector(key, known)))
+                for id, key in zip(ids, keys, strict=True)
+            ]
+
         try:
-            answer = await self._call(self._arguments(ids, audience), in_thread)
+            return await self._call(self._arguments(ids, audience), in_thread, use)
         except AccessDenied:
             if len(keys) > 1:  # which of them is denied is found by asking for fewer
                 raise
-            answer = {}
-        answered = checked(answer, ids)
+            return use({})
 
-        def collect(key: EntityKey, value: object) -> Loaded:
-            return self._collected(value, key, known)
-
-        return [taken(answered.get(id), partial(collect, key)) for id, key in zip(ids, keys, strict=True)]
-
-    def _collected(self, value: object, key: EntityKey, known: Known) -> Loaded:
-        loaded = collected(value, key, self.rows, known, self.shape)
-        return loaded if self.revision is None else revised(loaded, value, self.revision)
+    def _collector(self, key: EntityKey, known: Known) -> Collector:
+        return Collector(key, known, rows=self.rows, shape=self.shape, revision=self.revision)
 
     def _id(self, key: EntityKey) -> Any:
         # A classic client may have used a text that parse refuses: a str id is its own value.
@@ -194,23 +202,24 @@ class Loader:
     def _arguments(self, id: object, audience: Audience) -> list[object]:
         return [id, audience] if self.takes_audience else [id]
 
-    async def _call(self, arguments: list[object], in_thread: InThread) -> Any:
-        if inspect.isasyncgenfunction(inspect.unwrap(self.function)):
-            async with aclosing(self.function(*arguments)) as generator:
-                return Elements([element async for element in generator])
+    async def _call(
+        self, arguments: list[object], in_thread: InThread, use: Callable[[object], _Result]
+    ) -> _Result:
+        """What ``use`` makes of the function's result, in the function's thread: reading that may do I/O."""
         if self.is_async:
-            value = await self.function(*arguments)
+            made = await self.function(*arguments)
         else:
-            value = await in_thread(_exhaust, self.function, *arguments)
-        if inspect.isawaitable(value):  # a plain wrapper of, or an object that is, a coroutine function
-            value = await value
-        return value
+            made = await in_thread(_used, use, self.function, *arguments)
+            if not inspect.isawaitable(made):
+                return cast("_Result", made)
+        if inspect.isawaitable(made):  # a plain wrapper of, or an object that is, a coroutine function
+            made = await made
+        return use(made)
 
 
-def _exhaust(function: Callable[..., Any], *arguments: object) -> Any:
-    """Call a plain function, and where it is a generator, run that to its end in the same thread."""
+def _used(use: Callable[[object], Any], function: Callable[..., Any], *arguments: object) -> Any:
     value = function(*arguments)
-    return Elements(value) if inspect.isgenerator(value) else value
+    return value if inspect.isawaitable(value) else use(value)
 
 
 def check_name(name: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -10,12 +11,12 @@ from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed
 from entity_sync.loading.audience import exact_text
-from entity_sync.loading.revision import picked
+from entity_sync.loading.revision import Revision, picked, revision_of
 from entity_sync.loading.shape import Shape
 from entity_sync.loading.values import loaded_row
 from entity_sync.model import EntityKey, Reads, Row
 
-__all__ = ["Elements", "Known", "RowsOf", "collected"]
+__all__ = ["Collector", "Known", "RowsOf", "collected"]
 
 Known: TypeAlias = Callable[[str, object], EntityKey]
 """Spells a row's key canonically; raises ConfigurationError or BadId."""
@@ -51,62 +52,134 @@ class RowsOf:
             raise LoadFailed(f"an element of rows={self.entity!r} has no id: {error!r}") from error
 
 
-class Elements(list[Any]):
-    """What a generator yielded, which unlike a returned None or list may be nothing but reads."""
+class Collector:
+    """The state of one view, as it is made of what its loader yields or returned, one by one."""
+
+    def __init__(
+        self,
+        own: EntityKey,
+        known: Known,
+        *,
+        rows: RowsOf | None = None,
+        shape: Shape | None = None,
+        revision: Revision | None = None,
+    ) -> None:
+        """
+        Args:
+            own: the view's key: a row of this key is the un-keyed one.
+            known: spells the keys of rows.
+            rows: makes keyed rows of plain elements.
+            shape: makes of plain elements what may be shown of them.
+            revision: finds the application's own number of the un-keyed value.
+        """
+        self._own = own
+        self._known = known
+        self._rows = rows
+        self._shape = shape
+        self._how = revision
+        self._revision: int | None = None
+        self._found: dict[EntityKey | None, LoadedRow] = {}
+        self._absent: dict[EntityKey, bool] = {}
+        self._reads: dict[Reading, None] = {}
+        self._is_gone = False
+
+    def add(self, element: Any) -> None:
+        """Take a value, a `Row`, a `Reads`, or None, which says that there is no such key.
+
+        Raises:
+            LoadFailed: a value cannot be sent, two rows have one key, or a key cannot be.
+        """
+        if element is None:
+            self._is_gone = True
+        elif isinstance(element, Reads):
+            self._reads[_reading(element)] = None
+        elif isinstance(element, Row):
+            self._ride(element, None)
+        elif self._rows is not None:
+            self._ride(self._rows.row(element), self._shape)
+        else:
+            self._put_own(_row(element, self._shape), element)
+
+    def loaded(self) -> Loaded:
+        """The state that all of them make.
+
+        Raises:
+            LoadFailed: there are rows although there is no such key.
+        """
+        if self._is_gone and self._found:
+            raise LoadFailed("None was yielded besides rows: it says that there is no such key")
+        return Loaded(
+            tuple(self._found.values()),
+            gone=self._is_gone,
+            reads=tuple(self._reads),
+            revision=self._revision,
+            absent=frozenset(key for key, is_tracked in self._absent.items() if is_tracked),
+        )
+
+    def _ride(self, row: Row, shape: Shape | None) -> None:
+        entity = _entity("Row", row.entity)
+        try:
+            key = self._known(entity, row.id)
+        except (ConfigurationError, BadId) as error:
+            raise LoadFailed(f"a row of {entity!r}: {error}") from None
+        if row.data is None:
+            self._miss(key, row)
+            return
+        try:
+            found = _row(row.data, shape)
+        except LoadFailed as error:
+            raise LoadFailed(f"row {key}: {error}") from None
+        if key == self._own:
+            self._put_own(found, row.data)
+        else:
+            self._put(key, replace(found, key=key, is_tracked=row.track))
+
+    def _miss(self, key: EntityKey, row: Row) -> None:
+        if key in self._found or key in self._absent:
+            raise LoadFailed(f"two rows have the key {key}")
+        if key == self._own:
+            self._is_gone = True
+        else:
+            self._absent[key] = row.track
+
+    def _put_own(self, row: LoadedRow, value: object) -> None:
+        self._put(None, row)
+        if self._how is not None:
+            self._revision = revision_of(value, self._how)
+
+    def _put(self, key: EntityKey | None, row: LoadedRow) -> None:
+        if key in self._found or key in self._absent:
+            raise LoadFailed(f"two rows have the key {key or self._own}")
+        self._found[key] = row
 
 
-def collected(
-    value: object, own: EntityKey, rows: RowsOf | None, known: Known, shape: Shape | None = None
-) -> Loaded:
+def collected(value: object, into: Collector) -> Loaded:
     """The state of a view out of a loader's result.
 
     Args:
-        value: None (gone), one value, or a list, tuple or `Elements` of values, `Row` and `Reads`.
-        own: the view's key: a row of this key is the un-keyed one.
-        rows: makes keyed rows of plain elements.
-        shape: makes of plain elements what may be shown of them.
+        value: None (gone), one value, or a list, tuple or generator of values, `Row` and `Reads`.
 
     Raises:
-        LoadFailed: a value cannot be sent, two rows have one key, or a key cannot be.
+        LoadFailed: as for `Collector`.
     """
     if value is None:
         return _GONE
-    elements: Iterable[Any] = value if isinstance(value, list | tuple) else (value,)
-    found: dict[EntityKey | None, LoadedRow] = {}
-    reads: dict[Reading, None] = {}
-    is_gone = False
-    for index, element in enumerate(elements):
-        if isinstance(element, Reads):
-            reads[_reading(element)] = None
-        elif element is None:
-            if not isinstance(value, Elements):
+    if isinstance(value, Generator):
+        with closing(value):
+            for element in value:
+                into.add(element)
+    elif isinstance(value, list | tuple):
+        for index, element in enumerate(value):
+            if element is None:
                 raise LoadFailed(f"element {index} is None: leave out what does not exist")
-            is_gone = True
-        else:
-            row = _row(element if isinstance(element, Row) else _keyed(element, rows, shape), own, known)
-            if row.key in found:
-                raise LoadFailed(f"two rows have the key {row.key or own}")
-            found[row.key] = row
-    if is_gone and found:
-        raise LoadFailed("None was yielded besides rows: it says that there is no such key")
-    return Loaded(tuple(found.values()), gone=is_gone, reads=tuple(reads))
+            into.add(element)
+    else:
+        into.add(value)
+    return into.loaded()
 
 
-def _keyed(element: Any, rows: RowsOf | None, shape: Shape | None) -> Any:
-    shown = element if shape is None else shape(element)
-    return shown if rows is None else replace(rows.row(element), data=shown)
-
-
-def _row(element: Any, own: EntityKey, known: Known) -> LoadedRow:
-    if not isinstance(element, Row):
-        return loaded_row(element)
-    entity = _entity("Row", element.entity)
-    try:
-        key = known(entity, element.id)
-    except (ConfigurationError, BadId) as error:
-        raise LoadFailed(f"a row of {entity!r}: {error}") from None
-    row = loaded_row(element.data)
-    return row if key == own else replace(row, key=key, is_tracked=element.track)
+def _row(value: object, shape: Shape | None) -> LoadedRow:
+    return loaded_row(value if shape is None else shape(value))
 
 
 def _entity(what: str, entity: object) -> str:
