@@ -31,11 +31,12 @@ class Order:
     customer: int = 7
 
 
-async def load(function: Callable[..., Any], rows: RowsOf | None = None) -> Loaded:
+async def load(function: Callable[..., Any], rows: RowsOf | None = None, **options: Any) -> Loaded:
     async def users(id: int) -> None: ...
 
     catalog = Catalog()
-    catalog.add(Loader.of("reports", function, per=None, public=True, timeout=1.0, rows=rows))
+    options |= {"per": None, "public": True, "timeout": 1.0}
+    catalog.add(Loader.of("reports", function, rows=rows, **options))
     catalog.add(Loader.of("users", users, per=None, public=True, timeout=1.0))
     return await catalog["reports"].load(EntityKey("reports", "1"), (), asyncio.to_thread, catalog.row)
 
@@ -91,7 +92,8 @@ async def test_a_row_that_is_not_there():
     assert found.dependencies == {EntityKey("users", "9")}
     assert found.version == (await load(lambda _id: REPORT)).version
     alone = await load(lambda _id: Row("users", 9, None))
-    assert not alone.rows and not alone.gone
+    assert not alone.rows
+    assert not alone.gone
     assert alone.dependencies == {EntityKey("users", "9")}
     assert (await load(lambda _id: Row("reports", "1", None))).gone
 
@@ -111,6 +113,29 @@ async def test_rows_of_an_entity(element: object, id: Any):
     """With rows= each element is a row of that entity, wherever its id is."""
     found = await load(lambda _id: [element], RowsOf("users", id))
     assert keys(found) == [("users", "5")]
+
+
+@pytest.mark.parametrize(
+    ("value", "revision"),
+    [
+        ([Row("users", 9, {"n": 5}), {"id": "1", "n": 6}, Reads("orders")], 6),
+        ([{"id": "2", "n": 5}, {"id": "1", "n": 6}], 6),
+        ([{"id": "2", "n": 5}, Row("reports", "1", {"n": 7})], 7),
+        ([{"id": "2", "n": 5}], None),
+        ([], None),
+        (None, None),
+    ],
+)
+async def test_the_revision_is_that_of_the_own_row(value: object, revision: int | None):
+    """An element with another key is no value of the view's own, so its revision says nothing of the view."""
+    loaded = await load(lambda _id: value, RowsOf("reports", lambda one: one["id"]), revision="n")
+    assert loaded.revision == revision
+
+
+def test_a_revision_of_rows_of_another_entity():
+    """Elements that are all of another entity have no revision of the view's: refused at registration."""
+    with pytest.raises(ConfigurationError, match="'list': revision= is that of the view's own value"):
+        EntitySync().entity("list", rows=("orders", "id"), revision="n")(yields)
 
 
 async def test_rows_without_an_id():

@@ -21,6 +21,7 @@ from entity_sync.loading.shape import Shape, shape_of
 from entity_sync.loading.signature import (
     check_authorize,
     check_numbers,
+    check_revision,
     globals_of,
     id_type_of,
     parameters_of,
@@ -100,6 +101,8 @@ class Loader:
         check_numbers(name, zero=True, min_interval=min_interval)
         if authorize is not None:
             check_authorize(name, authorize, public=public)
+        if revision is not None and rows is not None:
+            check_revision(name, rows.entity)
         parameters = parameters_of(name, function, has_per=per is not None)
         return cls(
             name=name,

@@ -11,7 +11,7 @@ from typing import Any, cast, get_args, get_type_hints
 from entity_sync.errors import ConfigurationError
 from entity_sync.loading.ids import ID_TYPES, IdType
 
-__all__ = ["check_authorize", "check_numbers", "globals_of", "id_type_of", "parameters_of"]
+__all__ = ["check_authorize", "check_numbers", "check_revision", "globals_of", "id_type_of", "parameters_of"]
 
 
 def check_numbers(name: str, *, zero: bool = False, **numbers: float | None) -> None:
@@ -37,6 +37,19 @@ def check_authorize(name: str, authorize: Callable[..., Any], *, public: bool) -
         inspect.signature(authorize).bind(None, None)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"entity {name!r}: authorize= takes (principal, key): {error}") from None
+
+
+def check_revision(name: str, rows: str) -> None:
+    """With ``revision=``, the elements that ``rows=`` makes rows of this entity can be the view's own.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
+    if rows != name:
+        raise ConfigurationError(
+            f"entity {name!r}: revision= is that of the view's own value, and rows= makes every element "
+            f"one of {rows!r}: leave out one of them"
+        )
 
 
 def parameters_of(name: str, function: Callable[..., Any], *, has_per: bool) -> list[str]:
