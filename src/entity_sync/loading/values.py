@@ -12,6 +12,7 @@ from entity_sync.core.canonical import canonical
 from entity_sync.core.loaded import LoadedRow
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.kinds import fields, hides, is_mapped, is_pydantic, is_supported
+from entity_sync.loading.sets import ordered
 
 __all__ = ["loaded_row"]
 
@@ -53,9 +54,10 @@ def _builtins(value: object) -> Any:
             f"cannot send a {type(value).__qualname__}: return a dict, a dataclass, a msgspec, attrs or "
             "pydantic object, or bytes of JSON"
         )
-    _inspect(value)
+    has_sets = _inspect(value)
     try:
-        return msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_hook)
+        dumped = _dumped(value)
+        return ordered(dumped, value) if has_sets else dumped
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         path, culprit = _locate(value)
         raise LoadFailed(
@@ -63,8 +65,16 @@ def _builtins(value: object) -> Any:
         ) from None
 
 
-def _inspect(value: object, path: str = "", depth: int = 0) -> None:
-    """Refuse what would be sent in another form than was meant: all columns, one member for two."""
+def _dumped(value: object) -> Any:
+    return msgspec.to_builtins(value, str_keys=True, enc_hook=_hook)
+
+
+def _inspect(value: object, path: str = "", depth: int = 0) -> bool:
+    """Refuse what would be sent in another form than was meant: all columns, one member for two.
+
+    Returns:
+        whether there is a set in it.
+    """
     if depth > _MAX_DEPTH:
         raise LoadFailed(f"{_field(path)} is nested deeper than {_MAX_DEPTH}")
     _refuse_mapped(value, path)
@@ -72,16 +82,18 @@ def _inspect(value: object, path: str = "", depth: int = 0) -> None:
         raise LoadFailed(f"{_field(path)} is {value}, which JSON cannot hold")
     if hides(value):
         raise LoadFailed(f"{_field(path)} is a dataclass of pydantic that excludes members: return a model")
+    has_sets = isinstance(value, set | frozenset)
     if isinstance(value, dict):
         for name, member in value.items():
             if type(member) not in _PLAIN:
-                _inspect(member, f"{path}.{name}", depth + 1)
+                has_sets |= _inspect(member, f"{path}.{name}", depth + 1)
         if {*map(type, value)} - _TEXT:
             _refuse_equal_names(value, path)
     else:
         for step, member in _members(value):
             if type(member) not in _PLAIN:
-                _inspect(member, path + step, depth + 1)
+                has_sets |= _inspect(member, path + step, depth + 1)
+    return has_sets
 
 
 def _refuse_mapped(value: object, path: str) -> None:
@@ -112,7 +124,7 @@ def _locate(value: object, path: str = "", depth: int = 0) -> tuple[str, object]
     """The innermost member that cannot be encoded."""
     for step, member in _members(value):
         try:
-            msgspec.to_builtins(member, str_keys=True, order="deterministic", enc_hook=_hook)
+            _dumped(member)
         except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
             inner = path + step
             return (inner, member) if depth == _MAX_DEPTH else _locate(member, inner, depth + 1)
@@ -129,17 +141,9 @@ def _members(value: object) -> Iterable[tuple[str, object]]:
 
 def _hook(value: Any) -> object:
     if is_pydantic(type(value)):
-        return _ordered(value.model_dump(mode="json"), value.model_dump())
+        dumped = value.model_dump(mode="json")
+        try:
+            return ordered(dumped, value.model_dump())
+        except TypeError:  # a set of models would be one of dicts
+            return ordered(dumped, value, models=True)
     raise TypeError(f"no JSON form of {type(value).__qualname__}")
-
-
-def _ordered(dumped: Any, plain: Any) -> Any:
-    """What pydantic dumped, but for its sets, whose order it leaves to the hash seed; ``plain`` has them."""
-    if isinstance(dumped, list) and isinstance(plain, set | frozenset):
-        return sorted(dumped, key=repr)
-    if isinstance(dumped, list) and isinstance(plain, list | tuple) and len(dumped) == len(plain):
-        return [_ordered(member, before) for member, before in zip(dumped, plain, strict=True)]
-    if isinstance(dumped, dict) and isinstance(plain, dict) and len(dumped) == len(plain):
-        members = zip(dumped.items(), plain.values(), strict=True)
-        return {name: _ordered(member, before) for (name, member), before in members}
-    return dumped
