@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from entity_sync.core.index import Index, spelled
 from entity_sync.core.loaded import Loaded, LoadedRow
-from entity_sync.core.tags import Reading
+from entity_sync.core.tags import Reading, canonical_tags, reading
 from entity_sync.core.view import View
-from entity_sync.model import Audience, Change, EntityKey
+from entity_sync.model import Audience, Change, EntityKey, Reads, Tags
 
 
 @settings(deadline=None)
@@ -101,6 +101,36 @@ def test_all_tags_have_to_fit():
     assert found([read], Change(key, tags={"customer": frozenset("7"), "status": frozenset({"open"})})) == 1
     assert found([read], Change(key, tags={"customer": frozenset("7")})) == 1
     assert found([read], Change(key)) == 1
+
+
+def test_a_change_asks_few(monkeypatch: pytest.MonkeyPatch):
+    """However many share one value of a tag, whatever its name: who shares the rarest value is asked."""
+    asked: list[Reading] = []
+    concerns = Reading.concerns
+
+    def counting(read: Reading, tags: Tags | None) -> bool:
+        asked.append(read)
+        return concerns(read, tags)
+
+    monkeypatch.setattr(Reading, "concerns", counting)
+    numbers = count(1)
+    index = Index(lambda: next(numbers))
+    for id in range(200):
+        reads = [Reads("orders", a=True, customer=id, z=True)]
+        if id < 3:
+            reads += Reads("orders", a=True), Reads("users", customer=7)
+        loaded = Loaded((), reads=tuple(map(reading, reads)))
+        index.depend(index.open(EntityKey("reports", str(id)), ()), loaded)
+    key = EntityKey("orders", "1")
+    for tags, views, most in (
+        ({"a": True, "customer": 7, "z": True}, 4, 8),
+        ({"a": False, "customer": 7}, 0, 0),
+        ({"customer": [7, 8]}, 5, 10),
+        ({"z": True}, 200, 210),
+    ):
+        asked.clear()
+        assert len(index.depending(Change(key, tags=canonical_tags(tags)))) == views
+        assert len(asked) <= most
 
 
 def test_a_view_is_found_once():

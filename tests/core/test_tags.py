@@ -105,3 +105,11 @@ def test_merged():
 def test_shown():
     """A live query in a log."""
     assert repr(Reads("orders", customer=7)) == "Reads('orders', customer=7)"
+
+
+@pytest.mark.parametrize(
+    ("reads", "places"), [(Reads("a"), 1), (Reads("a", b=1), 1), (Reads("a", b=[1, 2], c=[3, 4, 5]), 5)]
+)
+def test_places(reads: Reads, places: int):
+    """A live query is looked for under each value of each tag, and under none where it has no tags."""
+    assert reading(reads).places == places

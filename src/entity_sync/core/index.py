@@ -6,20 +6,21 @@ Views are found in one order, whatever the hashes of strings are, so that a seed
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.memory import Memory
 from entity_sync.core.tags import Reading
 from entity_sync.core.view import View
-from entity_sync.model import Audience, Change, EntityKey
+from entity_sync.model import Audience, Change, EntityKey, Tags
 
 __all__ = ["Index", "spelled"]
 
 _NONE: dict[str, View] = {}
 _PLAIN = (str, int, bool, UUID, type(None))  # whose repr tells all that are unequal apart
 _Name = TypeVar("_Name", str, EntityKey)
+_Places: TypeAlias = dict[str, dict[str, dict[View, None]]]  # tag, value, who stands there
 
 
 class Index:
@@ -35,7 +36,7 @@ class Index:
         self._by_key: dict[EntityKey, dict[str, View]] = {}
         self._by_number: dict[int, View] = {}
         self._by_row: dict[EntityKey, dict[View, None]] = {}
-        self._reads: dict[str, dict[str, dict[str, dict[View, None]]]] = {}
+        self._reads: dict[str, dict[tuple[str, ...], _Places]] = {}
         self._draw = number
 
     def __len__(self) -> int:
@@ -97,27 +98,30 @@ class Index:
         if self._memory is not None:
             self._memory.forget(view)
 
-    # A live query stands under each value of the first of its tags; one without tags under none.
+    # A live query stands among those that name the same tags, under each value of each of them; one without
+    # tags under none. A change looks where the fewest stand.
 
     def _readers(self, change: Change) -> Iterator[View]:
-        for tag, values in self._reads.get(change.key.entity, {}).items():
-            said = None if change.tags is None else change.tags.get(tag)
-            for value in values if said is None else sorted(said & values.keys()):
-                yield from values[value]
+        for names, places in self._reads.get(change.key.entity, {}).items():
+            for views in _fewest(names, places, change.tags or {}):
+                yield from views
 
     def _read(self, read: Reading, view: View) -> None:
-        tags = self._reads.setdefault(read.entity, {})
-        for tag, value in _places(read):
-            tags.setdefault(tag, {}).setdefault(value, {})[view] = None
+        places = self._reads.setdefault(read.entity, {}).setdefault(_names(read), {})
+        for tag, value in _stands(read):
+            places.setdefault(tag, {}).setdefault(value, {})[view] = None
 
     def _unread(self, read: Reading, view: View) -> None:
-        tags = self._reads.get(read.entity, {})
-        for tag, value in _places(read):
-            if tag in tags and value in tags[tag]:  # another live query of the view may have stood there too
-                _discard(tags[tag], value, view)
-                if not tags[tag]:
-                    del tags[tag]
-        if not tags:
+        alike = self._reads.get(read.entity, {})
+        places = alike.get(_names(read), {})
+        for tag, value in _stands(read):
+            if value in places.get(tag, {}):  # another live query of the view may have stood there too
+                _discard(places[tag], value, view)
+                if not places[tag]:
+                    del places[tag]
+        if not places:
+            alike.pop(_names(read), None)
+        if not alike:
             self._reads.pop(read.entity, None)
 
 
@@ -134,11 +138,26 @@ def spelled(audience: Audience) -> str:
     return repr(audience)
 
 
-def _places(read: Reading) -> list[tuple[str, str]]:
-    if not read.tags:
-        return [("", "")]
-    tag, values = read.tags[0]
-    return [(tag, value) for value in sorted(values)]
+def _names(read: Reading) -> tuple[str, ...]:
+    return tuple(tag for tag, _ in read.tags)
+
+
+def _stands(read: Reading) -> Iterator[tuple[str, str]]:
+    for tag, values in read.tags or (("", ("",)),):
+        for value in sorted(values):
+            yield tag, value
+
+
+def _fewest(names: tuple[str, ...], places: _Places, said: Tags) -> Collection[dict[View, None]]:
+    """Those that stand under what is said of one tag; all, where nothing is said of any."""
+    found = [
+        [places[tag][value] for value in sorted(said[tag] & places[tag].keys())]
+        for tag in names
+        if tag in said and tag in places
+    ]
+    if not found:
+        return next(iter(places.values()), {}).values()
+    return min(found, key=lambda sets: sum(map(len, sets)))
 
 
 def _discard(views: dict[_Name, dict[View, None]], key: _Name, view: View) -> None:

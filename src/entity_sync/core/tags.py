@@ -33,6 +33,11 @@ class Reading:
     entity: str
     tags: tuple[tuple[str, frozenset[str]], ...] = ()
 
+    @property
+    def places(self) -> int:
+        """Values of all tags: each is a place where it is looked for."""
+        return sum(len(values) for _, values in self.tags) or 1
+
     def concerns(self, tags: Tags | None) -> bool:
         """Whether a change of this entity with these tags may have changed what was read."""
         if tags is None:

@@ -24,7 +24,7 @@ from entity_sync.model import Audience, EntityKey
 __all__ = ["View"]
 
 _NO_CAUSE = Cause(0)
-_AROUND_KEY = 200  # bytes of what makes a view depend on one key, about
+_AROUND_KEY = 200  # bytes of what makes a view depend on one key, or on one value of a tag, about
 
 
 class View:
@@ -269,11 +269,11 @@ class View:
     @property
     def kept(self) -> int:
         """Bytes that stay when it is reduced: what it depends on."""
-        return _AROUND_KEY * (len(self.rows) + len(self.reads))
+        return _around(self.rows, self.reads)
 
     def needed(self, loaded: Loaded) -> int:
         """Bytes it would hold with this result."""
-        return loaded.held + _AROUND_KEY * (len(loaded.dependencies) + len(loaded.reads))
+        return loaded.held + _around(loaded.dependencies, loaded.reads)
 
     def reduce(self) -> None:
         """Keep the version only: rows are sent after another load, and the next change goes out whole."""
@@ -288,6 +288,10 @@ class View:
     def _hold(self) -> None:
         if self._memory is not None:
             self._memory.hold(self, self.held, self.kept)
+
+
+def _around(rows: Collection[EntityKey], reads: Collection[Reading]) -> int:
+    return _AROUND_KEY * (len(rows) + sum(read.places for read in reads))
 
 
 def _wire(row: LoadedRow) -> WireRow:
