@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entity_sync.core import delta
 from entity_sync.core.delta import Difference, difference
 from entity_sync.core.loaded import Loaded
 from entity_sync.model import EntityKey
@@ -86,6 +87,41 @@ def test_a_new_row_at_the_end_needs_no_place():
     found = difference(loaded(rows[1:2]), loaded(rows))
     assert found is not None
     assert [put.at for put in found.put] == [0, msgspec.UNSET]
+
+
+class Counted(EntityKey):
+    """A key that counts how often it is compared with another."""
+
+    compared = 0
+    __hash__ = EntityKey.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return super().__eq__(other)
+
+
+def test_a_move_among_many_inserts_is_no_search():
+    """Of 900 rows 300 are new and one moved: no row is looked for in the list, at 150,000 comparisons."""
+    rows: Rows = [(Counted("orders", str(id)), {"id": id}) for id in range(900)]
+    old = [row for number, row in enumerate(rows) if number % 3]
+    old.insert(0, old.pop(300))
+    Counted.compared = 0
+    found = difference(loaded(old), loaded(rows))
+    assert Counted.compared < 10_000
+    assert found is not None
+    assert len(found.put) == 301
+    assert applied(found, old) == rows
+
+
+def test_what_stays_costs_little(monkeypatch: pytest.MonkeyPatch):
+    """Where no row moved none is placed, and where none came or went no place is worked out."""
+    rows: Rows = [(EntityKey("orders", str(id)), {"id": id, "x": "x" * 40}) for id in range(20)]
+    changed: Rows = [*rows[:5], (rows[5][0], {"id": 5, "x": "x" * 40, "n": 1}), *rows[6:]]
+    monkeypatch.setattr(delta, "bisect_left", None)
+    monkeypatch.setattr(delta, "_put", None)
+    found = difference(loaded(rows), loaded(changed))
+    assert found is not None
+    assert (found.drop, len(found.patch), found.put, found.order) == ((), 1, (), ())
 
 
 def test_members_that_changed_alone_are_sent():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -37,10 +37,11 @@ def difference(old: Loaded, new: Loaded) -> Difference | None:
     if old.gone or new.gone:
         return None
     before = {row.key: row for row in old.rows}
-    after = {row.key: row for row in new.rows}
+    after = {row.key for row in new.rows}
     kept = [row.key for row in old.rows if row.key in after]
     drop = tuple(_name(row.key) for row in old.rows if row.key not in after)
-    moved = _moved(kept, {key: position for position, key in enumerate(after)})
+    order = [row.key for row in new.rows if row.key in before]
+    moved = set() if order == kept else _moved(kept, {key: position for position, key in enumerate(order)})
     is_reordered = len(moved) > _MAX_MOVES
     changed = [row for row in new.rows if row.key in before and row.data != before[row.key].data]
     patches = {row.key: _patch(before[row.key], row) for row in changed if row.key not in moved}
@@ -51,28 +52,33 @@ def difference(old: Loaded, new: Loaded) -> Difference | None:
     return Difference(
         drop,
         tuple(patch for patch in patches.values() if patch is not None),
-        tuple(_puts(new.rows, before.keys(), kept, moved, whole)),
+        tuple(_puts(new.rows, before, kept, moved, whole)),
         tuple(_name(row.key) for row in new.rows) if is_reordered else (),
     )
 
 
 def _puts(
-    rows: Sequence[LoadedRow], held: Iterable[_Key], kept: list[_Key], moved: set[_Key], whole: set[_Key]
+    rows: Sequence[LoadedRow], held: Container[_Key], kept: Sequence[_Key], moved: set[_Key], whole: set[_Key]
 ) -> Iterable[Put]:
     """Rows to insert, to move and to replace, in their final order, as the list stands at each."""
-    old, stands = set(held), list(kept)
+    if len(rows) == len(kept) and not moved and not whole:
+        return
+    places = {key: place for place, key in enumerate(kept)}
+    # Before a row stand those that end there, and those that have yet to move away.
+    still = {places[key] for key in moved}
+    reached, length = -1, len(kept)
     for position, row in enumerate(rows):
-        if row.key in old and row.key not in moved:
+        if row.key in held and row.key not in moved:
+            reached = places[row.key]
             if row.key in whole:
                 yield _put(row)
             continue
         if row.key in moved:
-            stands.remove(row.key)
-        # Without moves all before this row is final; else one that still has to move may stand between.
-        at = position if not moved else stands.index(rows[position - 1].key) + 1 if position else 0
-        at = min(at, len(stands))
-        yield _put(row, at if at < len(stands) or row.key in moved else None)
-        stands.insert(at, row.key)
+            still.remove(places[row.key])
+            length -= 1
+        at = position + sum(place < reached for place in still)
+        yield _put(row, at if at < length or row.key in moved else None)
+        length += 1
 
 
 def _moved(kept: Sequence[_Key], positions: dict[_Key, int]) -> set[_Key]:
