@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
+from starlette.websockets import WebSocketDisconnect
 
 from entity_sync import EntitySync
 from entity_sync.brokers.base import Broker, Lost, Message, Restored
@@ -46,19 +47,43 @@ def block(document: str, name: str) -> dict[str, Any]:
     return names
 
 
+def connected(http: TestClient, path: str, origin: str | None = None) -> WebSocketTestSession:
+    headers = {} if origin is None else {"Origin": origin}
+    return http.websocket_connect(path, subprotocols=["entity-sync.v2"], headers=headers)
+
+
 def test_readme_fastapi():
     """The README's application serves a page's WebSocket and follows its own PUT."""
-    app = block("README.md", "fastapi")["app"]
-    with (
-        TestClient(app) as http,
-        http.websocket_connect("/ws/entity-sync/", subprotocols=["entity-sync.v2"]) as socket,
-    ):
+    app = block("README.md", "main.py")["app"]
+    with TestClient(app) as http, connected(http, "/ws/entity-sync/") as socket:
         assert socket.receive_json()["event"] == "welcome"
         socket.send_json({"action": "subscribe", "body": {"entity": "prices", "id": "tea"}})
         assert socket.receive_json() == {"event": "ack"}
         assert socket.receive_json()["rows"] == [{"data": {"price": 4}}]
         assert http.put("/prices/tea?value=5").json() == {"price": 5}
         assert socket.receive_json()["rows"] == [{"data": {"price": 5}}]
+
+
+def test_readme_address():
+    """Without its final slash the README's WebSocket is not found, and another origin's page is refused."""
+    app = block("README.md", "main.py")["app"]
+    with TestClient(app) as http:
+        with pytest.raises(WebSocketDisconnect), connected(http, "/ws/entity-sync"):
+            pass
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            connected(http, "/ws/entity-sync/", "http://localhost:5173"),
+        ):
+            pass
+        assert refused.value.status_code == 403
+
+
+def test_readme_origins():
+    """The README's line lets the page of a development server in."""
+    [line] = re.findall(r"`(EntitySync\(origins=.*?\))`", (ROOT / "README.md").read_text())
+    sync = eval(line, {"EntitySync": EntitySync})
+    with TestClient(sync) as http, connected(http, "/", "http://localhost:5173") as socket:
+        assert socket.receive_json()["event"] == "welcome"
 
 
 def test_brokers_signing(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""The tutorial of docs/fastapi.md: the application before, the lines added, and the application after."""
+"""The pages in a browser that the documents show: the README's, and docs/fastapi.md before and after."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.demo.conftest import browser  # noqa: F401 - a fixture
+from tests.test_documents import source
 
 pytestmark = [pytest.mark.source, pytest.mark.needs("chromium")]
 
@@ -32,26 +33,45 @@ def version(name: str, without: str) -> str:
     return "\n".join(line[1:] for line in lines(name) if not line.startswith(without)) + "\n"
 
 
-@pytest.fixture(params=["before", "after"])
-def application(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of the application, served as the tutorial says."""
-    for name in ("shop.py", "page.html"):
-        (tmp_path / name).write_text(version(name, "+" if request.param == "before" else "-"))
+@contextmanager
+def served(folder: Path, application: str) -> Iterator[str]:
+    """The URL of an application in this folder, served as the documents say."""
     with closing(socket.socket()) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        command = [sys.executable, "-m", "uvicorn", "shop:app", "--fd", str(listening.fileno())]
+        command = [sys.executable, "-m", "uvicorn", application, "--fd", str(listening.fileno())]
         with subprocess.Popen(
-            command, cwd=tmp_path, pass_fds=[listening.fileno()], stderr=subprocess.PIPE, text=True
+            command, cwd=folder, pass_fds=[listening.fileno()], stderr=subprocess.PIPE, text=True
         ) as process:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
             process.terminate()
+
+
+@pytest.fixture(params=["before", "after"])
+def application(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of the tutorial's application."""
+    for name in ("shop.py", "page.html"):
+        (tmp_path / name).write_text(version(name, "+" if request.param == "before" else "-"))
+    with served(tmp_path, "shop:app") as url:
+        yield url
 
 
 def opened(browser: Browser, url: str, customer: str) -> Page:  # noqa: F811
     page = browser.new_context().new_page()
     page.goto(f"{url}/?customer={customer}")
     return page
+
+
+def test_readme(browser: Browser, tmp_path: Path):  # noqa: F811
+    """The README's two files, saved as it says, are a page that follows its row."""
+    for name in ("main.py", "page.html"):
+        (tmp_path / name).write_text(source("README.md", name))
+    with served(tmp_path, "main:app") as url:
+        page = browser.new_context().new_page()
+        page.goto(url)
+        expect(page.locator("body")).to_have_text("4")
+        httpx.put(f"{url}/prices/tea?value=5").raise_for_status()
+        expect(page.locator("body")).to_have_text("5")
 
 
 def test_at_most_forty_lines():
