@@ -61,6 +61,17 @@ def test_unsigned_letters(unsigned: Literal["refuse", "accept"]):
         assert ours.open(name, forger.seal(name, letter)) is None
 
 
+@pytest.mark.parametrize("signing", [None, Signing({"a": "s" * 16}, unsigned="accept")])
+def test_a_change_of_another_name(signing: Signing | None):
+    """What is said of a principal, or of another entity, on an entity's topic is no message."""
+    ours = Envelope("shop.", signing)
+    for envelope in (ours, Envelope("shop.")):
+        for letter in (REVOKED, replace(CHANGE, key=EntityKey("users", "1"))):
+            payload = envelope.seal("items", letter)
+            assert ours.open("shop.items", payload) is None
+        assert ours.open(f"shop.{RIGHTS}", envelope.seal(RIGHTS, CHANGE)) is None
+
+
 def test_at_most_4_kib():
     """A message of 4 KiB is read, one of a byte more is not."""
     assert MAX_BYTES == 4_096

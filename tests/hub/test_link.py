@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from entity_sync import BrokerUnavailable, EntitySync, Settings
+from entity_sync import BrokerUnavailable, EntityKey, EntitySync, Settings
 from entity_sync.brokers.base import TRANSIENT, Delivery, Lost, Message, Restored
 from entity_sync.core.envelope import CONTROL
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
@@ -291,13 +291,27 @@ async def test_own_echo_loads_nothing(shop: Shop):
 
 
 async def test_classic_node_is_understood(shop: Shop):
-    """A message of a Go node, with two members, causes a load; the body decides, not the topic."""
+    """A message of a Go node, with two members, causes a load."""
     async with connect(shop.sync) as client:
         await subscribe(client, "1")
         await settled(shop.sync)
-        await shop.happens(Message("users", b'{"entity":"items","id":"1"}'))
+        await shop.happens(Message("items", b'{"entity":"items","id":"1"}'))
         await settled(shop.sync)
         assert shop.loads == ["1", "1"]
+
+
+async def test_a_message_of_another_name_is_dropped(shop: Shop):
+    """A change on the topic of another entity loads nothing, is counted, and leaves nothing in memory,
+    however many names are invented."""
+    async with connect(shop.sync) as client:
+        await subscribe(client, "1")
+        await settled(shop.sync)
+        invented = [Message("users", b'{"entity":"x%d","id":"1"}' % number) for number in range(100)]
+        await shop.happens(Message("users", b'{"entity":"items","id":"1"}'), *invented)
+        await settled(shop.sync)
+        assert shop.loads == ["1"]
+        assert shop.sync.node.link.dropped == 101
+        assert not any(shop.sync.node.hub.recent.of(EntityKey(f"x{number}", "1")) for number in range(100))
 
 
 async def test_forged_messages_cost_one_load_a_minute(shop: Shop, caplog: pytest.LogCaptureFixture):

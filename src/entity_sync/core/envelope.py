@@ -74,6 +74,12 @@ class Envelope:
             ):
                 return None
             if verdict == "unsigned":  # it says that a key changed, and nothing about anybody's numbers
-                found = change.decode(payload)
+                found = _change(name, payload)
                 return None if found is None else Change(found.key)
-        return change.decode(payload) if is_entity or name == RIGHTS else control.decode(payload)
+        return _change(name, payload) if is_entity or name == RIGHTS else control.decode(payload)
+
+
+def _change(name: str, payload: bytes) -> Change | None:
+    """The Change in a message, if it is of this name: any other would escape what its own topic demands."""
+    found = change.decode(payload)
+    return found if found is not None and found.key.entity == name else None

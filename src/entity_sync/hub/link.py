@@ -210,7 +210,7 @@ class Link:
             case None:
                 self._drop(name)
             case Change():
-                self._hear(name if name == letter.key.entity else "", letter.origin)
+                self._hear(name, letter.origin)
                 if letter.origin is None or letter.origin.source != self.source:
                     self._reactions.changed(letter)
                 # Our own came back: the views were triggered at notify; now would be a second load.
