@@ -59,6 +59,31 @@ def test_put_back_is_the_oldest_again():
     assert backlog.take(9) == ([], [change("1", 7), change("2", 8), change("3")])
 
 
+def test_putting_back_costs_what_is_put_back():
+    """Of a hundred thousand keys that wait none is touched for those of one batch, or of none."""
+    backlog = Backlog(10)
+    backlog.keep([change("1"), change("2"), change("3")])
+    waiting = list(backlog._kept.values())[1:]
+    _, [first] = backlog.take(1)
+    backlog.put_back([])
+    backlog.put_back([first])
+    assert [one.key.id for one in backlog._kept.values()] == ["1", "2", "3"]
+    assert all(one is before for one, before in zip(backlog.take(9)[1][1:], waiting, strict=True))
+
+
+def test_put_back_is_bounded_too():
+    """What is put back may be one too many, and is not kept where its entity is ordered whole meanwhile."""
+    backlog = Backlog(2)
+    backlog.keep([change("1"), change("1", entity="users")])
+    _, taken = backlog.take(2)
+    backlog.keep([change("2"), change("3")])
+    backlog.put_back(taken)
+    assert backlog.take(9) == (["items"], [change("1", entity="users")])
+    backlog.order(["users"])
+    backlog.put_back([change("1", entity="users")])
+    assert backlog.take(9) == (["users"], [])
+
+
 def test_beyond_the_bound_an_entity_is_ordered_whole():
     """The entity with most keys gives its place to one order, which covers its later keys too."""
     backlog = Backlog(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from entity_sync.core.receipts import MAX_CAUSES
@@ -26,7 +27,7 @@ class Backlog:
             limit: distinct keys kept.
         """
         self._limit = limit
-        self._kept: dict[EntityKey, Change] = {}
+        self._kept: OrderedDict[EntityKey, Change] = OrderedDict()  # both ends of it cost the same
         self._overflowed: dict[str, None] = {}
 
     def __bool__(self) -> bool:
@@ -41,20 +42,19 @@ class Backlog:
             key = change.key
             if key.entity in self._overflowed:
                 continue
-            kept = self._kept.get(key, change)
-            causes = tuple(dict.fromkeys((*kept.causes, *change.causes)))[-MAX_CAUSES:]
-            tags = merged(kept.tags, change.tags)
-            # The later one's revision, or that it has none: it may be a deletion.
-            origin = kept.origin or change.origin
-            self._kept[key] = Change(key, origin, tags, causes, change.revision)
+            self._kept[key] = _joined(self._kept.get(key, change), change)
             if len(self._kept) > self._limit:
                 self._overflow()
 
     def put_back(self, changes: Sequence[Change]) -> None:
         """What `take` gave could not be published: it is the oldest again."""
-        later, self._kept = self._kept, {}
-        self.keep(changes)
-        self.keep(list(later.values()))
+        for change in reversed(changes):
+            key = change.key
+            if key.entity not in self._overflowed:
+                self._kept[key] = _joined(change, self._kept.get(key, change))
+                self._kept.move_to_end(key, last=False)
+        while len(self._kept) > self._limit:
+            self._overflow()
 
     def take(self, count: int) -> tuple[list[str], list[Change]]:
         """Remove and return the entities to load whole, and the oldest changes, at most ``count``.
@@ -62,7 +62,7 @@ class Backlog:
         A key that changes again from now on is kept anew, for one more message.
         """
         entities, self._overflowed = list(self._overflowed), {}
-        changes = [self._kept.pop(key) for key in list(self._kept)[:count]]
+        changes = [self._kept.popitem(last=False)[1] for _ in range(min(count, len(self._kept)))]
         return entities, changes
 
     def order(self, entities: Sequence[str]) -> None:
@@ -78,3 +78,10 @@ class Backlog:
         for key in self._kept:
             counts[key.entity] = counts.get(key.entity, 0) + 1
         self.order([max(counts, key=lambda entity: counts[entity])])
+
+
+def _joined(earlier: Change, later: Change) -> Change:
+    """One Change for two of the same key; the later one's revision, or that it has none: it may be a deletion."""
+    causes = tuple(dict.fromkeys((*earlier.causes, *later.causes)))[-MAX_CAUSES:]
+    tags = merged(earlier.tags, later.tags)
+    return Change(later.key, earlier.origin or later.origin, tags, causes, later.revision)
