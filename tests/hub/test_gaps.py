@@ -432,3 +432,42 @@ def test_control_traffic_grows_as_the_nodes():
     assert small_out > 0
     assert large_out <= 1.5 * small_out
     assert large_in <= 15 * small_in
+
+
+async def _refused_view_of_an_earlier_gap() -> list[str]:
+    broker, may_load, may_see = EchoingBroker(), asyncio.Event(), True
+    sync, number = EntitySync(broker), 1
+
+    @sync.entity("guarded", authorize=lambda user, key: may_see)
+    async def guarded(id: str) -> int:
+        await may_load.wait()
+        return number
+
+    @sync.entity("open")
+    async def open_(id: str) -> int:
+        now = number
+        await asyncio.sleep(1)
+        return now
+
+    async with sync, connect(sync) as first, connect(sync) as second:
+        may_load.set()
+        await first.send({"action": "subscribe", "body": {"entity": "guarded", "id": "1"}})
+        await second.send({"action": "subscribe", "body": {"entity": "open", "id": "1"}})
+        await asyncio.sleep(3)
+        may_load.clear()
+        for delivery in (Lost(), Restored()):
+            broker.inbox.put_nowait(delivery)
+        await asyncio.sleep(3)  # all but the guarded view was loaded again
+        second.pending()
+        broker.inbox.put_nowait(Lost())
+        await asyncio.sleep(1)
+        number, may_see = 2, False
+        broker.inbox.put_nowait(Restored())
+        await asyncio.sleep(4)
+        return [one["event"] for one in second.pending() if one["event"] != "beat"]
+
+
+def test_who_loses_a_right_makes_nobody_fresh():
+    """A view that an earlier gap still waits for is refused after the next one: what that concerns is loaded
+    before `fresh`, though the earlier wait has ended."""
+    assert run_in_virtual_time(_refused_view_of_an_earlier_gap())[0] == ["snapshot", "fresh"]

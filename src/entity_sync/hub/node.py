@@ -227,10 +227,11 @@ class Node:
             self.hub.changed(change)
 
     def _resync(self, names: Collection[str] | None) -> None:
-        if names is None or RIGHTS in names or self.is_closed:
-            self.is_closed = self.is_closed and not self.link.is_up
+        is_doubted = names is None or RIGHTS in names or self.is_closed
+        self.is_closed = self.is_closed and not self.link.is_up
+        self.hub.resync(names)  # first: a refusal may end the last view that an earlier one waits for
+        if is_doubted:
             self.principals.doubt()
-        self.hub.resync(names)
 
     def _lost(self) -> None:
         if self.application.settings.fail_closed:
