@@ -165,7 +165,10 @@ class Declarations(ABC, Generic[Principal]):
     def authenticate(self, function: _Who[Principal]) -> _Who[Principal]:
         """Register ``async (secret, connection) -> principal``.
 
-        The principal is a str, or an object whose ``key`` is one. Raising AccessDenied refuses.
+        The principal is a str, or an object whose ``key`` is one, by which `EntitySync.revoke` knows it.
+        Where it has an ``expires_at``, seconds since 1970 or a datetime with a time zone, its client is
+        warned ``Settings.expiry_warning`` before and is nobody ``Settings.expiry_grace`` after; None for
+        no end. Raising AccessDenied refuses; for anybody, return "".
         """
         self._refuse_while_running("authenticate")
         self._authenticate = _coroutine_function("authenticate", function, 2)

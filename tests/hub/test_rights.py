@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from random import Random
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -509,17 +511,61 @@ async def test_renewed_in_time():
         assert set(brief(client)) <= {"ack", ("current", "1"), "beat"}
 
 
-async def test_a_principal_of_the_past_is_refused(caplog: pytest.LogCaptureFixture):
-    """Its end is over before it begins; an end that is none is the application's mistake."""
+async def test_a_principal_of_the_past_is_refused():
+    """Its end is over before it begins."""
     clock = FakeClock()
     await clock.advance(50)
     shop = Shop(clock=clock)
-    shop.ends = {"ann": 50.0, "bob": "tomorrow"}
+    shop.ends["ann"] = 50.0
     async with shop.sync, connect(shop.sync) as client:
-        for secret, code in (("ann", "denied"), ("bob", "busy")):
-            await client.send({"action": "secret", "body": secret})
-            assert (await client.receive_until("error"))["code"] == code
-    assert "TypeError" in caplog.text
+        await client.send({"action": "secret", "body": "ann"})
+        assert (await client.receive_until("error"))["code"] == "denied"
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("tomorrow", "expires_at is of type str: it is seconds since 1970, or a datetime with a time zone"),
+        (True, "expires_at is of type bool"),
+        (datetime(2030, 1, 1), "expires_at is a datetime without a time zone"),  # noqa: DTZ001
+        (float("nan"), "expires_at is no moment"),
+        (float("inf"), "expires_at is no moment: .* or None for no end"),
+        (10**400, "expires_at is no moment"),
+    ],
+    ids=repr,
+)
+async def test_an_end_that_is_none(end: object, said: str, caplog: pytest.LogCaptureFixture):
+    """It is the application's mistake: the log says what is wrong, and the client is nobody."""
+    shop = Shop(clock=FakeClock())
+    shop.ends["ann"] = end
+    async with shop.sync, connect(shop.sync) as client:
+        await client.send({"action": "secret", "body": "ann"})
+        assert (await client.receive_until("error"))["code"] == "denied"
+    assert re.search(said, caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("principal", "said"),
+    [
+        (None, 'returned None: raise AccessDenied to refuse, return "" for anybody'),
+        ({"key": "secret-7"}, "returned a dict: a principal is a str, or an object whose key is a str"),
+        (SimpleNamespace(key=7), "returned a SimpleNamespace whose key is of type int: a principal is"),
+    ],
+    ids=repr,
+)
+async def test_a_principal_that_is_none(principal: object, said: str, caplog: pytest.LogCaptureFixture):
+    """It refuses the client, and the log says what authenticate has to return, without what it returned."""
+    sync = EntitySync[Any]()
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> Any:
+        return principal
+
+    async with sync, connect(sync) as client:
+        await client.send({"action": "secret", "body": "ann"})
+        assert (await client.receive_until("error"))["code"] == "denied"
+    assert said in caplog.text
+    assert "secret-7" not in caplog.text
 
 
 # What cannot be

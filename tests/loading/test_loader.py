@@ -231,7 +231,7 @@ def test_audience_of_one_principal():
 @pytest.mark.parametrize("principal", [None, 5, SimpleNamespace(), SimpleNamespace(key=5)])
 def test_principal_without_a_key(principal: object):
     """A principal without a string key has no audience: denied, saying what to return."""
-    with pytest.raises(AccessDenied, match="return a str, or an object whose key is one"):
+    with pytest.raises(AccessDenied, match="authenticate returned"):
         loader(with_audience).audience(principal)
 
 

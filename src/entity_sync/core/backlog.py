@@ -81,7 +81,7 @@ class Backlog:
 
 
 def _joined(earlier: Change, later: Change) -> Change:
-    """One Change for two of the same key; the later one's revision, or that it has none: it may be a deletion."""
+    """One Change for two of the same key, with the later one's revision, or none: it may be a deletion."""
     causes = tuple(dict.fromkeys((*earlier.causes, *later.causes)))[-MAX_CAUSES:]
     tags = merged(earlier.tags, later.tags)
     return Change(later.key, earlier.origin or later.origin, tags, causes, later.revision)

@@ -37,11 +37,7 @@ async def admit(
 
     timer = clock.call_later(settings.authenticate_timeout, expire)
     try:
-        principal = await function(secret, info)
-        principal_key(principal)
-        ends = expires_at(principal)
-        if ends is not None and ends <= clock.wall():
-            raise AccessDenied("its time is over")
+        return _checked(await function(secret, info), clock.wall())
     except AccessDenied:
         return Refused()
     except asyncio.CancelledError:
@@ -60,18 +56,39 @@ async def admit(
         return Refused("busy", "who this is could not be established", retryable=True)
     finally:
         timer.cancel()
-    return Admitted(principal)
+
+
+def _checked(principal: object, now: float) -> Admitted | Refused:
+    """Whether it can be a principal, and is one still."""
+    try:
+        principal_key(principal)
+        ends = expires_at(principal)
+    except AccessDenied as mistake:  # of the application, not of the client: somebody has to hear of it
+        _log.error("%s", mistake)
+        return Refused()
+    return Admitted(principal) if ends is None or ends > now else Refused()
 
 
 def expires_at(principal: object) -> float | None:
-    """When a principal ends, in seconds since 1970: its ``expires_at``, a number or an aware datetime.
+    """When a principal ends, in seconds since 1970: its ``expires_at``; None if it does not.
 
     Raises:
-        TypeError: it is neither.
+        AccessDenied: that is no finite number, and no datetime with a time zone.
     """
     value = getattr(principal, "expires_at", None)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return value
-    if isinstance(value, datetime) and value.tzinfo is not None:
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise AccessDenied(f"{_WRONG} a datetime without a time zone: datetime.now(UTC) has one")
         return value.timestamp()
-    raise TypeError(f"expires_at is seconds since 1970 or an aware datetime, not {value!r}")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise AccessDenied(f"{_WRONG} of type {type(value).__name__}: {_RIGHT}")
+    if not -_FOREVER < value < _FOREVER:  # NaN is neither
+        raise AccessDenied(f"{_WRONG} no moment: {_RIGHT}, or None for no end")
+    return float(value)
+
+
+_WRONG = "authenticate returned a principal whose expires_at is"
+_RIGHT = "it is seconds since 1970, or a datetime with a time zone"
+_FOREVER = 1e18  # seconds; what is beyond, infinity included, nobody meant

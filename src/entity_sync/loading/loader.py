@@ -245,9 +245,16 @@ def principal_key(principal: object) -> str:
     Raises:
         AccessDenied: it has neither.
     """
-    key = principal if isinstance(principal, str) else getattr(principal, "key", None)
+    if principal is None:
+        raise AccessDenied('authenticate returned None: raise AccessDenied to refuse, return "" for anybody')
+    key = principal if isinstance(principal, str) else getattr(principal, "key", _MISSING)
     if isinstance(key, str):
         return exact_text(key)
+    of = "" if key is _MISSING else f" whose key is of type {type(key).__name__}"
     raise AccessDenied(
-        f"authenticate returned a {type(principal).__name__}: return a str, or an object whose key is one"
+        f"authenticate returned a {type(principal).__name__}{of}: "
+        "a principal is a str, or an object whose key is a str"
     )
+
+
+_MISSING = object()
