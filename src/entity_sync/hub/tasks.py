@@ -31,7 +31,7 @@ class Tasks:
         self._tasks: dict[asyncio.Task[Any], None] = {}  # ended in one order, whatever their addresses are
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine until it ends or `close`."""
+        """Run a coroutine until it ends or `close`, from the loop's next turn on."""
         task = lazily(coroutine)
         self._tasks[task] = None
         task.add_done_callback(self._ended)
