@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -12,8 +14,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, create_engine, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from entity_sync import ConfigurationError, EntitySync, Reads
 from entity_sync.capture.sqlalchemy import Watched, notify_after_commit, notify_on_commit
@@ -230,10 +238,68 @@ def test_classes_that_cannot_be(sessions: Any):
     """One that is not mapped, one with several primary keys, and sessions that nobody watches."""
     with pytest.raises(ConfigurationError, match="not mapped"):
         notify_on_commit(Told(), sessions, {dict: "customers"})
+    with pytest.raises(ConfigurationError, match="makes no sessions"):
+        notify_on_commit(Told(), sessions.kw["bind"], CLASSES)
     with pytest.raises(ConfigurationError, match="several primary keys"):
         notify_on_commit(Told(), sessions, {Line: "lines"})
     with Session(sessions.kw["bind"]) as session, pytest.raises(ConfigurationError, match="notify_on_commit"):
         notify_after_commit(session, "customers", 1)
+
+
+WITHOUT_GREENLET = """
+import sys
+sys.modules["greenlet"] = None  # whoever imports it now gets an ImportError
+from concurrent.futures import Future
+from sqlalchemy import create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from entity_sync.capture.sqlalchemy import notify_after_commit, notify_on_commit
+
+class Base(DeclarativeBase): ...
+
+class Customer(Base):
+    __tablename__ = "customers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+class Told:
+    def notify_soon(self, entity, *ids, tags=None):
+        print(entity, *ids)
+        return Future()
+
+engine = create_engine("sqlite://")
+Base.metadata.create_all(engine)
+sessions = sessionmaker(engine)
+notify_on_commit(Told(), sessions, {Customer: "customers"})
+with sessions.begin() as session:
+    session.add(Customer(id=7))
+    notify_after_commit(session, "customers", 9)
+"""
+
+
+def test_plain_sessions_need_no_greenlet():
+    """Only async sessions do: an application without them may lack it."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_GREENLET], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.split(), done.stderr) == (["customers", "9", "7"], "")
+
+
+async def test_scoped_sessions(sessions: Any, tmp_path: Path, told: Told):
+    """They notify, and a key may be said of them too, sync and async."""
+    scoped = scoped_session(sessions)
+    scoped.add(Customer(id=20, name="added"))
+    notify_after_commit(scoped, "customers", 21)
+    scoped.commit()
+    scoped.remove()
+    assert told.take() == [("customers", [21, 20], None)]
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/shop.db")
+    async_scoped: Any = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
+    notify_on_commit(told, async_scoped, CLASSES)
+    async_scoped.add(Customer(id=22, name="added"))
+    notify_after_commit(async_scoped, "customers", 23)
+    await async_scoped.commit()
+    await async_scoped.remove()
+    await engine.dispose()
+    assert told.take() == [("customers", [23, 22], None)]
 
 
 # Async sessions, and a real application

@@ -14,8 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 from sqlalchemy import event
 from sqlalchemy import inspect as inspected
-from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from entity_sync import transactions
 from entity_sync.capture.pending import Pending
@@ -62,12 +61,13 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
 
     Args:
         sync: what notifies.
-        sessions: a ``sessionmaker``, ``async_sessionmaker``, ``scoped_session``, a session class or
-            one session.
+        sessions: a ``sessionmaker``, ``async_sessionmaker``, ``scoped_session``, ``async_scoped_session``, a
+            session class or one session. Of an ``async_sessionmaker``, those that it makes from now on.
         classes: mapped class → its entity, or how its rows are named (`Watched`).
 
     Raises:
-        ConfigurationError: a class is not mapped, or has several primary keys and no ``id``.
+        ConfigurationError: a class is not mapped, or has several primary keys and no ``id``; or the sessions
+            are none of these.
     """
     watched = {kind: _checked(kind, how) for kind, how in classes.items()}
     target = _target(sessions)
@@ -85,13 +85,13 @@ def notify_after_commit(
     """Notify these keys too when this session commits: for statements that pass the unit of work by.
 
     Args:
-        session: one whose commits notify, sync or async.
+        session: one whose commits notify, sync or async, scoped or not.
         entity, ids, tags: as for `EntitySync.notify`.
 
     Raises:
         ConfigurationError: nobody called `notify_on_commit` for this session.
     """
-    own: Session = session.sync_session if isinstance(session, AsyncSession) else session
+    own = _own(session)
     if not own.in_transaction():
         own.begin()
     pending: Pending | None = own.info.get(_INFO)
@@ -189,21 +189,35 @@ def _checked(kind: type, how: str | Watched) -> Watched:
     return watched
 
 
-def _target(sessions: Any) -> Any:
-    if isinstance(sessions, async_scoped_session):
-        sessions = sessions.session_factory
-    if isinstance(sessions, AsyncSession):
-        return sessions.sync_session
-    if isinstance(sessions, async_sessionmaker):
-        own: type[Session] = sessions.kw.get("sync_session_class", sessions.class_.sync_session_class)
-        target = type(own.__name__, (own,), {})
-        sessions.configure(sync_session_class=target)
-        return target
-    return sessions.sync_session_class if _is_async_class(sessions) else sessions
+# Async sessions are known by their attributes: their module cannot be imported where greenlet is missing.
 
 
-def _is_async_class(sessions: Any) -> bool:
-    return isinstance(sessions, type) and issubclass(sessions, AsyncSession)
+def _own(session: Any) -> Session:
+    """The plain session in an async one, and in a scoped one that of this thread or task."""
+    session = session() if hasattr(session, "session_factory") else session
+    own: Session = getattr(session, "sync_session", session)
+    return own
+
+
+def _target(sessions: Any) -> type[Session] | Session:
+    sessions = getattr(sessions, "session_factory", sessions)  # of a scoped session
+    if isinstance(sessions, sessionmaker):
+        return sessions.class_
+    if hasattr(sessions, "kw"):
+        return _of_async_sessionmaker(sessions)
+    sessions = getattr(
+        sessions, "sync_session_class" if isinstance(sessions, type) else "sync_session", sessions
+    )
+    if isinstance(sessions, Session) or (isinstance(sessions, type) and issubclass(sessions, Session)):
+        return sessions
+    raise ConfigurationError(f"{sessions!r} makes no sessions of SQLAlchemy, and is none")
+
+
+def _of_async_sessionmaker(sessions: Any) -> type[Session]:
+    own: type[Session] = sessions.kw.get("sync_session_class", sessions.class_.sync_session_class)
+    target = type(own.__name__, (own,), {})
+    sessions.configure(sync_session_class=target)
+    return target
 
 
 def _place(session: Session) -> Any:
