@@ -302,6 +302,23 @@ async def test_scoped_sessions(sessions: Any, tmp_path: Path, told: Told):
     assert told.take() == [("customers", [23, 22], None)]
 
 
+@pytest.mark.parametrize(
+    ("watched", "error"),
+    [
+        (
+            Watched("orders", tags=("nope", "total")),
+            "Order has no 'nope'; it has id, customer_id, total",
+        ),
+        (Watched("orders", tags="total"), r"Order: tags is a tuple of names, for example \('total',\)"),  # type: ignore[arg-type]
+        (Watched("orders", id="nope"), "Order has no 'nope'"),
+    ],
+)
+def test_attributes_that_are_not_there(sessions: Any, watched: Watched, error: str):
+    """They are refused before anything is committed."""
+    with pytest.raises(ConfigurationError, match=error):
+        notify_on_commit(Told(), sessions, {Order: watched})
+
+
 # Async sessions, and a real application
 
 

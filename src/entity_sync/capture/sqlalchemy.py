@@ -7,17 +7,16 @@ SQLAlchemy, ORM Events), so statements that pass it by, like ``session.execute(u
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from sqlalchemy import event
-from sqlalchemy import inspect as inspected
 from sqlalchemy.orm import Session, sessionmaker
 
 from entity_sync import transactions
 from entity_sync.capture.pending import Pending
+from entity_sync.capture.rows import Classes, Watched, checked, id_of, tags_of
 from entity_sync.errors import ConfigurationError
 
 __all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
@@ -34,24 +33,6 @@ class Notifying(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """How the rows of a mapped class are named.
-
-    Attributes:
-        entity: whose keys they are.
-        id: the attribute that is the id, or a function of the object; None for the primary key.
-        tags: the attributes by which live queries (`Reads`) read them; old and new values are told.
-    """
-
-    entity: str
-    id: str | Callable[[Any], object] | None = None
-    tags: tuple[str, ...] = ()
-
-
-Classes: TypeAlias = Mapping[type, str | Watched]
-
-
 def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     """From now on commits of these sessions notify what they changed.
 
@@ -66,10 +47,10 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
         classes: mapped class → its entity, or how its rows are named (`Watched`).
 
     Raises:
-        ConfigurationError: a class is not mapped, or has several primary keys and no ``id``; or the sessions
-            are none of these.
+        ConfigurationError: a class is not mapped, has several primary keys and no ``id``, or lacks an
+            attribute that is named; or the sessions are none of these.
     """
-    watched = {kind: _checked(kind, how) for kind, how in classes.items()}
+    watched = {kind: checked(kind, how) for kind, how in classes.items()}
     target = _target(sessions)
     commits = _Commits(sync, watched)
     event.listen(target, "after_transaction_create", commits.created)
@@ -126,7 +107,7 @@ class _Commits:
 
     @staticmethod
     def _gather(pending: Pending, place: Any, changed: Any, watched: Watched, *, is_new: bool) -> None:
-        id, tags = _id(changed, watched), _tags(changed, watched.tags, is_new=is_new)
+        id, tags = id_of(changed, watched), tags_of(changed, watched.tags, is_new=is_new)
         try:
             pending.add(place, watched.entity, id, tags)
         except ValueError as error:  # without tags it concerns every live query: nothing is missed
@@ -179,16 +160,6 @@ def _report(told: Future[Any]) -> None:
         _log.error("what a commit changed was not told: %s", error)
 
 
-def _checked(kind: type, how: str | Watched) -> Watched:
-    watched = Watched(how) if isinstance(how, str) else how
-    mapper: Any = inspected(kind, raiseerr=False)
-    if mapper is None or not hasattr(mapper, "primary_key"):
-        raise ConfigurationError(f"{kind.__qualname__} is not mapped to a table")
-    if watched.id is None and len(mapper.primary_key) != 1:
-        raise ConfigurationError(f"{kind.__qualname__} has several primary keys: say id= of Watched")
-    return watched
-
-
 # Async sessions are known by their attributes: their module cannot be imported where greenlet is missing.
 
 
@@ -230,23 +201,3 @@ def _outer(transaction: Any) -> Any:
     while outer.parent is not None and not outer.nested:
         outer = outer.parent
     return outer
-
-
-def _id(changed: Any, watched: Watched) -> object:
-    if watched.id is None:
-        return inspected(changed).mapper.primary_key_from_instance(changed)[0]
-    return watched.id(changed) if callable(watched.id) else getattr(changed, watched.id)
-
-
-def _tags(changed: Any, names: tuple[str, ...], *, is_new: bool) -> dict[str, list[object]] | None:
-    """Old and new values; one whose old value was never read is left out, and so matches everything."""
-    if not names:
-        return None
-    found: dict[str, list[object]] = {}
-    for name in names:
-        history = inspected(changed).attrs[name].history
-        values = [*history.added, *history.unchanged, *history.deleted]
-        is_known = bool(history.deleted or history.unchanged) or (is_new and bool(history.added))
-        if is_known:
-            found[name] = values
-    return found
