@@ -146,13 +146,44 @@ def test_refused_secret():
 
 
 def test_refused_first_subscribe():
-    """Where None is refused, the client is told without a ref, then its subscribe is answered."""
+    """Where None is refused, a subscribe is answered as any that is refused, and nothing else is told."""
     one = session()
     one.receive(subscribe(ONE, ref=1))
-    error, ack, denied = answers(one.receive(Refused()))
+    assert answers(one.receive(Refused())) == [
+        Ack(ref=1),
+        Denied(entity="items", id="1", code="denied"),
+    ]
+
+
+def test_refused_first_message():
+    """Where None is refused, so is a message, in its one answer, which says whether to try again."""
+    for outcome in (Refused(), Refused("busy", "not now", retryable=True)):
+        one = session()
+        one.receive(Pass(b"1", ref=1))
+        [error] = answers(one.receive(outcome))
+        assert (error.code, error.text, error.ref) == (outcome.code, outcome.text, 1)
+        assert error.retryable is outcome.retryable
+
+
+@pytest.mark.parametrize("code", ["denied", "busy"])
+def test_refused_unasked(code: str):
+    """Who is refused without having asked is told so of each key, and why, until it is somebody else."""
+    one = admitted(ONE)
+    one.receive(Doubted())
+    gone = Denied(entity="items", id="1", code=code)
+    assert answers(one.receive(Refused(code, "no"))) == [gone]
+    assert answers(one.receive(subscribe(ONE))) == [Ack(), gone]
+    one.receive(Secret("bob", ref=1))
+    one.receive(Admitted("bob"))
+    assert answers(one.receive(Ended())) == [Denied(entity="items", id="1", code="denied")]
+
+
+def test_refused_secret_without_ref():
+    """A secret is answered, with a ref or not."""
+    one = session()
+    one.receive(Secret("bad"))
+    [error] = answers(one.receive(Refused()))
     assert (error.code, error.ref) == ("denied", UNSET)
-    assert ack == Ack(ref=1)
-    assert denied.id == "1"
 
 
 def test_again_is_told_from_new():
@@ -404,8 +435,7 @@ def test_any_conversation(script: list[tuple[Callable[[EntityKey, int], Upward],
         if isinstance(effect, Deliver | Repeat)
         or (isinstance(effect, Answer) and not isinstance(effect.message, Denied))
     ]
-    # Who subscribes without a secret and is refused hears of that first, without a ref.
-    assert [ref for ref in answered if ref is not UNSET] == list(range(len(script)))
+    assert answered == list(range(len(script)))
     assert list(one.keys) == list(silent.keys)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from entity_sync import EntitySync
+from entity_sync import AccessDenied, ConnectionInfo, EntitySync
 from entity_sync.core import classic
 from entity_sync.core.messages import Pass, Secret, Subscribe, Unsubscribe
 from entity_sync.testing import MemoryClient, settled
@@ -24,10 +24,17 @@ async def test_v2_conversation(conversation: dict[str, Any]):
     rows: dict[str, Any] = {"1": {"n": 1}}
     sync = EntitySync()
 
-    @sync.entity("items")
+    @sync.entity("items", public="refuses" in conversation)
     async def item(id: int) -> dict[str, Any] | None:
         return rows.get(str(id))
 
+    async def who(secret: str | None, _connection: ConnectionInfo) -> str:
+        if secret in conversation["refuses"]:
+            raise AccessDenied
+        return "somebody"
+
+    if "refuses" in conversation:
+        sync.authenticate(who)
     async with sync:
         client = MemoryClient.of(sync)
         for step in conversation["steps"]:

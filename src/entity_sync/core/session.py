@@ -11,8 +11,6 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeAlias
 
-from msgspec import UNSET
-
 from entity_sync.core.effects import (
     Admit,
     Admitted,
@@ -76,7 +74,7 @@ class Session:
         held: messages that wait until it is decided who the client is.
     """
 
-    __slots__ = ("_limit", "_resolve", "_secret", "_secret_ref", "_wire", "held", "keys", "state")
+    __slots__ = ("_limit", "_refusal", "_resolve", "_secret", "_secret_ref", "_wire", "held", "keys", "state")
 
     def __init__(self, wire: Wire, resolve: Resolve, max_subscriptions: int) -> None:
         """
@@ -92,7 +90,8 @@ class Session:
         self._resolve = resolve
         self._limit = max_subscriptions
         self._secret: str | None = None
-        self._secret_ref: Ref | None = None
+        self._secret_ref: Ref | None = None  # None while nobody waits to hear of a secret
+        self._refusal = Refused()
 
     def receive(self, event: Event) -> list[Effect]:
         """Take one message or outcome; returns what is to be done, in order."""
@@ -134,17 +133,25 @@ class Session:
 
     def _refuse(self, outcome: Refused) -> list[Effect]:
         self.state = SessionState.REFUSED
+        self._refusal = outcome
         ref, self._secret_ref = self._secret_ref, None
-        code, text, retryable = outcome.code, outcome.text, outcome.retryable
-        error = Error(code=code, text=text, retryable=retryable, ref=UNSET if ref is None else ref)
-        return [Answer(error), *self._withdraw()]
+        error: list[Effect] = [] if ref is None else [self._refused(ref)]
+        return [*error, *self._withdraw()]
 
     def _end(self, _event: Ended) -> list[Effect]:
         self.state = SessionState.REFUSED
+        self._refusal = Refused()
         return self._withdraw()
 
     def _withdraw(self) -> list[Effect]:
-        return [Forget(tuple(self.keys)), *(_denied(key) for key in self.keys)]
+        return [Forget(tuple(self.keys)), *(self._denied(key) for key in self.keys)]
+
+    def _denied(self, key: EntityKey) -> Effect:
+        return Answer(Denied(entity=key.entity, id=key.id, code=self._refusal.code))
+
+    def _refused(self, ref: Ref) -> Effect:
+        why = self._refusal
+        return Answer(Error(code=why.code, text=why.text, retryable=why.retryable, ref=ref))
 
     def _close_overdue(self, _outcome: Overdue) -> list[Effect]:
         return [Close(1008, "no secret and no subscribe in time")]
@@ -160,7 +167,7 @@ class Session:
                 failed.append(found)
             elif self.state is SessionState.REFUSED:
                 self.keys[found] = None
-                effects.append(_denied(found))
+                effects.append(self._denied(found))
             else:
                 effects.append(Watch(found, wanted.version, again=found in self.keys, causes=wanted.causes))
                 self.keys[found] = None
@@ -198,7 +205,7 @@ class Session:
         return [Deliver(message.data, message.ref)]
 
     def _deny(self, message: Pass | Resync) -> list[Effect]:
-        return [Answer(Error(code="denied", text="the secret was refused", retryable=False, ref=message.ref))]
+        return [self._refused(message.ref)]
 
     def _pong(self, message: Ping) -> list[Effect]:
         return [Answer(Pong(ref=message.ref))]
@@ -208,10 +215,6 @@ class Session:
 
     def _ignore(self, _event: Event) -> list[Effect]:
         return []
-
-
-def _denied(key: EntityKey) -> Effect:
-    return Answer(Denied(entity=key.entity, id=key.id, code="denied"))
 
 
 _NEW, _BUSY, _IN, _OUT = (
