@@ -215,13 +215,13 @@ def test_reduced_view_recalls_what_is_to_be_sent():
     version = room.view.version
     room.view.reduce()
     client = subscription(room.view)
-    assert client.take() == []
+    assert client.take(0.0) == []
     assert room.recalled == [room.view]
     assert room.load({"text": TEXT}, cause=Cause.SUBSCRIBE)
     assert room.view.version == version
     assert room.view.rev == 1
-    assert events(client.take()) == ["snapshot"]
-    assert client.take() == []
+    assert events(client.take(0.0)) == ["snapshot"]
+    assert client.take(0.0) == []
 
 
 def test_reduced_view_answers_who_is_up_to_date():
@@ -231,7 +231,7 @@ def test_reduced_view_answers_who_is_up_to_date():
     room.view.reduce()
     client = subscription(room.view)
     client.ask(room.view.version)
-    assert events(client.take()) == ["current"]
+    assert events(client.take(0.0)) == ["current"]
     assert room.recalled == []
 
 
@@ -240,11 +240,11 @@ def test_next_change_of_a_reduced_view_is_a_snapshot():
     room = Room()
     room.load({"text": TEXT, "n": 1})
     client = subscription(room.view)
-    client.take()
+    client.take(0.0)
     room.view.reduce()
     assert room.load({"text": TEXT, "n": 2}, cause=Cause.RESYNC)
     assert room.view.rev == 2
-    assert events(client.take()) == ["snapshot"]
+    assert events(client.take(0.0)) == ["snapshot"]
 
 
 def test_reduced_view_pushes_to_classic_after_a_load():
@@ -252,14 +252,14 @@ def test_reduced_view_pushes_to_classic_after_a_load():
     room = Room()
     client = ClassicSubscription(room.view, Outbox("classic", 1_000))
     client.ask()
-    assert client.take() == []
+    assert client.take(0.0) == []
     assert room.recalled == []  # there is no state yet, and a load of the first one is under way
     room.load({"text": TEXT})
     room.view.reduce()
-    assert client.take() == []
+    assert client.take(0.0) == []
     assert room.recalled == [room.view]
     room.load({"text": TEXT}, cause=Cause.SUBSCRIBE)
-    assert len(client.take()) == 1
+    assert len(client.take(0.0)) == 1
 
 
 def test_nothing_is_recalled_after_a_failure():
@@ -267,12 +267,12 @@ def test_nothing_is_recalled_after_a_failure():
     room = Room()
     room.load({"text": TEXT})
     room.view.reduce()
-    room.view.failure = room.view.failure_frame("busy", "no room", 0.0)
+    room.view.fail("busy", "no room")
     client = subscription(room.view)
-    assert events(client.take()) == ["error"]
+    assert events(client.take(0.0)) == ["error"]
     assert room.recalled == []
     assert room.load({"text": TEXT})
-    assert events(client.take()) == ["snapshot", "fresh"]
+    assert events(client.take(0.0)) == ["snapshot", "fresh"]
 
 
 def test_causes_follow_the_rows():
@@ -281,11 +281,11 @@ def test_causes_follow_the_rows():
     client = subscription(room.view)
     client.ask_causes()
     room.load({"text": TEXT, "n": 1})
-    client.take()
+    client.take(0.0)
     assert room.view.receipts is not None
     room.view.receipts.add(["token"])
     room.load({"text": TEXT, "n": 2})
     room.view.reduce()
-    assert client.take() == []
+    assert client.take(0.0) == []
     room.load({"text": TEXT, "n": 2}, cause=Cause.SUBSCRIBE)
-    assert events(client.take()) == ["snapshot", "current"]
+    assert events(client.take(0.0)) == ["snapshot", "current"]

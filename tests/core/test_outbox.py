@@ -18,12 +18,12 @@ class News(Mark):
         self.name = name
         self.size = size
 
-    def take(self) -> list[Frame]:
+    def take(self, now: float) -> list[Frame]:
         return [Frame(self.name.encode() * self.size)]
 
 
 def taken(outbox: Outbox, budget: int = 1_000) -> list[bytes]:
-    return [frame.payload for frame in outbox.take(budget)]
+    return [frame.payload for frame in outbox.take(budget, 0.0)]
 
 
 def test_answers_before_news():
@@ -133,7 +133,7 @@ class Counter(Mark):
         self.name = name
         self.newest = self.taken = 0
 
-    def take(self) -> list[Frame]:
+    def take(self, now: float) -> list[Frame]:
         if self.taken == self.newest:
             return []
         self.taken = self.newest

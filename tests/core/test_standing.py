@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from entity_sync.core.frame import Frame
+from entity_sync.core.messages import Stale
 from entity_sync.core.outbox import Mark, Outbox
 from entity_sync.core.standing import Standing, StandingMark
+from entity_sync.core.trouble import Trouble
 
-STALE = Frame(b'{"event":"stale"}')
+STALE = Trouble(Stale(reason="broker", age_ms=0), 0.0)
+SAID = b'{"event":"stale","reason":"broker","age_ms":0}'
 FRESH = b'{"event":"fresh"}'
 
 
@@ -15,7 +20,7 @@ class Rows(Mark):
 
     is_at_hand = True
 
-    def take(self) -> list[Frame]:
+    def take(self, now: float) -> list[Frame]:
         self.outbox.lacking.pop(self, None)
         if self.is_at_hand:
             return [Frame(b"rows")]
@@ -26,7 +31,7 @@ class Rows(Mark):
 def told(outbox: Outbox, *marks: Mark, budget: int = 100) -> list[bytes]:
     for mark in marks:
         outbox.mark(mark)
-    return [frame.payload for frame in outbox.take(budget)]
+    return [frame.payload for frame in outbox.take(budget, 0.0)]
 
 
 def test_told_once_each_way():
@@ -35,7 +40,7 @@ def test_told_once_each_way():
     mark = StandingMark(standing, outbox)
     assert told(outbox, mark) == []
     standing.stale = STALE
-    assert told(outbox, mark) == [STALE.payload]
+    assert told(outbox, mark) == [SAID]
     assert told(outbox, mark) == []
     standing.stale = None
     assert told(outbox, mark) == [FRESH]
@@ -44,12 +49,22 @@ def test_told_once_each_way():
     assert told(outbox, mark) == []
 
 
+def test_told_as_old_as_it_is():
+    """Who is told later is told a greater age."""
+    standing, outbox = Standing(), Outbox("v2", 100)
+    standing.stale = STALE
+    for now in (1.5, 3_600.0):
+        outbox.mark(StandingMark(standing, outbox))
+        [frame] = outbox.take(100, now)
+        assert msgspec.json.decode(frame.payload)["age_ms"] == now * 1_000
+
+
 def test_fresh_comes_last():
     """Behind the states that make it true, whichever was marked first, and however many writes they need."""
     standing, outbox = Standing(), Outbox("v2", 100)
     mark, one, two = StandingMark(standing, outbox), Rows(outbox), Rows(outbox)
     standing.stale = STALE
-    assert told(outbox, one, mark) == [b"rows", STALE.payload]
+    assert told(outbox, one, mark) == [b"rows", SAID]
     standing.stale = None
     assert told(outbox, mark, one, two, budget=1) == [b"rows"]
     assert told(outbox) == [b"rows", FRESH]

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entity_sync.core.frame import Frame
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadState
 from entity_sync.core.outbox import Outbox
@@ -31,7 +30,7 @@ def load(view: View, n: int, cause: Cause = Cause.NOTIFY) -> None:
 
 
 def events(subscription: V2Subscription) -> list[tuple[str, Any]]:
-    messages = [msgspec.json.decode(frame.payload) for frame in subscription.take()]
+    messages = [msgspec.json.decode(frame.payload) for frame in subscription.take(0.0)]
     return [(one["event"], one["rows"][0]["data"] if "rows" in one else None) for one in messages]
 
 
@@ -82,7 +81,7 @@ def test_fresh_comes_after_the_state_it_waits_for():
     load(one, 1)
     subscription = asked(one, "another")
     subscription.after = one.ticket + 1
-    one.failure = Frame(b'{"event":"stale"}')
+    one.fail("load", "text")
     assert events(subscription) == [("stale", None)]
     assert events(subscription) == []
     load(one, 2)
@@ -92,12 +91,27 @@ def test_fresh_comes_after_the_state_it_waits_for():
     assert events(subscription) == []
 
 
+def test_another_kind_of_failure_is_told():
+    """A client is told how the view fails now, each kind once in a row, and of its end once."""
+    one = view()
+    subscription = asked(one)
+    told = []
+    for code in ("load", "load", "too_large", "too_large", "load", "busy"):
+        one.fail(code, "text")
+        told += [event for event, _ in events(subscription)]
+    assert told == ["stale", "error", "stale", "error"]
+    load(one, 1)
+    assert events(subscription) == [("snapshot", 1), ("fresh", None)]
+    one.fail("busy", "text")
+    assert events(subscription) == [("error", None)]
+
+
 def test_asking_while_it_fails_tells_it_again():
     """Who asks may have discarded the stale, so it is told again; one fresh ends it."""
     one = view()
     load(one, 1)
     subscription = asked(one)
-    one.failure = Frame(b'{"event":"stale"}')
+    one.fail("load", "text")
     assert events(subscription) == [("snapshot", 1), ("stale", None)]
     subscription.ask_again()
     assert events(subscription) == [("current", None), ("stale", None)]
@@ -112,7 +126,7 @@ def test_asking_does_not_lose_the_fresh(again: bool):
     one = view()
     load(one, 1)
     subscription = asked(one)
-    one.failure = Frame(b'{"event":"stale"}')
+    one.fail("load", "text")
     assert events(subscription) == [("snapshot", 1), ("stale", None)]
     if again:
         subscription.ask_again()
@@ -127,7 +141,7 @@ def test_a_fresh_that_may_have_been_discarded_is_told_again():
     """A client discards what comes before its secret's ack, and with it the view that the fresh names."""
     one = view()
     subscription = asked(one)
-    one.failure = Frame(b'{"event":"stale"}')
+    one.fail("load", "text")
     assert events(subscription) == [("stale", None)]
     load(one, 1)
     assert events(subscription) == [("snapshot", 1), ("fresh", None)]
@@ -141,7 +155,7 @@ def test_fresh_waits_for_rows_that_are_not_kept():
     one = view()
     load(one, 1)
     subscription = asked(one)
-    one.failure = Frame(b'{"event":"stale"}')
+    one.fail("load", "text")
     assert events(subscription) == [("snapshot", 1), ("stale", None)]
     load(one, 2)
     one.reduce()
@@ -157,7 +171,7 @@ def test_rows_that_are_not_kept_are_not_waited_for_while_loads_fail():
     one = view()
     load(one, 1)
     subscription = asked(one)
-    one.failure = Frame(b'{"event":"stale"}')
+    one.fail("load", "text")
     one.reduce()
     assert events(subscription) == [("stale", None)]
     assert not subscription.outbox.lacking
@@ -187,7 +201,7 @@ def test_like_a_client(deeds: list[tuple[str, int]]):
         elif deed == "load":
             load(one, n)
         elif deed == "fail":
-            one.failure = Frame(b'{"event":"stale"}')
+            one.fail("load", "text")
         else:
             for event, data in events(subscription):
                 held = data if event == "snapshot" else held
@@ -196,8 +210,8 @@ def test_like_a_client(deeds: list[tuple[str, int]]):
                 version = one.version
                 assert one.loaded is not None
                 assert str(held).encode() == one.loaded.rows[0].data
-            assert subscription._told == (
-                one.failure is not None or (subscription._told and subscription.owed)
+            assert (subscription._told is not None) == (
+                one.failure is not None or (subscription._told is not None and subscription.owed)
             )
 
 
@@ -233,9 +247,9 @@ def test_never_backwards(deeds: list[tuple[str, int]]):
             newest = (one.ticket, n)
             data[str(one.version)] = n
         elif deed == "fail":
-            one.failure = Frame(b'{"event":"stale"}')
+            one.fail("load", "text")
         else:
-            for frame in subscription.take():
+            for frame in subscription.take(0.0):
                 message = msgspec.json.decode(frame.payload)
                 if message["event"] in ("snapshot", "delta", "current"):
                     assert one.ticket > subscription.after
@@ -261,7 +275,7 @@ def test_stale_and_fresh(deeds: list[tuple[str, int]]):
         if deed == "load":
             load(one, n)
         elif deed == "fail":
-            one.failure = Frame(b'{"event":"stale"}')
+            one.fail("load", "text")
         elif deed == "take":
             for event, _ in events(subscription):
                 if event == "stale":
@@ -291,11 +305,11 @@ def test_classic_gets_what_comes_after_it():
     one = view()
     load(one, 1)
     subscription = ClassicSubscription(one, Outbox("classic", 100))
-    assert subscription.take() == []
+    assert subscription.take(0.0) == []
     load(one, 1)
     assert subscription.due
-    assert [frame.payload for frame in subscription.take()] == [b"1"]
-    assert subscription.take() == []
+    assert [frame.payload for frame in subscription.take(0.0)] == [b"1"]
+    assert subscription.take(0.0) == []
     assert not subscription.due
 
 
@@ -304,9 +318,9 @@ def test_classic_that_asks():
     one = view()
     subscription = ClassicSubscription(one, Outbox("classic", 100))
     subscription.ask()
-    assert subscription.take() == []
+    assert subscription.take(0.0) == []
     load(one, 1, Cause.SUBSCRIBE)
-    assert [frame.payload for frame in subscription.take()] == [b"1"]
+    assert [frame.payload for frame in subscription.take(0.0)] == [b"1"]
 
 
 def test_classic_that_asks_for_what_is_there():
@@ -316,8 +330,8 @@ def test_classic_that_asks_for_what_is_there():
         load(one, n)
         subscription = ClassicSubscription(one, Outbox("classic", 100))
         subscription.ask()
-        assert [frame.payload for frame in subscription.take()] == [str(n).encode()]
-        assert subscription.take() == []
+        assert [frame.payload for frame in subscription.take(0.0)] == [str(n).encode()]
+        assert subscription.take(0.0) == []
 
 
 def test_due_while_a_notify_loads():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -162,16 +164,38 @@ def test_failures_name_what_is_known():
     """A stale names the key, and the view once there is one; a view that is too large is an error."""
     one = view()
     one.trigger(Cause.SUBSCRIBE, 1.0)
-    before = msgspec.json.decode(one.failure_frame("load", "text", 3.5).payload)
-    assert before == {"event": "stale", "reason": "load", "age_ms": 2_500, "entity": "items", "id": "7"}
+    told = failure(one, "load", 3.5)
+    assert told == {"event": "stale", "reason": "load", "age_ms": 2_500, "entity": "items", "id": "7"}
     one.start(1, 0.0)
     one.succeed(value(b"1"))
-    assert msgspec.json.decode(one.failure_frame("load", "text", 1.0).payload)["view"] == 42
-    large = msgspec.json.decode(one.failure_frame("too_large", "9 bytes", 0.0).payload)
-    assert large == {
-        "event": "error", "code": "too_large", "text": "9 bytes", "retryable": False,
+    assert failure(one, "load", 1.0)["view"] == 42
+    assert failure(one, "too_large", 0.0) == {
+        "event": "error", "code": "too_large", "text": "text", "retryable": False,
         "entity": "items", "id": "7",
     }  # fmt: skip
+    assert failure(one, "busy", 0.0)["retryable"] is True
+
+
+def test_a_failure_is_as_old_as_what_it_leaves_unshown():
+    """Each is told the age at its moment; another kind of failure, and a later question, change nothing."""
+    one = view()
+    one.trigger(Cause.SUBSCRIBE, 1.0)
+    one.start(1, 1.0)
+    one.fail("load", "text")
+    one.give_up()
+    assert one.failure is not None
+    shared = one.failure.frame(2.0)
+    assert one.failure.frame(2.0) is shared
+    assert msgspec.json.decode(one.failure.frame(3_601.0).payload)["age_ms"] == 3_600_000
+    one.trigger(Cause.SUBSCRIBE, 100.0)
+    one.fail("too_large", "text")
+    assert failure(one, "load", 101.0)["age_ms"] == 100_000
+
+
+def failure(view: View, code: str, now: float) -> Any:
+    view.fail(code, "text")
+    assert view.failure is not None
+    return msgspec.json.decode(view.failure.frame(now).payload)
 
 
 def test_no_frame_without_a_state():

@@ -187,6 +187,11 @@ async def test_late_client_is_told_of_the_gap(shop: Shop):
         await subscribe(client, "1")
         await settled(shop.sync)
         assert names(client) == ["ack", "stale", "snapshot"]
+        await shop.clock.advance(3_600.0)
+        async with connect(shop.sync) as late:
+            await subscribe(late, "1")
+            assert (await late.receive_until("stale"))["age_ms"] >= 3_600_000
+        client.pending(), idle.pending()
         await shop.happens(Restored())
         await shop.clock.advance(1.0)
         assert names(client) == ["fresh"]

@@ -261,6 +261,48 @@ async def test_late_subscriber_is_told_of_the_failure():
 
 
 @in_virtual_time
+async def test_late_subscriber_is_told_how_old_the_failure_is():
+    """The age in a stale is of the moment it is told, also to a client that comes an hour later."""
+    shop = Shop(load_attempts=1, retry_delay=600.0, max_retry_delay=600.0)
+    async with shop.sync, connect(shop.sync) as first, connect(shop.sync) as second:
+
+        async def fail() -> None:
+            raise OSError("on purpose")
+
+        shop.faults["1"] = fail
+        await subscribe(first, "items", "1")
+        assert (await first.receive_until("stale"))["age_ms"] == _LOAD * 1_000
+        await asyncio.sleep(3_600.0)
+        await subscribe(second, "items", "1")
+        assert (await second.receive_until("stale"))["age_ms"] == 3_600_000 + _LOAD * 1_000
+
+
+@in_virtual_time
+async def test_each_kind_of_failure_is_told_and_logged_once(caplog: pytest.LogCaptureFixture):
+    """Whoever watches, and the log, hear when a view fails in another way, and not of each try."""
+    shop = Shop(load_attempts=1, retry_delay=1.0, max_retry_delay=1.0, max_view_bytes=100)
+    ways = ["down", "down", "large", "large", "slow", "down"]
+
+    async def load(id: str) -> str:
+        way = ways.pop(0)
+        if way == "large":
+            return "x" * 200
+        raise ValueError(way) if way == "down" else TimeoutError(way)
+
+    notes = shop.sync.entity("notes")(load)
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, "notes", "1")
+        while ways:
+            await asyncio.sleep(1.0)
+            await notes.notify("1")
+            await settled(shop.sync)
+        events = [message["event"] for message in client.pending() if message["event"] != "beat"]
+        assert events == ["ack", "stale", "error", "stale"]
+    logged = [one.getMessage().split(": ", 1)[1] for one in caplog.records if "failed" in one.getMessage()]
+    assert logged == ["ValueError: down", "202 bytes of rows, more than 100", "TimeoutError: slow"]
+
+
+@in_virtual_time
 async def test_result_of_a_dropped_view_is_not_shown():
     """A load whose last watcher left is given up; who comes next gets a load of its own."""
     shop = Shop(seconds=1.0)

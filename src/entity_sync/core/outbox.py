@@ -31,8 +31,12 @@ class Mark:
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
 
-    def take(self) -> list[Frame]:
-        """The frames that bring the client to the newest state; none where it is there."""
+    def take(self, now: float) -> list[Frame]:  # noqa: ARG002 - for what has an age
+        """The frames that bring the client to the newest state; none where it is there.
+
+        Args:
+            now: seconds of the clock.
+        """
         return []
 
 
@@ -99,12 +103,16 @@ class Outbox:
         self.marks.pop(mark, None)
         self.lacking.pop(mark, None)
 
-    def take(self, budget: int) -> list[Frame]:
-        """The answers, then the newest states up to about ``budget`` bytes; marks left over stay."""
+    def take(self, budget: int, now: float) -> list[Frame]:
+        """The answers, then the newest states up to about ``budget`` bytes; marks left over stay.
+
+        Args:
+            now: seconds of the clock.
+        """
         marks = self.marks
         if len(marks) == 1 and not self._answers and not self.suspended:
-            frames = marks.popitem()[0].take()  # what a fan-out of one change does, a thousand times
-            return frames if self.last is None else frames + self._take_last()
+            frames = marks.popitem()[0].take(now)  # what a fan-out of one change does, a thousand times
+            return frames if self.last is None else frames + self._take_last(now)
         frames, self._answers = self._answers, []
         size, self._waiting = self._waiting, 0
         if self.suspended:
@@ -114,12 +122,12 @@ class Outbox:
             if size >= budget:
                 break
             done += 1
-            for frame in mark.take():
+            for frame in mark.take(now):
                 frames.append(frame)
                 size += len(frame)
         # All at once: taking the first entry of a dict again and again walks over those taken before.
         self.marks = dict.fromkeys(islice(marks, done, None))
-        return frames + self._take_last()
+        return frames + self._take_last(now)
 
-    def _take_last(self) -> list[Frame]:
-        return [] if self.last is None or self.marks or self.lacking else self.last.take()
+    def _take_last(self, now: float) -> list[Frame]:
+        return [] if self.last is None or self.marks or self.lacking else self.last.take(now)

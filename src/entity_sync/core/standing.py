@@ -6,6 +6,7 @@ from entity_sync.core import v2
 from entity_sync.core.frame import Frame
 from entity_sync.core.messages import Fresh
 from entity_sync.core.outbox import Mark, Outbox
+from entity_sync.core.trouble import Trouble
 
 __all__ = ["Standing", "StandingMark"]
 
@@ -22,7 +23,7 @@ class Standing:
     __slots__ = ("stale",)
 
     def __init__(self) -> None:
-        self.stale: Frame | None = None
+        self.stale: Trouble | None = None
 
 
 class StandingMark(Mark):
@@ -35,7 +36,7 @@ class StandingMark(Mark):
         self._standing = standing
         self._told = False
 
-    def take(self) -> list[Frame]:
+    def take(self, now: float) -> list[Frame]:
         """`Mark.take`."""
         stale, outbox = self._standing.stale, self.outbox
         is_last, outbox.last = outbox.last is self, None
@@ -45,4 +46,4 @@ class StandingMark(Mark):
             outbox.last = self  # fresh would be a lie before the states that make it true
             return []
         self._told = stale is not None
-        return [_FRESH if stale is None else stale]
+        return [_FRESH if stale is None else stale.frame(now)]

@@ -47,7 +47,7 @@ class V2Subscription(Mark):
         self._caused = 0
         self._rev = 0
         self._version: str | None = None
-        self._told = False  # of the failure, since the client last asked
+        self._told: str | None = None  # which kind of failure, since the client last asked
         self._is_stale = False  # what the client says of the view until a fresh
         self._was_stale = False  # what it said once
 
@@ -56,7 +56,7 @@ class V2Subscription(Mark):
         self._rev = 0
         self._version = version
         self.owed = True
-        self._told = False
+        self._told = None
 
     def ask_from(self, rev: int) -> None:
         """The client wants the state, and holds the rows of this rev of the view, if there was one."""
@@ -73,14 +73,14 @@ class V2Subscription(Mark):
         """The client may have discarded what was sent to it: tell it where the view stands."""
         self._rev = 0
         self.owed = True
-        self._told = False
+        self._told = None
         self._is_stale = self._was_stale  # a fresh, and the state that names its view, may be discarded too
 
     def replace(self, other: V2Subscription) -> None:
         """The client watches this view instead: what it says of the other one is said of this one."""
         self._is_stale = self._was_stale = other._was_stale
 
-    def take(self) -> list[Frame]:
+    def take(self, now: float) -> list[Frame]:
         """`Mark.take`."""
         if self.withheld:
             return []
@@ -92,12 +92,13 @@ class V2Subscription(Mark):
         if self.wants_causes and has_state and view.receipts is not None:
             frames += view.covering(self._caused)
             self._caused = view.receipts.count
-        if view.failure is not None and not self._told:
-            frames.append(view.failure)
-            self._told = self._is_stale = self._was_stale = True
+        if view.failure is not None and view.failure.kind != self._told:
+            frames.append(view.failure.frame(now))
+            self._told = view.failure.kind
+            self._is_stale = self._was_stale = True
         elif view.failure is None and self._is_stale and not self.owed and self._rev == view.rev:
             frames.append(view.fresh)
-            self._told = self._is_stale = False
+            self._told, self._is_stale = None, False
         return frames
 
     @property
@@ -151,7 +152,7 @@ class ClassicSubscription(Mark):
         """Push the view's state even if nothing changes."""
         self._push = -1
 
-    def take(self) -> list[Frame]:
+    def take(self, now: float) -> list[Frame]:  # noqa: ARG002 - nothing here has an age
         """`Mark.take`."""
         if self.withheld or self.view.version is None or self._push == self.view.push:
             return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from math import inf
 
 import msgspec
@@ -18,6 +18,7 @@ from entity_sync.core.messages import Current, Error, Fresh, Snapshot, Stale
 from entity_sync.core.outbox import Mark
 from entity_sync.core.receipts import Receipts
 from entity_sync.core.tags import Reading
+from entity_sync.core.trouble import Trouble
 from entity_sync.core.wirerows import WireRow
 from entity_sync.model import Audience, EntityKey
 
@@ -43,6 +44,7 @@ class View:
         asked: counts what asked for loads, besides looking whether anything changed.
         attempts: failed tries since the last result.
         failure: what v2 sessions are told while its loads fail, None while they do not.
+        reasons: why its loads failed since one succeeded, as far as it was noted.
         rows, reads: what besides its key it depends on; the index keeps them.
         subscriptions: who watches.
         fence: which revisions may be shown; None where there are none.
@@ -52,7 +54,7 @@ class View:
     __slots__ = (
         "_classic", "_current", "_history", "_memory", "_snapshot", "as_of", "asked", "attempts", "audience",
         "began", "causes", "failure", "fence", "key", "loaded", "moment", "number", "push", "reads",
-        "receipts", "rev", "rows", "running", "running_causes", "state", "subscriptions", "ticket",
+        "reasons", "receipts", "rev", "rows", "running", "running_causes", "state", "subscriptions", "ticket",
         "triggered_at", "version",
     )  # fmt: skip
 
@@ -91,7 +93,8 @@ class View:
         self._snapshot: Frame | None = None
         self._current: Frame | None = None
         self._classic: tuple[Frame, ...] | None = None
-        self.failure: Frame | None = None
+        self.failure: Trouble | None = None
+        self.reasons: frozenset[Hashable] = frozenset()
 
     # Loading
 
@@ -141,7 +144,7 @@ class View:
         self.loaded, self.version = loaded, loaded.version
         self._hold()
         recovered = self.failure is not None
-        self.failure = None
+        self.failure, self.reasons = None, frozenset()
         covers = self.receipts is not None and self.receipts.succeeded()
         # Who asked is waiting for an answer, even one that brings nothing new.
         news = differs or pushed or recovered or covers or Cause.SUBSCRIBE in asked
@@ -173,14 +176,17 @@ class View:
 
     # State and frames
 
-    def failure_frame(self, code: str, text: str, now: float) -> Frame:
-        """``stale`` for a load that may yet succeed, ``error`` where it is too large or finds no room."""
+    def fail(self, code: str, text: str) -> None:
+        """Until a load succeeds: ``stale`` where one may, ``error`` where it is too large or has no room."""
         entity, id = self.key
+        message: Stale | Error
         if code in ("too_large", "busy"):
-            return v2.frame(Error(code=code, text=text, retryable=code == "busy", entity=entity, id=id))
-        number = self.number if self.version is not None else msgspec.UNSET
-        age = round((now - self.triggered_at) * 1_000)
-        return v2.frame(Stale(reason="load", age_ms=age, entity=entity, id=id, view=number))
+            message = Error(code=code, text=text, retryable=code == "busy", entity=entity, id=id)
+        else:
+            number = self.number if self.version is not None else msgspec.UNSET
+            message = Stale(reason="load", age_ms=0, entity=entity, id=id, view=number)
+        since = self.triggered_at if self.failure is None else self.failure.since
+        self.failure = Trouble(message, since)
 
     @property
     def fresh(self) -> Frame:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
+from entity_sync.clock import Clock
 from entity_sync.core.frame import Frame
 from entity_sync.core.outbox import Mark, Outbox
 
@@ -28,7 +29,8 @@ class Sink(Protocol):
 class Fanout:
     """Writes what the outboxes hold, merged per connection and sliced so that nobody waits long."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._ready: deque[Outbox] = deque()
         self._outboxes: dict[Outbox, None] = {}
         self._scheduled = False
@@ -70,14 +72,14 @@ class Fanout:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        ready = self._ready
+        ready, now = self._ready, self._clock.now()
         try:
             for _ in range(min(_SLICE, len(ready))):
                 outbox = ready.popleft()
                 outbox.queued = False
                 if outbox.blocked or outbox.write is None:
                     continue
-                frames = outbox.take(_BUDGET)
+                frames = outbox.take(_BUDGET, now)
                 if frames:
                     outbox.write(frames)
                 if outbox.marks:

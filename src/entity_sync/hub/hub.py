@@ -45,7 +45,7 @@ class Hub:
         Args:
             resynced: called when every view that a resync named has been loaded again.
         """
-        self.fanout = Fanout()
+        self.fanout = Fanout(clock)
         self.recent = Recent()
         self.memory = Memory[View](settings.view_memory, View.reduce, self._recall)
         self.loads = Loads(

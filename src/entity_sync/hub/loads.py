@@ -268,9 +268,11 @@ class Loads:
         self._refreshes.failed(view)
 
     def _note(self, view: View, error: LoadFailed) -> None:
-        if view.failure is None:
+        reason = error.code, error.retryable, type(error.__cause__)  # a text may differ at each try
+        if reason not in view.reasons:
+            view.reasons |= {reason}
             _log.warning("load of %s failed: %s", view.key, error, exc_info=error.__cause__)
-        view.failure = view.failure_frame(error.code, str(error), self._clock.now())
+        view.fail(error.code, str(error))
 
     def _hold_all(self, entity: str) -> None:
         """No load of this entity begins for now, not even one that was to be tried again."""
@@ -285,6 +287,5 @@ class Loads:
     def _hold(self, view: View) -> None:
         """It waits until loads of its entity succeed: whoever watches it is told so."""
         if view.failure is None:
-            text = f"loads of {view.key.entity} keep failing"
-            view.failure = view.failure_frame("load", text, self._clock.now())
+            view.fail("load", f"loads of {view.key.entity} keep failing")
             self._settled(view, True)

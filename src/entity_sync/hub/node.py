@@ -17,6 +17,7 @@ from entity_sync.core.frame import Frame
 from entity_sync.core.messages import Beat, Limits, Stale, Welcome
 from entity_sync.core.rights import RIGHTS, Verdict, named, told, verdict
 from entity_sync.core.standing import Standing
+from entity_sync.core.trouble import Trouble
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.auditor import Audit, Auditor
 from entity_sync.hub.hub import Hub
@@ -238,13 +239,14 @@ class Node:
             self.is_closed = True
             for member in self.members:
                 member.withhold()
-        self._stand(v2.frame(Stale(reason="broker", age_ms=round(self.link.age * 1_000))))
+        since = self.application.clock.now() - self.link.age
+        self._stand(Trouble(Stale(reason="broker", age_ms=0), since))
 
     def _resynced(self) -> None:
         if self.link.is_settled:
             self._stand(None)
 
-    def _stand(self, stale: Frame | None) -> None:
+    def _stand(self, stale: Trouble | None) -> None:
         if self.standing.stale is not stale:
             self.standing.stale = stale
             for member in self.members:

@@ -136,7 +136,8 @@ class Connection:
             spread = self._node.application.random.randrange(500, 3_000)
             goodbye = v2.frame(Goodbye(code="drain", retry_after_ms=spread))
             # Not by the fan-out, which writes to so many connections a turn: the close frame is next.
-            self._transport.write([*self.outbox.take(0), goodbye])
+            now = self._node.application.clock.now()
+            self._transport.write([*self.outbox.take(0, now), goodbye])
         self._transport.close(1012, "drain")
 
     async def closed(self) -> None:

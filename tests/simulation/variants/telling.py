@@ -32,7 +32,7 @@ def _queues_for_the_slow() -> AbstractContextManager[Any]:
 
     def queueing(self: Fanout, news: Mark) -> None:
         if news.outbox.blocked:
-            for frame in news.take():
+            for frame in news.take(0.0):
                 news.outbox.put(frame)
         mark(self, news)
 
