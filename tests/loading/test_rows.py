@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import count
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from entity_sync.loading.loader import Loader
 from entity_sync.loading.rows import RowsOf
 
 REPORT = {"title": "Bread"}
+MOST = 1000
 
 
 class Odd(Enum):
@@ -38,7 +41,8 @@ async def load(function: Callable[..., Any], rows: RowsOf | None = None, **optio
     options |= {"per": None, "public": True, "timeout": 1.0}
     catalog.add(Loader.of("reports", function, rows=rows, **options))
     catalog.add(Loader.of("users", users, per=None, public=True, timeout=1.0))
-    return await catalog["reports"].load(EntityKey("reports", "1"), (), asyncio.to_thread, catalog.row)
+    loader = catalog["reports"]
+    return await loader.load(EntityKey("reports", "1"), (), asyncio.to_thread, catalog.row, most=MOST)
 
 
 def keys(loaded: Loaded) -> list[tuple[str, str] | None]:
@@ -252,3 +256,80 @@ async def test_versions_tell_keys_and_order_apart():
     remaining = iter(states)
     versions = {(await load(lambda _id: next(remaining))).version for _ in states}
     assert len(versions) == len(states)
+
+
+async def endless(_id: str) -> AsyncIterator[object]:
+    for id in count():
+        yield Row("users", id, {"name": "Ada"})
+
+
+def endless_plainly(_id: str) -> Iterator[object]:
+    for id in count():
+        yield Row("users", id, {"name": "Ada"})
+
+
+def a_list(_id: str) -> list[object]:
+    return [*(Row("users", id, {"name": "Ada"}) for id in range(100)), Row("users", "not one", object())]
+
+
+@pytest.mark.parametrize("function", [endless, endless_plainly, a_list])
+async def test_too_large_at_once(function: Callable[..., Any]):
+    """A result is refused at the row that is too much; what would come after it is not even looked at."""
+    with pytest.raises(LoadFailed, match="at least 1008 bytes of rows, more than 1000") as caught:
+        await load(function)
+    assert caught.value.code == "too_large"
+
+
+async def test_a_thread_that_nobody_waits_for():
+    """A generator in a thread ends at what it yields next when its load was given up."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+    go_on = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def reads_for_ever(_id: str) -> Iterator[object]:
+        try:
+            loop.call_soon_threadsafe(begun.set)
+            go_on.wait()
+            while True:
+                yield Reads("orders")
+        finally:
+            loop.call_soon_threadsafe(ended.set)
+
+    task = asyncio.create_task(load(reads_for_ever))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await ended.wait()
+
+
+class Lazy:
+    """An object whose members are read from a database when they are looked at."""
+
+    read_in: int
+
+    @property
+    def title(self) -> str:
+        self.read_in = threading.get_ident()
+        return "Bread"
+
+
+@dataclass
+class Shown:
+    title: str
+
+
+async def test_members_are_read_in_the_thread_of_the_loader():
+    """What a plain function returned or yielded may do I/O when it is looked at: not in the event loop."""
+    lazy = Lazy()
+
+    def returned(_id: str) -> Shown:
+        return lazy  # type: ignore[return-value]
+
+    def yielded(_id: str) -> Iterator[Shown]:
+        yield lazy  # type: ignore[misc]
+
+    for function in (returned, yielded):
+        assert (await load(function)).rows[0].data == b'{"title":"Bread"}'
+        assert lazy.read_in != threading.get_ident()

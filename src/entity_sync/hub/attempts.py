@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from entity_sync.clock import Clock
-from entity_sync.core.loaded import Loaded, Unusable
+from entity_sync.core.loaded import Loaded
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
@@ -68,29 +68,21 @@ class Attempts:
         return [found[key] for key in keys]
 
     async def _alone(self, loader: Loader, key: EntityKey, audience: Audience) -> Outcome:
-        in_thread = partial(self._in_thread, loader.name)
+        load = partial(loader.load, key, audience, partial(self._in_thread, loader.name), self._catalog.row)
         try:
-            result = await self._bounded(
-                loader.timeout, lambda: loader.load(key, audience, in_thread, self._catalog.row)
-            )
+            return await self._bounded(loader.timeout, partial(load, most=self._settings.max_view_bytes))
         except LoadFailed as error:
             return error
-        return self._sized(result)
 
     async def _together(
         self, loader: Loader, keys: Sequence[EntityKey], audience: Audience
     ) -> dict[EntityKey, Outcome]:
-        in_thread = partial(self._in_thread, loader.name)
-        results = await self._bounded(
-            loader.timeout, lambda: loader.load_batch(keys, audience, in_thread, self._catalog.row)
+        load = partial(
+            loader.load_batch, keys, audience, partial(self._in_thread, loader.name), self._catalog.row
         )
-        return {key: self._sized(result) for key, result in zip(keys, results, strict=True)}
-
-    def _sized(self, result: Outcome) -> Outcome:
         most = self._settings.max_view_bytes
-        if isinstance(result, Loaded) and result.size > most:
-            return Unusable(f"{result.size} bytes of rows, more than {most}", result, code="too_large")
-        return result
+        results = await self._bounded(loader.timeout, partial(load, most=most))
+        return dict(zip(keys, results, strict=True))
 
     async def _bounded(self, seconds: float, call: Callable[[], Awaitable[_Result]]) -> _Result:
         task = asyncio.current_task()

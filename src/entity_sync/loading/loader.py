@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Any, TypeAlias, TypeVar, cast
 
 from entity_sync.core.loaded import Loaded
@@ -149,18 +150,21 @@ class Loader:
         """
         return self.id_type.canonical_of(self.name, id)
 
-    async def load(self, key: EntityKey, audience: Audience, in_thread: InThread, known: Known) -> Loaded:
+    async def load(
+        self, key: EntityKey, audience: Audience, in_thread: InThread, known: Known, *, most: float = inf
+    ) -> Loaded:
         """One attempt.
 
         Args:
             in_thread: calls a plain function in a thread.
             known: spells the keys of rows.
+            most: bytes that the rows of one key may have as JSON.
 
         Raises:
             Exception: whatever the application's function raises; LoadFailed for a result that
                 cannot be sent. AccessDenied counts as gone, so that it tells a client nothing.
         """
-        into = self._collector(key, known)
+        into = self._collector(key, known, most)
         arguments = self._arguments(self._id(key), audience)
         try:
             if not inspect.isasyncgenfunction(inspect.unwrap(self.function)):
@@ -171,9 +175,17 @@ class Loader:
             return into.loaded()
         except AccessDenied:
             return collected(None, into)
+        finally:
+            into.close()
 
     async def load_batch(
-        self, keys: Sequence[EntityKey], audience: Audience, in_thread: InThread, known: Known
+        self,
+        keys: Sequence[EntityKey],
+        audience: Audience,
+        in_thread: InThread,
+        known: Known,
+        *,
+        most: float = inf,
     ) -> list[Loaded | LoadFailed]:
         """One attempt for several keys; what is missing in the answer is gone.
 
@@ -184,7 +196,7 @@ class Loader:
         def use(answer: object) -> list[Loaded | LoadFailed]:
             answered = checked(answer, ids)
             return [
-                taken(answered.get(id), partial(collected, into=self._collector(key, known)))
+                taken(answered.get(id), partial(collected, into=self._collector(key, known, most)))
                 for id, key in zip(ids, keys, strict=True)
             ]
 
@@ -195,8 +207,8 @@ class Loader:
                 raise
             return use({})
 
-    def _collector(self, key: EntityKey, known: Known) -> Collector:
-        return Collector(key, known, rows=self.rows, shape=self.shape, revision=self.revision)
+    def _collector(self, key: EntityKey, known: Known, most: float) -> Collector:
+        return Collector(key, known, rows=self.rows, shape=self.shape, revision=self.revision, most=most)
 
     def _id(self, key: EntityKey) -> Any:
         # A classic client may have used a text that parse refuses: a str id is its own value.

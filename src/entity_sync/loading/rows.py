@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, TypeAlias
 
 from entity_sync.core.loaded import Loaded, LoadedRow
@@ -63,6 +64,7 @@ class Collector:
         rows: RowsOf | None = None,
         shape: Shape | None = None,
         revision: Revision | None = None,
+        most: float = inf,
     ) -> None:
         """
         Args:
@@ -71,12 +73,16 @@ class Collector:
             rows: makes keyed rows of plain elements.
             shape: makes of plain elements what may be shown of them.
             revision: finds the application's own number of the un-keyed value.
+            most: bytes that all rows may have as JSON.
         """
         self._own = own
         self._known = known
         self._rows = rows
         self._shape = shape
         self._how = revision
+        self._most = most
+        self._size = 0
+        self._is_closed = False
         self._revision: int | None = None
         self._found: dict[EntityKey | None, LoadedRow] = {}
         self._absent: dict[EntityKey, bool] = {}
@@ -87,8 +93,11 @@ class Collector:
         """Take a value, a `Row`, a `Reads`, or None, which says that there is no such key.
 
         Raises:
-            LoadFailed: a value cannot be sent, two rows have one key, or a key cannot be.
+            LoadFailed: a value cannot be sent, two rows have one key, or a key cannot be; ``too_large`` as
+                soon as there are more bytes than allowed; or nobody waits any more.
         """
+        if self._is_closed:
+            raise LoadFailed("nobody waits for the result any more")
         if element is None:
             self._is_gone = True
         elif isinstance(element, Reads):
@@ -99,6 +108,10 @@ class Collector:
             self._ride(self._rows.row(element), self._shape)
         else:
             self._put_own(_row(element, self._shape), element)
+
+    def close(self) -> None:
+        """Take no more, so that a loader in a thread ends at what it yields next."""
+        self._is_closed = True
 
     def loaded(self) -> Loaded:
         """The state that all of them make.
@@ -150,6 +163,10 @@ class Collector:
     def _put(self, key: EntityKey | None, row: LoadedRow) -> None:
         if key in self._found or key in self._absent:
             raise LoadFailed(f"two rows have the key {key or self._own}")
+        self._size += len(row.data)
+        if self._size > self._most:
+            text = f"at least {self._size} bytes of rows, more than {self._most:.0f}"
+            raise LoadFailed(text, code="too_large")
         self._found[key] = row
 
 
