@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import attrs
@@ -19,7 +19,7 @@ import pydantic.dataclasses
 import pytest
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
-from entity_sync import EntitySync, Row
+from entity_sync import AccessDenied, EntitySync, Reads, Row
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.shape import shape_of
 from entity_sync.loading.values import loaded_row
@@ -127,6 +127,30 @@ async def test_only_what_the_model_names(model: type):
         assert await shown(loader, **options) == [{"id": 7, "name": "ann"}]
 
 
+async def test_a_model_beside_what_is_no_value():
+    """Rows with keys, live queries, errors and metadata beside the model do not hide it."""
+
+    async def one(id: int):
+        return ann()
+
+    async def yielded(id: int):
+        yield ann()
+
+    async def batch(ids: list[int]):
+        return {id: ann(id) for id in ids}
+
+    for loader, annotation, options in (
+        (one, Annotated[PydanticOut, "shown"], {}),
+        (one, Annotated[PydanticOut, "shown"] | None, {}),
+        (yielded, AsyncIterator[PydanticOut | Reads], {}),
+        (yielded, AsyncIterator[PydanticOut | Row | Reads | None], {}),
+        (batch, dict[int, PydanticOut | Exception], {"batch": 10}),
+        (batch, dict[int, PydanticOut | AccessDenied | None], {"batch": 10}),
+    ):
+        loader.__annotations__["return"] = annotation
+        assert await shown(loader, **options) == [{"id": 7, "name": "ann"}]
+
+
 async def test_what_has_a_form_is_left_alone():
     """A dict or another model is what the application chose to show; the annotation does not change it."""
 
@@ -161,10 +185,10 @@ async def test_a_row_with_a_key_has_no_annotation(caplog: pytest.LogCaptureFixtu
 
     async def loader(id: int) -> AsyncIterator[PydanticOut]:
         yield ann()  # type: ignore[misc]
-        yield Row("users", 9, ann(9))  # type: ignore[misc]
+        yield Row("people", 9, ann(9))  # type: ignore[misc]
 
     assert await shown(loader) == ["stale"]
-    assert "of an ORM" in caplog.text
+    assert "row people/'9': the value is a User of an ORM" in caplog.text
     assert "secret" not in caplog.text
 
 
@@ -208,6 +232,16 @@ async def _two(id: int) -> PydanticOut | StructOut:
     raise NotImplementedError
 
 
+async def _rows(id: int) -> AsyncIterator[Row | Reads]:
+    raise NotImplementedError
+    yield
+
+
+async def _row(id: int) -> AsyncIterator[Row]:
+    raise NotImplementedError
+    yield
+
+
 async def _plain(id: int) -> dict[str, Any]:
     raise NotImplementedError
 
@@ -216,7 +250,9 @@ async def _nothing(id: int):
     raise NotImplementedError
 
 
-@pytest.mark.parametrize("loader", [_unknown, _mapped, _two, _plain, _nothing], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "loader", [_unknown, _mapped, _two, _rows, _row, _plain, _nothing], ids=lambda one: one.__name__
+)
 def test_annotations_that_name_no_model(loader: Any):
     """They neither break the registration nor show anything."""
     assert shape_of(loader, loader.__globals__) is None

@@ -7,12 +7,13 @@ import types
 from collections import abc
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.kinds import is_attrs, is_mapped, is_pydantic, is_supported
+from entity_sync.model import Reads, Row
 
 __all__ = ["Shape", "shape_of"]
 
@@ -45,18 +46,23 @@ def shape_of(function: Callable[..., Any], names: dict[str, Any] | None) -> Shap
 def _model(annotation: Any) -> type | None:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        found = [one for one in arguments if one is not type(None)]
+        found = [one for one in arguments if not _is_beside(one)]
         return _model(found[0]) if len(found) == 1 else None
-    if origin in _SEVERAL and arguments:
+    if (origin in _SEVERAL or origin is Annotated) and arguments:
         return _model(arguments[0])
     if origin in _KEYED and arguments:
         return _model(arguments[1])
     return annotation if isinstance(annotation, type) and _is_model(annotation) else None
 
 
+def _is_beside(kind: Any) -> bool:
+    """Whether it is what a loader may give besides values, so that it names no model of them."""
+    return isinstance(kind, type) and issubclass(kind, (Row, Reads, BaseException, type(None)))
+
+
 def _is_model(kind: type) -> bool:
     declares = issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind) or is_attrs(kind)
-    return (declares or is_pydantic(kind)) and not is_mapped(kind)
+    return (declares or is_pydantic(kind)) and not is_mapped(kind) and not _is_beside(kind)
 
 
 def _shaped(model: Any, value: Any) -> Any:
