@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from entity_sync import EntitySync, Reads, Row, UnknownEntity
-from entity_sync.testing import MemoryClient, connect, settled
+from entity_sync import ConnectionInfo, EntityKey, EntitySync, Reads, Row, UnknownEntity
+from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.test_documents import block, source
 
 pytestmark = pytest.mark.source
@@ -140,3 +142,122 @@ async def test_lists_names_that_may_be_notified():
         await sync.notify("chapters", 1)
         with pytest.raises(UnknownEntity):
             await sync.notify("users", 9)
+
+
+async def answers(sync: EntitySync, secret: str, *keys: tuple[str, str]) -> list[object]:
+    """What a client with this secret is told of each key: the rows' data, or why there is none."""
+    async with connect(sync, secret=secret) as client:
+        for key in keys:
+            await subscribe(client, *key)
+        told = {(message["entity"], message["id"]): message for message in await shown(sync, client)}
+    return [_told(told[key]) for key in keys]
+
+
+def _told(message: dict[str, Any]) -> object:
+    if message["event"] != "snapshot":
+        return message["event"]
+    return "gone" if message["gone"] else message["rows"][0]["data"]
+
+
+async def test_rights_page():
+    """Each of the page's entities is for whom it says, and a loader's AccessDenied looks like gone."""
+    page = block("docs/rights.md", "rights")
+    keys = [("prices", "tea"), ("orders", "1"), ("orders", "2"), ("stock", "flour"), ("notes", "ann")]
+    async with page["sync"] as sync:
+        assert await answers(sync, "a-token", *keys) == [
+            {"price": 4},
+            {"owner": "ann", "status": "new"},
+            "denied",
+            {"of": "north"},
+            {"text": "buy flour"},
+        ]
+        assert await answers(sync, "b-token", *keys) == [
+            {"price": 4}, "denied", "denied", {"of": "south"}, "gone",
+        ]  # fmt: skip
+
+
+async def test_rights_cookie():
+    """A cookie signs in without a message; who has neither is denied until a secret comes."""
+    page = block("docs/rights.md", "rights")
+    cookie = ConnectionInfo("v2", cookies={"token": "a-token"})
+    async with page["sync"] as sync, connect(sync, info=cookie) as ann, connect(sync) as nobody:
+        await subscribe(ann, "orders", "1")
+        assert [message["event"] for message in await shown(sync, ann)] == ["snapshot"]
+        await subscribe(nobody, "orders", "1")
+        assert [message["event"] for message in await shown(sync, nobody)] == ["error", "denied"]
+        await nobody.send({"action": "secret", "body": "a-token"})
+        assert [message["event"] for message in await shown(sync, nobody)] == ["snapshot"]
+
+
+async def test_rights_expiry(entity_sync_clock: FakeClock):
+    """A minute before the end the client is told, and 25 s after it, it is nobody."""
+    sync = EntitySync(clock=entity_sync_clock)
+    end = datetime.fromtimestamp(entity_sync_clock.wall(), UTC) + timedelta(hours=1)
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> SimpleNamespace:
+        return SimpleNamespace(key="ann", expires_at=end)
+
+    @sync.entity("prices", public=True)
+    async def price(id: str) -> int:
+        return 4
+
+    async with sync, connect(sync, secret="s") as client:
+        await subscribe(client, "prices", "tea")
+        await shown(sync, client)
+        await entity_sync_clock.advance(3_540)
+        assert (await client.receive_until("expiring"))["in_ms"] == 60_000
+        await entity_sync_clock.advance(85)
+        assert (await client.receive_until("denied"))["id"] == "tea"
+
+
+async def test_rights_asked(entity_sync_clock: FakeClock):
+    """Authorize is asked at subscribe, at reauthorize, of whoever comes, from time to time; by no notify."""
+    sync = EntitySync(clock=entity_sync_clock)
+    asked: list[tuple[object, object]] = []
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> str:
+        return secret or ""
+
+    def authorize(user: str, key: EntityKey) -> bool:
+        asked.append((user, key.id))
+        return True
+
+    @sync.entity("orders", authorize=authorize)
+    async def order(id: int) -> int:
+        return len(asked)
+
+    async with sync, connect(sync, secret="ann") as client:
+        await subscribe(client, "orders", "7")
+        await shown(sync, client)
+        assert asked == [("ann", "7")]
+        await order.notify(7)
+        await shown(sync, client)
+        assert len(asked) == 1
+        await sync.reauthorize("ann")
+        await shown(sync, client)
+        assert len(asked) == 2
+        await client.send({"action": "secret", "body": "bob"})
+        await shown(sync, client)
+        assert asked[2:] == [("bob", "7")]
+        await entity_sync_clock.advance(60)
+        assert len(asked) == 4
+
+
+@pytest.mark.parametrize("verdict", ["reauthorize", "revoke"])
+async def test_rights_change(verdict: str):
+    """Reauthorize asks with the principal of the sign-in; revoke ends that, until a secret comes."""
+    page = block("docs/rights.md", "rights")
+    async with page["sync"] as sync, connect(sync, secret="a-token") as ann:
+        await subscribe(ann, "orders", "1")
+        await subscribe(ann, "stock", "flour")
+        await shown(sync, ann)
+        page["orders"][1]["owner"] = "bob"
+        page["tenants"]["ann"] = "west"
+        await getattr(sync, verdict)("ann")
+        denied = [message["entity"] for message in await shown(sync, ann)]
+        assert denied == (["orders"] if verdict == "reauthorize" else ["orders", "stock"])
+        await ann.send({"action": "secret", "body": "a-token"})
+        rows = [message["rows"] for message in await shown(sync, ann) if message["event"] == "snapshot"]
+        assert rows == [[{"data": {"of": "west"}}]]

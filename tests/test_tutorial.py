@@ -74,6 +74,42 @@ def test_readme(browser: Browser, tmp_path: Path):  # noqa: F811
         expect(page.locator("body")).to_have_text("5")
 
 
+SIGNED_IN = """
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+from rights import order, orders, sync
+
+app = FastAPI(lifespan=sync.lifespan)
+app.mount("/live", sync)
+script = open("sign-in.js").read()
+
+@app.get("/")
+async def page() -> HTMLResponse:
+    return HTMLResponse(f"<script type='module'>{script}</script>")
+
+@app.put("/orders/1")
+async def change(status: str) -> None:
+    orders[1]["status"] = status
+    await order.notify(1)
+"""
+
+
+def test_sign_in(browser: Browser, tmp_path: Path):  # noqa: F811
+    """The script of docs/rights.md shows an order to whom it belongs, and says so to anybody else."""
+    (tmp_path / "rights.py").write_text(source("docs/rights.md", "rights"))
+    (tmp_path / "sign-in.js").write_text(source("docs/rights.md", "sign-in.js"))
+    (tmp_path / "main.py").write_text(SIGNED_IN)
+    with served(tmp_path, "main:app") as url:
+        pages = [browser.new_context().new_page() for _ in range(2)]
+        for page, token in zip(pages, ("a-token", "b-token"), strict=True):
+            page.add_init_script(f"localStorage.setItem('token', '{token}')")
+            page.goto(url)
+        expect(pages[0].locator("body")).to_have_text("new")
+        expect(pages[1].locator("body")).to_have_text("not for you")
+        httpx.put(f"{url}/orders/1?status=baked").raise_for_status()
+        expect(pages[0].locator("body")).to_have_text("baked")
+
+
 def test_at_most_forty_lines():
     """What the tutorial adds, in both files."""
     added = [line for name in ("shop.py", "page.html") for line in lines(name) if line.startswith("+")]
