@@ -33,18 +33,25 @@ class Notebook:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.is_away = False
+        self.hangs: asyncio.Event | None = None
         self.refuses: set[int] = set()
         self.tries: list[float] = []
         self.beats: list[tuple[float, Beat]] = []
         self.orders: list[tuple[str, ...]] = []
+        self.numbers: list[int] = []  # of changes, each time that they were tried
+        self.order_numbers: list[int] = []
         self.changes = 0
 
     async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
         self.tries.append(self.clock.now())
+        letters = [ENVELOPE.open(topic, payload) for payload in payloads]
+        self.numbers += [each.origin.seq for each in letters if isinstance(each, Change) and each.origin]
+        self.order_numbers += [each.seq for each in letters if isinstance(each, Order)]
+        if self.hangs is not None:
+            await self.hangs.wait()
         if self.is_away or len(self.tries) in self.refuses:
             raise BrokerUnavailable("away, for the test")
-        for payload in payloads:
-            letter = ENVELOPE.open(topic, payload)
+        for letter in letters:
             if isinstance(letter, Beat):
                 self.beats.append((self.clock.now(), letter))
             elif isinstance(letter, Order):
@@ -230,3 +237,55 @@ async def test_an_order_that_is_refused():
     assert speaker.broker.orders == [("items",)]
     assert speaker.broker.changes == 1
     assert speaker.out.idle
+
+
+async def test_an_order_keeps_its_number():
+    """An order that is refused is given later under its number, so that no node misses one; what overflowed
+    meanwhile is named in it too, and the next order has the next number."""
+    speaker = Speaker(max_deferred=1)
+    speaker.broker.is_away = True
+    await speaker.out.publish([Change(EntityKey("items", id)) for id in "12"])
+    await speaker.clock.advance(5.0)
+    await speaker.out.publish([Change(EntityKey("users", id)) for id in "12"])
+    await speaker.clock.advance(5.0)
+    speaker.broker.is_away = False
+    await speaker.clock.advance(2.0)
+    assert speaker.broker.orders == [("items", "users")]
+    assert len(speaker.broker.order_numbers) > 3
+    assert set(speaker.broker.order_numbers) == {1}
+    speaker.broker.is_away = True
+    await speaker.out.publish([Change(EntityKey("items", id)) for id in "12"])
+    speaker.broker.is_away = False
+    await speaker.clock.advance(2.0)
+    assert speaker.broker.order_numbers[-1] == 2
+
+
+async def test_a_cancelled_notify_keeps_its_numbers():
+    """What was on its way when its notify was cancelled goes out under the number that it had: no hole."""
+    speaker = Speaker()
+    speaker.broker.hangs = asyncio.Event()
+    notifying = asyncio.create_task(speaker.out.publish([Change(EntityKey("items", id)) for id in "12"]))
+    await speaker.clock.advance(0)
+    notifying.cancel()
+    await asyncio.gather(notifying, return_exceptions=True)
+    speaker.broker.hangs.set()
+    await speaker.clock.advance(1.0)
+    assert speaker.broker.changes == 2
+    assert speaker.broker.numbers == [1, 2, 1, 2]
+
+
+async def test_a_change_that_cannot_be_written(caplog: pytest.LogCaptureFixture):
+    """It is dropped with a line in the log, whether it waited or not; those behind it are published."""
+    speaker = Speaker()
+    unwritable = Change(EntityKey("items", "1"), revision=object())  # type: ignore[arg-type]
+    assert await speaker.out.publish([unwritable])
+    speaker.broker.is_away = True
+    assert not await speaker.out.publish([Change(EntityKey("items", "2"))])
+    assert not await speaker.out.publish([unwritable, Change(EntityKey("items", "3"))])
+    speaker.broker.is_away = False
+    await speaker.clock.advance(5.0)
+    assert speaker.out.idle
+    assert speaker.broker.changes == 2
+    assert [each.message for each in caplog.records if "cannot be written" in each.message] == [
+        "publish: a change of items cannot be written, and is dropped"
+    ] * 2

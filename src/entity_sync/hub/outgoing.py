@@ -7,11 +7,13 @@ import logging
 from collections.abc import Callable, Sequence
 from random import Random
 
+from msgspec.structs import replace
+
 from entity_sync.brokers.base import Broker
 from entity_sync.clock import Clock, timeout
 from entity_sync.core.announce import Announcer
 from entity_sync.core.backlog import Backlog
-from entity_sync.core.control import MAX_SILENCE_MS, Control
+from entity_sync.core.control import MAX_SILENCE_MS, Control, Order
 from entity_sync.core.envelope import CONTROL, Envelope
 from entity_sync.errors import BrokerUnavailable
 from entity_sync.model import Change
@@ -51,6 +53,7 @@ class Outgoing:
         self._random = random
         self._is_up = is_up
         self._backlog = Backlog(settings.max_deferred)
+        self._failed: Order | None = None
         self._flushing: asyncio.Task[None] | None = None
 
     @property
@@ -64,20 +67,14 @@ class Outgoing:
         Returns:
             True when the broker accepted all, False when some are kept until it does.
         """
-        if self._is_up() and not self._backlog:
-            try:
-                left = await self._hand_over(changes)
-            except asyncio.CancelledError:  # whoever notified is gone, as a request may be; its change is not
-                self._backlog.keep(changes)
-                self.flush_soon()
-                raise
-            if not left:
-                return True
+        left = list(changes)
+        try:
+            if self._is_up() and not self._backlog:
+                await self._hand_over(left)
+        finally:  # also where whoever notified is gone, as a request may be; its change is not
             self._backlog.keep(left)
-        else:
-            self._backlog.keep(changes)
-        self.flush_soon()
-        return False
+            self.flush_soon()
+        return not left
 
     def flush_soon(self) -> None:
         """Hand over what was kept, if the link is up."""
@@ -136,24 +133,41 @@ class Outgoing:
                 _log.debug("a beat was not taken: %s", error)  # the echo says what that means
                 return
 
-    async def _hand_over(self, changes: Sequence[Change]) -> list[Change]:
-        """Number what has no number yet, publish, and return what the broker did not take."""
-        left: list[Change] = []
+    async def _hand_over(self, left: list[Change]) -> None:
+        """Publish with numbers; what the broker did not take is left, whatever ends this."""
         groups: dict[str, list[Change]] = {}
-        for change in changes:
+        for change in left:
             groups.setdefault(change.key.entity, []).append(change)
-        for name, group in groups.items():
-            for start in range(0, len(group), _BATCH):
-                batch = self._numbered(group[start : start + _BATCH])
-                try:
-                    await self._publish(name, [self._envelope.seal(name, change) for change in batch])
-                except BrokerUnavailable as error:
-                    left += batch + group[start + _BATCH :]
-                    _log.warning("publish: %s; %d keys are kept until the broker returns", error, len(left))
-                    break
-                if len(batch) == _BATCH:
-                    await self._clock.sleep(_PAUSE)
-        return left
+        try:
+            for name, group in groups.items():
+                await self._hand_over_of(name, group)
+        finally:
+            left[:] = [change for group in groups.values() for change in group]
+
+    async def _hand_over_of(self, name: str, left: list[Change]) -> None:
+        while left:
+            left[:_BATCH] = batch = self._numbered(left[:_BATCH])
+            try:
+                if payloads := self._sealed(name, batch):
+                    await self._publish(name, payloads)
+            except BrokerUnavailable as error:
+                _log.warning("publish: %s; %d keys are kept until the broker returns", error, len(left))
+                return
+            del left[: len(batch)]
+            if len(batch) == _BATCH:
+                await self._clock.sleep(_PAUSE)
+
+    def _sealed(self, name: str, changes: Sequence[Change]) -> list[bytes]:
+        """Their messages. One that cannot be made never can: its number, which goes missing, has the other
+        nodes load its entity again.
+        """
+        payloads: list[bytes] = []
+        for change in changes:
+            try:
+                payloads.append(self._envelope.seal(name, change))
+            except Exception:  # noqa: BLE001 - whatever it is about this one, the others wait behind it
+                _log.exception("publish: a change of %s cannot be written, and is dropped", name)
+        return payloads
 
     def _numbered(self, changes: Sequence[Change]) -> list[Change]:
         """Numbered just before they go out, so that nothing that is said meanwhile overtakes them by much."""
@@ -190,20 +204,28 @@ class Outgoing:
                 delay = min(_MAX_DELAY, delay * 2)
 
     async def _flush_some(self) -> bool:
-        entities, kept = self._backlog.take(_BATCH)
-        if entities:
-            _log.warning("more keys changed than are kept: every node loads all of %s", ", ".join(entities))
-            try:
-                await self.say(CONTROL, self._announcer.order(entities, self._clock.now()))
-            except BaseException as error:
-                self._backlog.order(entities)
-                self._backlog.put_back(kept)
-                if isinstance(error, BrokerUnavailable):
-                    return False
-                raise
-        left = kept
+        entities, left = self._backlog.take(_BATCH)
         try:
-            left = await self._hand_over(kept)
+            if entities:
+                _log.warning(
+                    "more keys changed than are kept: every node loads all of %s", ", ".join(entities)
+                )
+                await self._order(entities)
+                entities = []
+            await self._hand_over(left)
+        except BrokerUnavailable:
+            return False
         finally:
+            self._backlog.order(entities)
             self._backlog.put_back(left)
         return not left
+
+    async def _order(self, entities: Sequence[str]) -> None:
+        """One that failed keeps its number, whatever it names by now: a missing one has all loaded again."""
+        now = self._clock.now()
+        if self._failed is None:
+            self._failed = self._announcer.order(entities, now)
+        else:
+            self._announcer.again((CONTROL,), now)
+        await self.say(CONTROL, replace(self._failed, entities=tuple(entities)))
+        self._failed = None
