@@ -25,6 +25,7 @@ class StrictBroker:
         self.is_deaf = False
         self.unheard: list[Message] = []
         self.published: list[tuple[str, int]] = []
+        self.closing: list[BaseException | None] = []
 
     def hear(self) -> None:
         """Bring back what the node sent to itself."""
@@ -62,6 +63,12 @@ class StrictBroker:
 
     async def close(self) -> None:
         self.calls.append("close")
+        if self.closing:
+            failure = self.closing.pop(0)
+            if failure is None:
+                await asyncio.Event().wait()
+            else:
+                raise failure
 
 
 class Shop:
@@ -406,3 +413,38 @@ async def test_flush_that_is_interrupted():
         shop.broker.publishing = [asyncio.CancelledError(), ZeroDivisionError()]
         await shop.clock.advance(5.0)
         assert shop.broker.published == [("items", 1)]
+
+
+@pytest.mark.parametrize("failure", [None, asyncio.CancelledError(), ZeroDivisionError()])
+async def test_a_close_that_does_not_end_well(failure: BaseException | None):
+    """An adapter whose close hangs or raises is connected again all the same."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await watch(client, shop.sync)
+        shop.broker.closing = [failure]
+        await shop.happens(BrokerUnavailable("cut"))
+        await shop.clock.advance(12.0)
+        assert shop.broker.calls.count("connect") == 2
+        assert events(client) == ["stale", "fresh"]
+
+
+async def test_notify_that_the_end_overtakes():
+    """A notify that is on its way when the node ends is deferred, and starts nothing that goes on."""
+    shop = Shop()
+    before = asyncio.all_tasks()
+    is_closed = asyncio.Event()
+
+    async def publish(topic: str, payloads: Sequence[bytes]) -> None:
+        if not topic.endswith(TRANSIENT):
+            await is_closed.wait()
+            raise BrokerUnavailable("closed")
+
+    async def close() -> None:
+        is_closed.set()
+
+    async with shop.sync:
+        shop.broker.publish, shop.broker.close = publish, close  # type: ignore[method-assign]
+        notifying = asyncio.create_task(shop.sync.notify("items", "1"))
+        await shop.clock.advance(0)
+    assert (await notifying).status == "deferred"
+    assert asyncio.all_tasks() == before

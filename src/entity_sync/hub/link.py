@@ -26,7 +26,7 @@ __all__ = ["Link", "Reactions"]
 
 _log = logging.getLogger("entity_sync.link")
 _FIRST_DELAY, _MAX_DELAY = 0.05, 2.0
-_CONNECT_TIMEOUT = 10.0
+_CONNECT_TIMEOUT = _CLOSE_TIMEOUT = 10.0
 _SETTLE = 0.1
 """Seconds from a confirmed subscription to the first load after it. What other nodes published before
 that moment is covered by those loads, and a message needs less than this to arrive: so the first ones
@@ -145,6 +145,7 @@ class Link:
                 await self._clock.sleep(self._delay * self._random.uniform(0.5, 1.0))
                 self._delay = min(_MAX_DELAY, self._delay * 2)
         finally:
+            self._is_heard = False  # what is kept from now on is not handed over any more
             self.outgoing.close()
             self.gaps.close()
             if self._settling is not None:
@@ -188,7 +189,13 @@ class Link:
 
     async def _close(self) -> None:
         try:
-            await self._broker.close()
+            async with timeout(self._clock, _CLOSE_TIMEOUT):
+                await self._broker.close()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.exception("broker link: the driver cancelled its own closing")
         except Exception:  # noqa: BLE001 - an adapter's driver may raise anything
             _log.exception("broker link: closing it failed")
 
