@@ -22,6 +22,7 @@ from entity_sync import (
     UnknownEntity,
 )  # fmt: skip
 from entity_sync.testing import MemoryClient, connect, settled
+from tests.hub.test_gaps import EchoingBroker
 
 
 async def load(id: str) -> dict[str, str]:
@@ -346,6 +347,38 @@ async def test_resources_that_fail_to_close():
     assert asyncio.all_tasks() == before
     with pytest.raises(NotRunning):
         _ = sync.node
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+async def test_resources_are_closed_though_the_end_is_cancelled(cancels: int):
+    """Whoever waits for the end may be cancelled, twice even: the resources are closed, nothing runs on."""
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def resources(_sync: EntitySync) -> AsyncGenerator[None, None]:
+        yield
+        told.append("closed")
+
+    broker = EchoingBroker()
+    sync = shop(broker=broker, lifespan=resources)
+    before = asyncio.all_tasks()
+    await sync.__aenter__()
+    await settled(sync)
+    await sync.notify("items", "1")
+    broker.carries = False  # the bye hangs
+    if cancels == 2:
+        MemoryClient.of(sync).close = lambda *_: None  # type: ignore[method-assign]  # the drain waits for it
+    leaving = asyncio.create_task(sync.__aexit__())
+    for _ in range(cancels):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not leaving.done()
+        leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert leaving.cancelled()
+    assert told == ["closed"]
+    assert asyncio.all_tasks() == before
+    assert not sync.is_running
 
 
 def test_notify_after_the_loop_died():

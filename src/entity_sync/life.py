@@ -101,8 +101,10 @@ class Life:
                     await node.drain()
                 finally:
                     self._node = self._loop = None
-                    await node.close()
-                    await stack.aclose()
+                    try:
+                        await node.close()
+                    finally:
+                        await stack.aclose()
 
     async def _start(self, what: Startable, loop: asyncio.AbstractEventLoop) -> None:
         application = what.application()

@@ -158,12 +158,14 @@ class Node:
         timer.cancel()
 
     async def close(self) -> None:
-        """Stop everything."""
+        """Stop everything, also if whoever waits for it is cancelled."""
         try:
             await self.link.outgoing.bye()
         finally:
-            await self._tasks.close()
-        await self.hub.close()
+            try:
+                await self._tasks.close()
+            finally:
+                await self.hub.close()
 
     @property
     def is_ours(self) -> bool:
