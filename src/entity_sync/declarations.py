@@ -123,7 +123,8 @@ class Declarations(ABC, Generic[Principal]):
             public: every principal may see it.
             authorize: ``(principal, key) -> bool``, async or quick: whether they may see it. Asked before
                 anything is loaded, whenever who they are changes, and every ``Settings.authorize_ttl``;
-                raising means no. With ``authenticate``, an ``(id)`` loader needs this or ``public``.
+                raising means no, until it is asked again some moments later. With ``authenticate``, an
+                ``(id)`` loader needs this or ``public``.
             rows: makes every plain element a row of its own: the entity it is one of, and where its id
                 is: a member's or attribute's name, or a function of the element.
             batch: the loader takes up to so many ids at once, those that are wanted in one turn of the

@@ -19,7 +19,8 @@ __all__ = ["Question", "Rights"]
 
 _log = logging.getLogger("entity_sync.authorize")
 
-Question: TypeAlias = Callable[[], Coroutine[Any, Any, bool]]
+Question: TypeAlias = Callable[[], Coroutine[Any, Any, bool | None]]
+"""Asks; None is no answer, which denies until there is one."""
 
 
 class Rights:
@@ -41,8 +42,8 @@ class Rights:
         """Whether there is anything to ask about keys of this entity."""
         return self._catalog[entity].authorize is not None
 
-    def ask(self, principal: object, key: EntityKey) -> bool | Question:
-        """The answer; where ``authorize`` is async, what waits for it, for a bounded time."""
+    def ask(self, principal: object, key: EntityKey) -> bool | Question | None:
+        """The answer, None if it failed; where ``authorize`` is async, what waits for it, a bounded time."""
         authorize = self._catalog[key.entity].authorize
         assert authorize is not None
         if inspect.iscoroutinefunction(authorize):
@@ -55,12 +56,12 @@ class Rights:
             return partial(self._finish, key, asyncio.ensure_future(answer))
         return self._read(key, answer)
 
-    async def _wait(self, principal: object, key: EntityKey) -> bool:
+    async def _wait(self, principal: object, key: EntityKey) -> bool | None:
         async with self.places:
             authorize: Any = self._catalog[key.entity].authorize
             return await self._finish(key, authorize(principal, key))
 
-    async def _finish(self, key: EntityKey, answer: Awaitable[object]) -> bool:
+    async def _finish(self, key: EntityKey, answer: Awaitable[object]) -> bool | None:
         task = asyncio.current_task()
         try:
             async with timeout(self._clock, self._settings.authenticate_timeout):
@@ -74,16 +75,23 @@ class Rights:
         except Exception as error:  # noqa: BLE001 - the application may raise anything
             return self._failed(key, error)
 
-    def _read(self, key: EntityKey, answer: object) -> bool:
+    def _read(self, key: EntityKey, answer: object) -> bool | None:
         if isinstance(answer, bool):
             return answer
         return self._failed(key, TypeError(f"authorize returned a {type(answer).__name__}, not a bool"))
 
-    def _failed(self, key: EntityKey, error: BaseException) -> bool:
+    def _failed(self, key: EntityKey, error: BaseException) -> bool | None:
         if isinstance(error, AccessDenied):
             return False
         self._failures += 1
         if self._failures.bit_count() == 1:  # 1, 2, 4, 8 …: an outage cannot fill the log
-            what = str(error) or type(error).__name__
+            what = _text(error)
             _log.warning("authorize of %s failed, which denies it: %s", key, what, exc_info=error)
-        return False
+        return None
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - it is the application's own, and to deny must not depend on it
+        return type(error).__name__

@@ -159,7 +159,7 @@ class Connection:
 
     def reauthorize(self) -> None:
         """`Holder.reauthorize`."""
-        self._watching.reauthorize(withhold=True)
+        self._watching.reauthorize()
 
     # Carrying out effects
 

@@ -33,6 +33,7 @@ class _Watched:
         question: the running question whether the principal may see it.
         asked: the moment, in what the hub noted of changes, at which that question began.
         is_refused: the client was told so.
+        failures: how many questions in a row had no answer.
         is_moved: the subscription is an earlier principal's.
     """
 
@@ -42,6 +43,7 @@ class _Watched:
     subscription: Subscription | None = None
     question: asyncio.Task[None] | None = None
     asked: int = 0
+    failures: int = 0
     is_refused: bool = False
     is_moved: bool = False
 
@@ -52,7 +54,7 @@ class Watching:
     Whatever the application is asked about a key, the newest question counts: an earlier one ends.
     """
 
-    __slots__ = ("_answer", "_node", "_outbox", "_principal", "_tasks", "_timer", "_watched")
+    __slots__ = ("_again", "_answer", "_node", "_outbox", "_principal", "_tasks", "_timer", "_watched")
 
     def __init__(self, node: Node, outbox: Outbox, tasks: Tasks, answer: Callable[[Denied], None]) -> None:
         self._node = node
@@ -62,6 +64,7 @@ class Watching:
         self._principal: object = None
         self._watched: dict[EntityKey, _Watched] = {}
         self._timer: Timer | None = None
+        self._again: Timer | None = None
 
     def begin(self, principal: object, keys: Collection[EntityKey]) -> None:
         """The connection speaks for this principal from now on."""
@@ -100,8 +103,9 @@ class Watching:
     def close(self) -> None:
         """The client wants nothing any more."""
         self.forget(tuple(self._watched))
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._again):
+            if timer is not None:
+                timer.cancel()
 
     def repeat(self, view: int, rev: int) -> bool:
         """Send what leads from a rev of the view with this number to the newest; False where none has it."""
@@ -117,11 +121,11 @@ class Watching:
             if watched.subscription is not None:
                 watched.subscription.withheld = True
 
-    def reauthorize(self, *, withhold: bool) -> None:
-        """Ask again about every key, meanwhile sending nothing of them if ``withhold``."""
+    def reauthorize(self) -> None:
+        """Ask again about every key, meanwhile sending nothing of them."""
         for watched in list(self._watched.values()):
             if self._node.rights.guards(watched.key.entity):
-                self._decide(watched, withhold=withhold)
+                self._decide(watched, withhold=True)
             elif watched.subscription is not None:
                 self._release(watched.subscription)
 
@@ -137,7 +141,7 @@ class Watching:
         if watched.subscription is not None and withhold:
             watched.subscription.withheld = True
         answer = self._node.rights.ask(self._principal, watched.key)
-        if isinstance(answer, bool):
+        if answer is None or isinstance(answer, bool):
             self._decided(watched, is_granted=answer)
         else:
             watched.question = self._tasks.start(self._wait(watched, answer))
@@ -148,11 +152,14 @@ class Watching:
             watched.question = None
             self._decided(watched, is_granted=is_granted)
 
-    def _decided(self, watched: _Watched, *, is_granted: bool) -> None:
+    def _decided(self, watched: _Watched, *, is_granted: bool | None) -> None:
+        watched.failures = 0 if is_granted is not None else watched.failures + 1
         if is_granted:
             self._grant(watched)
         else:
             self._refuse(watched)
+        if is_granted is None:
+            self._ask_again_soon(watched.failures)
 
     def _grant(self, watched: _Watched) -> None:
         hub, held = self._node.hub, watched.subscription
@@ -212,4 +219,26 @@ class Watching:
 
     def _elapsed(self) -> None:
         self._timer = None
-        self.reauthorize(withhold=False)
+        for watched in list(self._watched.values()):
+            if self._node.rights.guards(watched.key.entity):
+                self._watch_the_clock()
+                self._ask_unless_asked(watched)
+
+    # A question without an answer denies, but not for as long
+
+    def _ask_again_soon(self, failures: int) -> None:
+        if self._again is None:
+            clock, settings = self._node.application.clock, self._node.application.settings
+            delay = min(settings.max_retry_delay, settings.retry_delay * 2.0 ** min(failures - 1, 30))
+            jitter = self._node.application.random.uniform(0.5, 1.0)
+            self._again = clock.call_later(delay * jitter, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._again = None
+        for watched in list(self._watched.values()):
+            if watched.failures:
+                self._ask_unless_asked(watched)
+
+    def _ask_unless_asked(self, watched: _Watched) -> None:
+        if watched.question is None:  # else an answer that takes longer than the interval never came
+            self._decide(watched)
