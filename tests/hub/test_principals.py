@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync import AccessDenied, ConnectionInfo, EntitySync, Settings
+from entity_sync.server.connection import Connection
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.simulation.loop import run
 
@@ -265,6 +267,34 @@ async def test_leaving_while_asked():
         for _ in range(3):
             await asyncio.sleep(0)
         assert asyncio.all_tasks() == before
+
+
+async def test_leaving_an_authenticate_that_goes_on():
+    """One that swallows its end and answers nevertheless makes nobody of a client that is gone."""
+    sync = EntitySync()
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> str:
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        return "ann"
+
+    class Told(Connection):
+        times = 0
+
+        def reauthorize(self) -> None:
+            Told.times += 1
+
+    async with sync:
+        connection = Told(sync.node, MemoryClient.of(sync), ConnectionInfo("v2"))
+        connection.open()
+        connection.receive('{"action":"secret","body":"x"}')
+        await asyncio.sleep(0)
+        connection.lost()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await sync.reauthorize("ann")
+    assert Told.times == 0
 
 
 SECRETS = st.sampled_from(["ann@red", "bob@red", "cid@blue", "dan@green", "bad"])

@@ -248,6 +248,8 @@ class Connection:
                 outcome = await admit(
                     function, effect.secret, self._info, application.settings, application.clock
                 )
+            if self._closed.is_set():  # an application may swallow the end of this task
+                return
             if isinstance(outcome, effects.Refused):
                 principals.leave(self)
                 self.outbox.suspended = False  # what is left to tell is not about anybody's data
