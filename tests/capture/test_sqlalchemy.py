@@ -21,7 +21,15 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    load_only,
+    mapped_column,
+    scoped_session,
+    sessionmaker,
+)
 
 from entity_sync import ConfigurationError, EntitySync, Reads
 from entity_sync.capture.sqlalchemy import Watched, notify_after_commit, notify_on_commit
@@ -232,6 +240,53 @@ def test_outside_the_lifespan(tmp_path: Path, caplog: pytest.LogCaptureFixture):
         session.commit()
     engine.dispose()
     assert "nobody was told" in caplog.text
+
+
+def test_a_transaction_that_is_open_already(sessions: Any, told: Told):
+    """What it changes from now on is told, of one session and of all that a factory has made."""
+    factory = sessionmaker(sessions.kw["bind"])
+    for target in (None, factory):
+        with factory() as session:
+            order = session.get(Order, 1)
+            assert order is not None
+            notify_on_commit(told, target or session, {Order: "orders"})
+            notify_after_commit(session, "orders", 2)
+            order.total += 1
+            session.commit()
+        assert told.take() == [("orders", [2, 1], None)]
+
+
+def test_several_that_notify(sessions: Any, told: Told):
+    """Each is told of its own classes; a key that is said goes to whose it is, or else to all."""
+    other = Told()
+    notify_on_commit(other, sessions, {Customer: "names"})
+    notify_on_commit(other, sessions, {Line: Watched("lines", id="number")})
+    with sessions.begin() as session:
+        session.get(Customer, 7).name = "new"
+        notify_after_commit(session, "orders", 1)
+        notify_after_commit(session, "lines", 2)
+        notify_after_commit(session, "others", 3)
+    assert told.take() == [("customers", [7], None), ("orders", [1], None), ("others", [3], None)]
+    assert other.take() == [("lines", [2], None), ("names", [7], None), ("others", [3], None)]
+
+
+def test_an_id_that_cannot_be_found_out(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture):
+    """The commit stands, what else it changed is told, and the log says what was not."""
+    notify_on_commit(told, sessions, {Line: Watched("lines", id=lambda line: 1 // line.number)})
+    with sessions.begin() as session:
+        session.add_all([Line(order_id=1, number=0), Line(order_id=2, number=1)])
+    assert told.take() == [("lines", [1], None), ("orders", [1, 2], None)]
+    assert "a change of Line will not be told: its id is not known" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_id_that_was_not_loaded(sessions: Any, told: Told):
+    """It is asked for before the row is deleted."""
+    notify_on_commit(told, sessions, {Order: Watched("customer_orders", id="customer_id")})
+    with sessions.begin() as session:
+        order = session.scalars(select(Order).where(Order.id == 1).options(load_only(Order.total))).one()
+        session.delete(order)
+    assert told.take() == [("customer_orders", [7], None), ("orders", [1], {})]
 
 
 def test_classes_that_cannot_be(sessions: Any):

@@ -7,7 +7,7 @@ SQLAlchemy, ORM Events), so statements that pass it by, like ``session.execute(u
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -22,7 +22,6 @@ from entity_sync.errors import ConfigurationError
 __all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
 
 _log = logging.getLogger("entity_sync.capture")
-_INFO = "entity_sync"
 
 
 class Notifying(Protocol):
@@ -38,7 +37,8 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
 
     Keys are gathered as the session flushes, and notified together, each once, when the outermost
     transaction has committed; what a rollback undid, also that of a savepoint, is not notified. A failure to
-    notify is logged and does not disturb whoever commits.
+    notify, or to find out what to notify, is logged and does not disturb whoever commits. Several calls for
+    the same sessions, of one ``sync`` or of several, do not disturb each other.
 
     Args:
         sync: what notifies.
@@ -53,7 +53,7 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     watched = {kind: checked(kind, how) for kind, how in classes.items()}
     target = _target(sessions)
     commits = _Commits(sync, watched)
-    event.listen(target, "after_transaction_create", commits.created)
+    event.listen(target, "before_flush", commits.flushing)
     event.listen(target, "after_flush", commits.flushed)
     event.listen(target, "after_commit", commits.committed)
     event.listen(target, "after_transaction_end", commits.ended)
@@ -67,65 +67,90 @@ def notify_after_commit(
 
     Args:
         session: one whose commits notify, sync or async, scoped or not.
-        entity, ids, tags: as for `EntitySync.notify`.
+        entity, ids, tags: as for `EntitySync.notify`. Where several notify, those whose classes are rows of
+            this entity do; if there are none, all.
 
     Raises:
         ConfigurationError: nobody called `notify_on_commit` for this session.
     """
     own = _own(session)
+    listening = _listening(own)
+    if not listening:
+        raise ConfigurationError("the commits of this session notify nothing: see notify_on_commit")
     if not own.in_transaction():
         own.begin()
-    pending: Pending | None = own.info.get(_INFO)
-    if pending is None:
-        raise ConfigurationError("the commits of this session notify nothing: see notify_on_commit")
-    for id in ids:
-        pending.add(_place(own), entity, id, tags)
-    transactions.begun(own)
+    theirs = [commits for commits in listening if commits.names(entity)] or listening
+    for commits in {id(commits.sync): commits for commits in theirs}.values():
+        commits.say(own, entity, ids, tags)
+
+
+class _Open:
+    """What the open transaction of a session has changed so far."""
+
+    def __init__(self) -> None:
+        self.pending = Pending()
 
 
 class _Commits:
     """What the events of a watched session lead to."""
 
     def __init__(self, sync: Notifying, classes: Mapping[type, Watched]) -> None:
-        self._sync = sync
+        self.sync = sync
         self._classes = classes
         self._warned: set[tuple[type, str]] = set()
 
-    def created(self, session: Session, transaction: Any) -> None:
-        if transaction.parent is None:
-            session.info[_INFO] = Pending()
+    def names(self, entity: str) -> bool:
+        """Whether rows of these classes are keys of this entity."""
+        return any(watched.entity == entity for watched in self._classes.values())
+
+    def say(
+        self, session: Session, entity: str, ids: Iterable[object], tags: Mapping[str, Any] | None
+    ) -> None:
+        for id in ids:
+            self._open(session).pending.add(_place(session), entity, id, tags)
+        transactions.begun(session)
+
+    def flushing(self, session: Session, _context: object, _objects: object) -> None:
+        # what is not loaded of a deleted object cannot be asked for once it is deleted
+        for changed in session.deleted:
+            self._gather(session, changed)
 
     def flushed(self, session: Session, _context: object) -> None:
-        pending: Pending = session.info[_INFO]
-        place = _place(session)
-        for kind, objects in (("new", session.new), ("dirty", session.dirty), ("deleted", session.deleted)):
-            for changed in objects:
-                watched = self._watched(type(changed))
-                if watched is not None and (kind != "dirty" or session.is_modified(changed)):
-                    self._gather(pending, place, changed, watched, is_new=kind == "new")
-                    transactions.begun(session)
+        for changed in session.new:
+            self._gather(session, changed, is_new=True)
+        for changed in session.dirty:
+            if session.is_modified(changed):
+                self._gather(session, changed)
 
-    @staticmethod
-    def _gather(pending: Pending, place: Any, changed: Any, watched: Watched, *, is_new: bool) -> None:
-        id, tags = id_of(changed, watched), tags_of(changed, watched.tags, is_new=is_new)
+    def _gather(self, session: Session, changed: Any, *, is_new: bool = False) -> None:
+        watched = self._watched(type(changed))
+        if watched is None:
+            return
         try:
-            pending.add(place, watched.entity, id, tags)
-        except ValueError as error:  # without tags it concerns every live query: nothing is missed
-            _log.warning("%s %r is notified without tags: %s", watched.entity, id, error)
-            pending.add(place, watched.entity, id, None)
+            id, tags = id_of(changed, watched), tags_of(changed, watched.tags, is_new=is_new)
+            try:
+                self.say(session, watched.entity, [id], tags)
+            except ValueError as error:  # without tags it concerns every live query: nothing is missed
+                _log.warning("%s %r is notified without tags: %s", watched.entity, id, error)
+                self.say(session, watched.entity, [id], None)
+        except Exception:  # noqa: BLE001 - whoever flushes is not to blame
+            _log.exception("a change of %s will not be told: its id is not known", type(changed).__qualname__)
 
     def committed(self, session: Session) -> None:
-        session.info[_INFO].commit(_place(session))
+        self._open(session).pending.commit(_place(session))
 
     def ended(self, session: Session, transaction: Any) -> None:
-        pending: Pending = session.info[_INFO]
         if transaction.parent is not None:
             if transaction.nested:
-                pending.end(transaction, _outer(transaction))
+                self._open(session).pending.end(transaction, _outer(transaction))
             return
         transactions.ended(session)
-        for (entity, tags), ids in pending.take(transaction):
+        for (entity, tags), ids in session.info.pop(self, _Open()).pending.take(transaction):
             self._notify(entity, ids, tags)
+
+    def _open(self, session: Session) -> _Open:
+        found: _Open = session.info.setdefault(self, _Open())
+        return found
 
     def executing(self, state: Any) -> None:
         verbs = {"UPDATE": state.is_update, "DELETE": state.is_delete, "INSERT": state.is_insert}
@@ -150,7 +175,7 @@ class _Commits:
 
     def _notify(self, entity: str, ids: list[object], tags: Mapping[str, Any] | None) -> None:
         try:
-            self._sync.notify_soon(entity, *ids, tags=tags).add_done_callback(_report)
+            self.sync.notify_soon(entity, *ids, tags=tags).add_done_callback(_report)
         except Exception as error:  # noqa: BLE001 - the commit is done: whoever made it is not to blame
             _log.error("a commit changed %d of %s, and nobody was told: %s", len(ids), entity, error)
 
@@ -189,6 +214,11 @@ def _of_async_sessionmaker(sessions: Any) -> type[Session]:
     target = type(own.__name__, (own,), {})
     sessions.configure(sync_session_class=target)
     return target
+
+
+def _listening(session: Any) -> list[_Commits]:
+    owners = [getattr(listener, "__self__", None) for listener in session.dispatch.after_flush]
+    return [owner for owner in owners if isinstance(owner, _Commits)]
 
 
 def _place(session: Session) -> Any:
