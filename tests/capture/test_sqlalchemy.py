@@ -27,6 +27,7 @@ from sqlalchemy.orm import (
     Session,
     load_only,
     mapped_column,
+    relationship,
     scoped_session,
     sessionmaker,
 )
@@ -51,6 +52,19 @@ class Order(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"))
     total: Mapped[int] = mapped_column(default=0)
+
+
+class Parcel(Base):
+    __tablename__ = "parcels"
+    code: Mapped[str] = mapped_column(primary_key=True)
+    order_id: Mapped[int | None]
+    labels: Mapped[list[Label]] = relationship(cascade="all, delete-orphan")
+
+
+class Label(Base):
+    __tablename__ = "labels"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    parcel: Mapped[str] = mapped_column(ForeignKey("parcels.code"))
 
 
 class Line(Base):
@@ -189,6 +203,49 @@ def test_other_ids(sessions: Any, told: Told):
     with sessions.begin() as session:
         session.add_all([Line(order_id=1, number=number) for number in range(3)])
     assert told.take() == [("orders", [1], None)]
+
+
+def test_an_id_that_changes(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture):
+    """The old key is told too; if nobody knows it, the log says so; None is nobody's id."""
+    notify_on_commit(told, sessions, {Parcel: "parcels"})
+    notify_on_commit(told, sessions, {Parcel: Watched("parcels_of", id="order_id")})
+    with sessions.begin() as session:
+        session.add(Parcel(code="a", order_id=1))
+    assert told.take() == [("parcels", ["a"], None), ("parcels_of", [1], None)]
+    with sessions.begin() as session:
+        parcel = session.get(Parcel, "a")
+        parcel.code, parcel.order_id = "b", 2
+    assert told.take() == [("parcels", ["b", "a"], None), ("parcels_of", [2, 1], None)]
+    with sessions.begin() as session:
+        session.get(Parcel, "b").order_id = None
+    assert told.take() == [("parcels", ["b"], None), ("parcels_of", [2], None)]
+    assert caplog.text == ""
+    with sessions.begin() as session:
+        parcel = session.get(Parcel, "b")
+        session.expire(parcel, ["order_id"])
+        parcel.order_id = 3
+    assert told.take() == [("parcels", ["b"], None), ("parcels_of", [3], None)]
+    assert "Parcel.order_id was changed without being loaded" in caplog.text
+
+
+def test_orphans(sessions: Any, told: Told):
+    """What its parent lets go of is deleted, and told."""
+    notify_on_commit(told, sessions, {Label: Watched("labels", tags=("parcel",))})
+    with sessions.begin() as session:
+        session.add(Parcel(code="a", labels=[Label(id=1), Label(id=2)]))
+    assert told.take() == [("labels", [1, 2], {"parcel": ["a"]})]
+    with sessions.begin() as session:
+        parcel = session.get(Parcel, "a")
+        parcel.labels.pop()
+    assert told.take() == [("labels", [2], {"parcel": ["a"]})]
+    with sessions.begin() as session:
+        with suppress(ZeroDivisionError), session.begin_nested():
+            session.delete(session.get(Label, 1))
+            session.flush()
+            raise ZeroDivisionError
+        parcel = session.get(Parcel, "a")
+        parcel.labels.clear()
+    assert told.take() == [("labels", [1], {"parcel": ["a"]})]
 
 
 def test_statements(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,7 +11,9 @@ from sqlalchemy import inspect as inspected
 
 from entity_sync.errors import ConfigurationError
 
-__all__ = ["Classes", "Watched", "checked", "id_of", "tags_of"]
+__all__ = ["Classes", "Watched", "checked", "ids_of", "tags_of"]
+
+_log = logging.getLogger("entity_sync.capture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class Watched:
 
     Attributes:
         entity: whose keys they are.
-        id: the attribute that is the id, or a function of the object; None for the primary key.
+        id: the attribute that is the id, or a function of the object; None for the primary key. Of a column
+            the old value is told too, and a None names nobody.
         tags: the columns by which live queries (`Reads`) read them; old and new values are told.
     """
 
@@ -58,11 +62,27 @@ def checked(kind: type, how: str | Watched) -> Watched:
     return watched
 
 
-def id_of(changed: Any, watched: Watched) -> object:
-    """The id of its row."""
+def ids_of(changed: Any, watched: Watched, *, is_new: bool = False) -> list[object]:
+    """The id of its row, and the one that it had before."""
+    state: Any = inspected(changed)
     if watched.id is None:
-        return inspected(changed).mapper.primary_key_from_instance(changed)[0]
-    return watched.id(changed) if callable(watched.id) else getattr(changed, watched.id)
+        ids = [*state.mapper.primary_key_from_instance(changed), *(state.identity or ())]
+    elif callable(watched.id):
+        ids = [watched.id(changed)]
+    else:
+        ids = [getattr(changed, watched.id)]
+        if watched.id in state.mapper.columns:
+            history = state.attrs[watched.id].history
+            ids += history.deleted
+            if not (is_new or history.deleted or history.unchanged):
+                _log.warning(
+                    "%s.%s was changed without being loaded, so its old value is not told as an id of %s: "
+                    "give the column active_history=True",
+                    type(changed).__qualname__,
+                    watched.id,
+                    watched.entity,
+                )
+    return [id for id in dict.fromkeys(ids) if id is not None]
 
 
 def tags_of(changed: Any, names: tuple[str, ...], *, is_new: bool) -> dict[str, list[object]] | None:

@@ -12,11 +12,12 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from sqlalchemy import event
+from sqlalchemy import inspect as inspected
 from sqlalchemy.orm import Session, sessionmaker
 
 from entity_sync import transactions
 from entity_sync.capture.pending import Pending
-from entity_sync.capture.rows import Classes, Watched, checked, id_of, tags_of
+from entity_sync.capture.rows import Classes, Watched, checked, ids_of, tags_of
 from entity_sync.errors import ConfigurationError
 
 __all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
@@ -55,6 +56,7 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     commits = _Commits(sync, watched)
     event.listen(target, "before_flush", commits.flushing)
     event.listen(target, "after_flush", commits.flushed)
+    event.listen(target, "persistent_to_deleted", commits.deleted)
     event.listen(target, "after_commit", commits.committed)
     event.listen(target, "after_transaction_end", commits.ended)
     event.listen(target, "do_orm_execute", commits.executing)
@@ -89,6 +91,7 @@ class _Open:
 
     def __init__(self) -> None:
         self.pending = Pending()
+        self.leaving: set[Any] = set()  # the states of what the flush was told to delete
 
 
 class _Commits:
@@ -112,7 +115,13 @@ class _Commits:
 
     def flushing(self, session: Session, _context: object, _objects: object) -> None:
         # what is not loaded of a deleted object cannot be asked for once it is deleted
-        for changed in session.deleted:
+        leaving = self._open(session).leaving = {inspected(changed) for changed in session.deleted}
+        for state in leaving:
+            self._gather(session, state.object)
+
+    def deleted(self, session: Session, changed: Any) -> None:
+        # orphans are found during the flush
+        if inspected(changed) not in self._open(session).leaving:
             self._gather(session, changed)
 
     def flushed(self, session: Session, _context: object) -> None:
@@ -127,12 +136,13 @@ class _Commits:
         if watched is None:
             return
         try:
-            id, tags = id_of(changed, watched), tags_of(changed, watched.tags, is_new=is_new)
+            ids = ids_of(changed, watched, is_new=is_new)
+            tags = tags_of(changed, watched.tags, is_new=is_new)
             try:
-                self.say(session, watched.entity, [id], tags)
+                self.say(session, watched.entity, ids, tags)
             except ValueError as error:  # without tags it concerns every live query: nothing is missed
-                _log.warning("%s %r is notified without tags: %s", watched.entity, id, error)
-                self.say(session, watched.entity, [id], None)
+                _log.warning("%s %r is notified without tags: %s", watched.entity, ids, error)
+                self.say(session, watched.entity, ids, None)
         except Exception:  # noqa: BLE001 - whoever flushes is not to blame
             _log.exception("a change of %s will not be told: its id is not known", type(changed).__qualname__)
 
