@@ -178,6 +178,24 @@ def test_refused_unasked(code: str):
     assert answers(one.receive(Ended())) == [Denied(entity="items", id="1", code="denied")]
 
 
+def test_causes_are_wanted_still():
+    """Who is admitted after a refusal is told of causes where it asked for them, then or while refused."""
+    one = admitted()
+    one.receive(Subscribe((Wanted(*ONE, causes=True),)))
+    one.receive(Secret("bad"))
+    one.receive(Refused())
+    one.receive(Subscribe((Wanted(*TWO, causes=True),)))
+    one.receive(subscribe(EntityKey("items", "3")))
+    one.receive(Secret("ann", ref=1))
+    [_, admit] = one.receive(Admitted("ann"))
+    assert isinstance(admit, Admit)
+    assert admit.causes == {ONE, TWO}
+    one.receive(subscribe(ONE))
+    one.receive(Ended())
+    one.receive(Secret("ann"))
+    assert one.receive(Admitted("ann"))[-1] == Admit("ann", admit.keys, frozenset({TWO}))
+
+
 def test_refused_secret_without_ref():
     """A secret is answered, with a ref or not."""
     one = session()

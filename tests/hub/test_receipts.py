@@ -6,7 +6,7 @@ import asyncio
 from random import Random
 from typing import Any
 
-from entity_sync import EntitySync, Row
+from entity_sync import AccessDenied, ConnectionInfo, EntitySync, Row
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 from tests.simulation.broker import Bus, FaultyBroker
@@ -169,3 +169,36 @@ async def test_a_load_that_gives_up_and_one_who_asks_twice():
         assert told(client) == ["snapshot", "current", first.token, second.token, "fresh"]
         await subscribe(client, "values")
         assert told(client) == []
+
+
+@in_virtual_time
+async def test_a_new_secret_keeps_the_wish():
+    """Who wanted causes gets them after a refused secret too, also of what it asked for while refused."""
+
+    async def who(secret: str | None, _connection: ConnectionInfo) -> str:
+        if secret == "bad":
+            raise AccessDenied
+        return secret or ""
+
+    sync = EntitySync()
+    sync.authenticate(who)
+
+    async def item(id: str) -> str:
+        return id
+
+    sync.entity("items", public=True)(item)
+    sync.entity("others", public=True)(item)
+    async with sync, connect(sync) as client:
+        await subscribe(client)
+        await client.send({"action": "secret", "body": "bad"})
+        await client.receive_until("denied")
+        body = {"entity": "others", "id": "1", "causes": True}
+        await client.send({"action": "subscribe", "body": body})
+        await client.receive_until("denied")
+        await client.send({"action": "secret", "body": "ann"})
+        await settled(sync)
+        client.pending()
+        for entity in ("items", "others"):
+            receipt = await sync.notify(entity, "1")
+            await settled(sync)
+            assert told(client) == ["current", receipt.token]

@@ -75,10 +75,15 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """The principal is known: states may flow, and each of these keys is watched as this principal."""
+    """The principal is known: states may flow, and each of these keys is watched as this principal.
+
+    Attributes:
+        causes: of which of them the client wants to know which notifies a state covers.
+    """
 
     principal: object
     keys: tuple[EntityKey, ...]
+    causes: frozenset[EntityKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,8 @@ class Session:
 
     Attributes:
         state: where it stands.
-        keys: what the client subscribed to, in order; kept when a secret is refused.
+        keys: what the client subscribed to, in order, and whether it wants causes; kept when a secret is
+            refused.
         held: messages that wait until it is decided who the client is.
     """
 
@@ -84,7 +85,7 @@ class Session:
             max_subscriptions: subscriptions the client may hold.
         """
         self.state = SessionState.NEW
-        self.keys: dict[EntityKey, None] = {}
+        self.keys: dict[EntityKey, bool] = {}
         self.held: deque[Upward] = deque()
         self._wire: Wire = wire
         self._resolve = resolve
@@ -129,7 +130,8 @@ class Session:
         self.state = SessionState.ADMITTED
         ref, self._secret_ref = self._secret_ref, None
         ack: list[Effect] = [] if ref is None else [Answer(Ack(ref=ref))]
-        return [*ack, Admit(outcome.principal, tuple(self.keys))]
+        causes = frozenset(key for key, causes in self.keys.items() if causes)
+        return [*ack, Admit(outcome.principal, tuple(self.keys), causes)]
 
     def _refuse(self, outcome: Refused) -> list[Effect]:
         self.state = SessionState.REFUSED
@@ -166,11 +168,11 @@ class Session:
             if isinstance(found, Failure):
                 failed.append(found)
             elif self.state is SessionState.REFUSED:
-                self.keys[found] = None
+                self.keys[found] = wanted.causes
                 effects.append(self._denied(found))
             else:
                 effects.append(Watch(found, wanted.version, again=found in self.keys, causes=wanted.causes))
-                self.keys[found] = None
+                self.keys[found] = wanted.causes
         return [Answer(Ack(ref=message.ref, failed=tuple(failed))), *effects]
 
     def _look_up(self, wanted: Wanted) -> EntityKey | Failure:

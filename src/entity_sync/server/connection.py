@@ -190,7 +190,7 @@ class Connection:
         self._expiry.begin(effect.principal)
         if effect.keys:  # it may have asked for them while it was nobody
             self._stand()
-        self._watching.begin(effect.principal, effect.keys)
+        self._watching.begin(effect.principal, effect.keys, effect.causes)
         self._node.hub.fanout.wake(self.outbox)
 
     def _on_watch(self, effect: effects.Watch) -> None:

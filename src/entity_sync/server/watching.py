@@ -66,11 +66,16 @@ class Watching:
         self._timer: Timer | None = None
         self._again: Timer | None = None
 
-    def begin(self, principal: object, keys: Collection[EntityKey]) -> None:
-        """The connection speaks for this principal from now on."""
+    def begin(self, principal: object, keys: Collection[EntityKey], causes: Collection[EntityKey]) -> None:
+        """The connection speaks for this principal from now on.
+
+        Args:
+            causes: of which keys the client wants to know which notifies a state covers.
+        """
         self._principal = principal
         for key in keys:
             watched = self._watched.setdefault(key, _Watched(key))
+            watched.causes = key in causes
             watched.is_refused = False
             watched.is_moved = watched.subscription is not None
             self._decide(watched, withhold=True)
