@@ -54,6 +54,8 @@ class Shop:
         body = message.json()
         if body == "raise":
             raise RuntimeError("hush-hush")
+        if body == "cancel":
+            raise asyncio.CancelledError("hush-hush")
         return {"strange": object()} if body == "strange" else body
 
     def set(self, id: str, row: Any) -> None:
@@ -401,14 +403,18 @@ async def test_access_denied_in_a_loader_is_gone(shop: Shop, client: MemoryClien
     assert one["gone"]
 
 
-@pytest.mark.parametrize("body", ["raise", "strange"])
-async def test_failing_on_message(client: MemoryClient, caplog: pytest.LogCaptureFixture, body: str):
-    """An on_message that raises, or answers what is no JSON, is `failed`, and never quoted."""
-    await client.send({"action": "message", "ref": 1, "body": body})
+@pytest.mark.parametrize("body", ["raise", "strange", "cancel"])
+async def test_failing_on_message(client: MemoryClient, body: str):
+    """An on_message that raises, or answers what is no JSON, is `failed`, never quoted; the next is taken."""
+    await client.send(
+        [
+            {"action": "message", "ref": 1, "body": body},
+            {"action": "message", "ref": 2, "body": {"still": "here"}},
+        ]
+    )
     error = await client.receive()
     assert (error["code"], error["ref"]) == ("failed", 1)
     assert "hush" not in str(error)
-    await client.send({"action": "message", "ref": 2, "body": {"still": "here"}})
     assert await client.receive() == {"event": "message", "body": {"still": "here"}, "ref": 2}
 
 

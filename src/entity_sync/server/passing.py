@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -60,13 +61,16 @@ class Passing:
             self._tasks.start(self._run(self._function))
 
     async def _run(self, function: OnMessage) -> None:
+        task = asyncio.current_task()
         try:
             while self._waiting:
                 message, ref = self._waiting.popleft()
                 self._taken()
                 try:
                     answer = _json(await function(message))
-                except Exception as error:  # noqa: BLE001 - the application may raise anything
+                except (Exception, asyncio.CancelledError) as error:
+                    if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                        raise  # the connection ends
                     _log.warning("on_message raised %s", type(error).__name__, exc_info=error)
                     self._answer(
                         Error(code="failed", text="the application failed", retryable=False, ref=ref)
