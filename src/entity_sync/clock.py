@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 __all__ = ["Clock", "SystemClock", "Timer", "timeout"]
@@ -59,36 +59,41 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(seconds, callback)
 
 
-@asynccontextmanager
-async def timeout(clock: Clock, seconds: float) -> AsyncGenerator[None, None]:
-    """`asyncio.timeout` by a Clock.
+def timeout(clock: Clock, seconds: float) -> AbstractAsyncContextManager[None]:
+    """`asyncio.timeout` by a Clock; what is inside may have made something else of the cancellation.
 
     Raises:
         TimeoutError: what is inside took longer than ``seconds``.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    has_expired = False
+    return _Timeout(clock, seconds)
 
-    def expire() -> None:
-        nonlocal has_expired
-        has_expired = True
-        task.cancel()
 
-    before = task.cancelling()
-    timer = clock.call_later(seconds, expire)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if has_expired and task.uncancel() <= before:
+class _Timeout:
+    """No generator: those make something else of some exceptions that pass through them."""
+
+    __slots__ = ("_before", "_clock", "_has_expired", "_seconds", "_task", "_timer")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._has_expired = False
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._before = task.cancelling()
+        self._timer = self._clock.call_later(self._seconds, self._expire)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _traceback: object
+    ) -> None:
+        self._timer.cancel()
+        # Whatever became of our cancellation, nothing later may take it for one from outside.
+        is_over = self._has_expired and self._task.uncancel() <= self._before
+        if is_over and isinstance(error, asyncio.CancelledError):
             raise TimeoutError from None
-        raise
-    except BaseException:
-        if has_expired:  # what is inside made something else of our cancellation
-            task.uncancel()
-        raise
-    else:
-        if has_expired:
-            task.uncancel()
-    finally:
-        timer.cancel()
+
+    def _expire(self) -> None:
+        self._has_expired = True
+        self._task.cancel()

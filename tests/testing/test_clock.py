@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -153,3 +154,24 @@ async def test_timeout_beside_another_cancellation():
     with pytest.raises(asyncio.CancelledError):
         await cleaning
     await translating
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError, GeneratorExit, StopAsyncIteration])
+async def test_timeout_that_is_swallowed(error: type[BaseException] | None):
+    """Whatever the body made of it passes, and nothing later takes it for a cancellation from outside."""
+    clock = FakeClock()
+
+    async def main() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        with suppress(*([error] if error else [])):
+            async with timeout(clock, 1.0):
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                if error is not None:
+                    raise error
+        return task.cancelling()
+
+    task = asyncio.create_task(main())
+    await clock.advance(1.0)
+    assert await task == 0

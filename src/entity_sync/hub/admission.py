@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from entity_sync.clock import Clock
+from entity_sync.clock import Clock, timeout
 from entity_sync.core.effects import Admitted, Refused
 from entity_sync.errors import AccessDenied
 from entity_sync.loading.loader import principal_key
@@ -27,23 +27,14 @@ async def admit(
 ) -> Admitted | Refused:
     """Ask, for a bounded time; whatever goes wrong is a refusal, never an exception."""
     task = asyncio.current_task()
-    assert task is not None
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        task.cancel()
-
-    timer = clock.call_later(settings.authenticate_timeout, expire)
     try:
-        return _checked(await function(secret, info), clock.wall())
+        async with timeout(clock, settings.authenticate_timeout):
+            principal = await function(secret, info)
+        return _checked(principal, clock.wall())
     except AccessDenied:
         return Refused()
-    except asyncio.CancelledError:
-        if expired:
-            task.uncancel()
-        if task.cancelling():
+    except (TimeoutError, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise  # the client left, or the node closes
         _log.warning(
             "authenticate gave no answer within %g s, or was cancelled", settings.authenticate_timeout
@@ -54,8 +45,6 @@ async def admit(
         _log.warning("authenticate raised %s", type(error).__name__)
         _log.debug("authenticate raised", exc_info=error)
         return Refused("busy", "who this is could not be established", retryable=True)
-    finally:
-        timer.cancel()
 
 
 def _checked(principal: object, now: float) -> Admitted | Refused:
