@@ -29,6 +29,7 @@ __all__ = [
     "NotRunning",
     "UnknownBroker",
     "UnknownEntity",
+    "described",
 ]
 
 
@@ -141,3 +142,12 @@ class ConnectionLost(EntitySyncError):
         self.code = code
         self.reason = reason
         super().__init__(f"connection lost: {code} {reason}".rstrip())
+
+
+def described(error: BaseException) -> str:
+    """Type and text of what an application raised, also where its text cannot be had."""
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}".removesuffix(": ")
+    except Exception as other:  # noqa: BLE001 - the text is the application's code
+        return f"{kind}, whose text raised {type(other).__name__}"

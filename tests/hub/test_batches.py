@@ -6,13 +6,14 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from entity_sync import AccessDenied, ConfigurationError, EntitySync
+from entity_sync import AccessDenied, ConfigurationError, EntitySync, Settings
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
@@ -144,6 +145,28 @@ async def test_a_database_that_is_away():
         await asyncio.sleep(0.5)
         assert len(states(client)) == 256
         assert [len(call) for call in prices.calls] == [256]
+
+
+@in_virtual_time
+async def test_a_timeout_that_is_swallowed():
+    """Whatever a loader made of its timeout, the next parts of its batch fail and load as any others."""
+    sync = EntitySync(settings=Settings(load_attempts=1))
+    calls: list[list[str]] = []
+
+    @sync.entity("prices", batch=10, timeout=1.0)
+    async def prices(ids: list[str]) -> dict[str, str]:
+        calls.append(ids)
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(5.0 if len(calls) == 2 else 0.0)
+        if len(calls) in (1, 3):
+            raise RuntimeError("deadlock")
+        return dict.fromkeys(ids, "good")
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "prices", "a", "b")
+        await asyncio.sleep(2.0)
+        assert states(client) == {"a": "good", "b": "good"}
+    assert [len(ids) for ids in calls] == [2, 1, 1, 1]
 
 
 async def test_one_that_leaves_takes_nobody_along():

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -63,26 +64,45 @@ def test_queues_of_two_entities_do_not_starve_a_third():
     run(main())
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyError, StopIteration, Panic])
-async def test_loader_that_raises_anything(error: type[BaseException]):
+class Mute(Exception):
+    """What an application may make of an exception: its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise AttributeError("text")
+
+
+@pytest.mark.parametrize("way", ["async", "plain", "batch", "value"])
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError, KeyError, StopIteration, StopAsyncIteration, GeneratorExit, Panic, Mute]
+)
+async def test_loader_that_raises_anything(error: type[BaseException], way: str):
     """Whatever a loader raises, also what looks like a cancellation, is a failure that is retried."""
-    clock = FakeClock()
-    sync = EntitySync(clock=clock, settings=Settings(load_attempts=2, max_retry_delay=0.5))
+    sync = EntitySync(settings=Settings(load_attempts=2, retry_delay=0.001))
     is_broken = True
 
-    @sync.entity("items")
-    async def item(id: str) -> dict[str, str]:
+    def plain(id: str) -> dict[str, str]:
         if is_broken:
             raise error
         return {}
 
+    async def item(id: str) -> dict[str, str]:
+        return plain(id)
+
+    async def batch(ids: list[str]) -> dict[str, Any]:
+        if way == "value":
+            return {id: error() if is_broken else {} for id in ids}
+        return {id: plain(id) for id in ids}
+
+    if way in ("async", "plain"):
+        sync.entity("items")(item if way == "async" else plain)
+    else:
+        sync.entity("items", batch=5)(batch)
     async with sync, connect(sync) as client:
         await subscribe(client, "items", "1")
-        await clock.advance(1.0)
-        assert told(client) == [("stale", "1")]
+        assert (await client.receive_until("stale"))["id"] == "1"
         is_broken = False
-        await clock.advance(1.0)
-        assert [event for event, _ in told(client)] == ["snapshot", "fresh"]
+        await client.receive_until("snapshot")
+        await client.receive_until("fresh")
 
 
 async def test_loader_that_awaits_what_was_cancelled():
@@ -122,6 +142,30 @@ async def test_authenticate_that_awaits_what_was_cancelled():
         await settled(sync)
         [error] = client.pending()
         assert (error["code"], error["retryable"], error["ref"]) == ("busy", True, 1)
+
+
+async def test_authenticate_that_swallows_its_timeout():
+    """An answer that comes after all counts, and what is asked later has its own time."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock, settings=Settings(authenticate_timeout=1.0))
+    asked: list[str | None] = []
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: Any) -> str:
+        asked.append(secret)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        if secret == "odd":
+            raise asyncio.CancelledError
+        return "ann"
+
+    async with sync, connect(sync) as client, connect(sync) as other:
+        await client.send({"action": "secret", "ref": 1, "body": "x"})
+        await other.send({"action": "secret", "ref": 1, "body": "odd"})
+        await clock.advance(1.0)
+        assert [one["event"] for one in client.pending()] == ["ack"]
+        assert [(one["event"], one["code"]) for one in other.pending()] == [("error", "busy")]
+    assert sorted(map(str, asked)) == ["odd", "x"]
 
 
 async def test_expiry_and_departure_at_once():

@@ -11,9 +11,9 @@ from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
-from entity_sync.clock import Clock
+from entity_sync.clock import Clock, timeout
 from entity_sync.core.loaded import Loaded
-from entity_sync.errors import LoadFailed
+from entity_sync.errors import LoadFailed, described
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
 from entity_sync.model import Audience, EntityKey
@@ -85,30 +85,23 @@ class Attempts:
         return dict(zip(keys, results, strict=True))
 
     async def _bounded(self, seconds: float, call: Callable[[], Awaitable[_Result]]) -> _Result:
+        """The result, or LoadFailed: the function may raise, cancel or swallow what it likes."""
         task = asyncio.current_task()
         assert task is not None
-        expired = False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            task.cancel()
-
-        timer = self._clock.call_later(seconds, expire)
         try:
-            return await call()
-        except (LoadFailed, KeyboardInterrupt, SystemExit, GeneratorExit):
-            raise
-        except BaseException as error:
-            if expired:
-                task.uncancel()
+            async with timeout(self._clock, seconds):
+                result = await _raising_failures(call, task)
+        except TimeoutError:
+            raise LoadFailed(f"no result within {seconds:g} s", retryable=True) from None
+        except (LoadFailed, asyncio.CancelledError) as error:
             if task.cancelling():  # nobody watches any more, or the node closes
                 raise asyncio.CancelledError from error
-            if expired and isinstance(error, asyncio.CancelledError):
-                raise LoadFailed(f"no result within {seconds:g} s", retryable=True) from None
-            raise LoadFailed(f"{type(error).__name__}: {error}", retryable=True) from error
-        finally:
-            timer.cancel()
+            if isinstance(error, LoadFailed):
+                raise
+            raise LoadFailed(described(error), retryable=True) from error
+        if task.cancelling():
+            raise asyncio.CancelledError
+        return result
 
     async def _in_thread(self, entity: str, function: Callable[..., Any], *arguments: object) -> Any:
         """Run a plain function; those that outlive their attempts can take only so many threads."""
@@ -131,8 +124,26 @@ class Attempts:
             loop.call_soon_threadsafe(forget)
 
 
+async def _raising_failures(call: Callable[[], Awaitable[_Result]], task: asyncio.Task[Any]) -> _Result:
+    try:
+        return await call()
+    except (LoadFailed, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and not _is_running(task):
+            raise  # not the function's: the loop is gone, and so is whoever waits
+        raise LoadFailed(described(error), retryable=True) from error
+
+
+def _is_running(task: asyncio.Task[Any]) -> bool:
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False
+
+
 def _call(function: Callable[..., Any], *arguments: object) -> Any:
     try:
         return function(*arguments)
-    except StopIteration as error:
-        raise RuntimeError("the loader raised StopIteration") from error  # no future can hold that one
+    except (StopIteration, GeneratorExit) as error:  # no future can hold the one, no task outlives the other
+        raise RuntimeError(f"the loader raised {type(error).__name__}") from error

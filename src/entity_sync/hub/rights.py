@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from entity_sync.clock import Clock, timeout
-from entity_sync.errors import AccessDenied
+from entity_sync.errors import AccessDenied, described
 from entity_sync.loading.catalog import Catalog
 from entity_sync.model import EntityKey
 from entity_sync.settings import Settings
@@ -85,13 +85,6 @@ class Rights:
             return False
         self._failures += 1
         if self._failures.bit_count() == 1:  # 1, 2, 4, 8 …: an outage cannot fill the log
-            what = _text(error)
+            what = described(error)
             _log.warning("authorize of %s failed, which denies it: %s", key, what, exc_info=error)
         return None
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error) or type(error).__name__
-    except Exception:  # noqa: BLE001 - it is the application's own, and to deny must not depend on it
-        return type(error).__name__

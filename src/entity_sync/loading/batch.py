@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from entity_sync.core.loaded import Loaded
-from entity_sync.errors import AccessDenied, LoadFailed
+from entity_sync.errors import AccessDenied, LoadFailed, described
 
 __all__ = ["checked", "taken"]
 
@@ -36,7 +36,7 @@ def taken(value: object, collect: Callable[[object], Loaded]) -> Loaded | LoadFa
     if isinstance(value, LoadFailed):
         return value
     if isinstance(value, BaseException):
-        failed = LoadFailed(f"{type(value).__name__}: {value}", retryable=True)
+        failed = LoadFailed(described(value), retryable=True)
         failed.__cause__ = value
         return failed
     try:
