@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from entity_sync import BadId, ConnectionInfo, EntitySync, Reads, Row, Settings, UnknownEntity
+from entity_sync import AccessDenied, BadId, ConnectionInfo, EntitySync, Reads, Row, Settings, UnknownEntity
 from entity_sync.testing import MemoryClient, settled
 from tests.hub.virtual import in_virtual_time
 
@@ -259,3 +259,61 @@ async def test_view_that_was_too_large_is_loaded_when_it_shrinks():
         await settled(sync)
         snapshot, fresh = client.pending()
         assert (len(snapshot["rows"]), fresh["event"]) == (3, "fresh")
+
+
+async def test_what_a_bad_result_was_read_from_is_watched():
+    """The change that repairs what cannot be sent is told by what was read, not by the view's own key."""
+    users, author = {5: {"name": "Ada"}, 9: {"name": float("nan")}}, 5
+    sync = EntitySync()
+
+    @sync.entity("users")
+    async def user(id: int) -> Any:
+        return users[id]
+
+    @sync.entity("reports")
+    async def report(_id: int) -> AsyncIterator[object]:
+        yield {"title": "a report", "author": author}
+        yield Row("users", author, users[author])
+
+    async with sync:
+        client = await watching(sync, "reports", "1")
+        await settled(sync)
+        author = 9
+        await report.notify(1)
+        await settled(sync)
+        assert client.pending()[-1]["event"] == "stale"
+        users[9] = {"name": "Grace"}
+        await user.notify(9)
+        await settled(sync)
+        snapshot, fresh = client.pending()
+        assert [row["data"] for row in snapshot["rows"]] == [
+            {"author": 9, "title": "a report"},
+            {"name": "Grace"},
+        ]
+        assert fresh["event"] == "fresh"
+
+
+async def test_what_a_refusal_was_read_from_is_watched():
+    """A loader that looks whether it may show a thing, and raises: what it yielded before decides."""
+    is_member = False
+    sync = EntitySync()
+
+    @sync.entity("members")
+    async def members(_id: str) -> Any:
+        return {}
+
+    @sync.entity("documents")
+    async def documents(id: str) -> AsyncIterator[object]:
+        yield Reads("members", document=id)
+        if not is_member:
+            raise AccessDenied
+        yield {"title": "a document"}
+
+    async with sync:
+        client = await watching(sync, "documents", "1")
+        await settled(sync)
+        assert client.pending()[-1]["gone"]
+        is_member = True
+        await members.notify("7", tags={"document": "1"})
+        await settled(sync)
+        assert client.pending()[-1]["rows"] == [{"data": {"title": "a document"}}]

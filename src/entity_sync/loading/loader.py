@@ -174,7 +174,9 @@ class Loader:
                     into.add(element)
             return into.loaded()
         except AccessDenied:
-            return collected(None, into)
+            return into.denied()
+        except LoadFailed as error:
+            raise into.unusable(error) from error.__cause__
         finally:
             into.close()
 

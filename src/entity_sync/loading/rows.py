@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, TypeAlias
 
-from entity_sync.core.loaded import Loaded, LoadedRow
+from entity_sync.core.loaded import Loaded, LoadedRow, Unusable
 from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed
 from entity_sync.loading.audience import exact_text
@@ -87,6 +87,7 @@ class Collector:
         self._found: dict[EntityKey | None, LoadedRow] = {}
         self._absent: dict[EntityKey, bool] = {}
         self._reads: dict[Reading, None] = {}
+        self._keys: dict[EntityKey, None] = {}
         self._is_gone = False
 
     def add(self, element: Any) -> None:
@@ -129,12 +130,25 @@ class Collector:
             absent=frozenset(key for key, is_tracked in self._absent.items() if is_tracked),
         )
 
+    def denied(self) -> Loaded:
+        """There is no such key for whoever asks, as far as what was read up to there says."""
+        return Loaded((), gone=True, reads=tuple(self._reads), absent=frozenset(self._keys))
+
+    def unusable(self, error: LoadFailed) -> LoadFailed:
+        """The error, with what was read up to there: that decides whether the next load fails as well."""
+        if error.retryable or isinstance(error, Unusable):
+            return error
+        found = Loaded((), reads=tuple(self._reads), absent=frozenset(self._keys))
+        return Unusable(str(error), found, code=error.code)
+
     def _ride(self, row: Row, shape: Shape | None) -> None:
         entity = _entity("Row", row.entity)
         try:
             key = self._known(entity, row.id)
         except (ConfigurationError, BadId) as error:
             raise LoadFailed(f"a row of {entity!r}: {error}") from None
+        if row.track:
+            self._keys[key] = None
         if row.data is None:
             self._miss(key, row)
             return
@@ -179,8 +193,13 @@ def collected(value: object, into: Collector) -> Loaded:
     Raises:
         LoadFailed: as for `Collector`.
     """
-    if value is None:
-        return _GONE
+    try:
+        return _GONE if value is None else _collect(value, into)
+    except LoadFailed as error:
+        raise into.unusable(error) from error.__cause__
+
+
+def _collect(value: object, into: Collector) -> Loaded:
     if isinstance(value, Generator):
         with closing(value):
             for element in value:
