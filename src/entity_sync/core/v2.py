@@ -98,33 +98,47 @@ def _message(value: object) -> Upward:
 
 
 def _subscribe(body: object, ref: Ref) -> Upward:
-    return _elements(Subscribe, body, ref)
+    return _elements(Subscribe, _wanted, body, ref)
 
 
 def _unsubscribe(body: object, ref: Ref) -> Upward:
-    return _elements(Unsubscribe, body, ref)
+    return _elements(Unsubscribe, _named, body, ref)
 
 
-def _elements(kind: type[Subscribe | Unsubscribe], body: object, ref: Ref) -> Upward:
+def _elements(
+    kind: type[Subscribe | Unsubscribe],
+    read: Callable[[dict[str, Any]], Wanted | Failure],
+    body: object,
+    ref: Ref,
+) -> Upward:
     if not isinstance(body, dict | list):
         return Invalid("bad_body", "the body is a key or a list of keys", ref)
     wanted: list[Wanted] = []
     refused: list[Failure] = []
     for element in body if isinstance(body, list) else [body]:
-        found = _wanted(element)
+        found = read(element) if isinstance(element, dict) else _NO_KEY
         (refused if isinstance(found, Failure) else wanted).append(found)  # type: ignore[arg-type]
     return kind(tuple(wanted), tuple(refused), ref)
 
 
-def _wanted(element: object) -> Wanted | Failure:
-    if not isinstance(element, dict):
-        return Failure("bad_body", "a key is an object with entity and id", False)
-    entity, id, version = element.get("entity", UNSET), element.get("id", UNSET), element.get("version")
-    causes = element.get("causes", False)
+_NO_KEY = Failure("bad_body", "a key is an object with entity and id", False)
+
+
+def _named(element: dict[str, Any]) -> Wanted | Failure:
+    entity, id = element.get("entity", UNSET), element.get("id", UNSET)
     if not isinstance(entity, str):
         return Failure("bad_body", "entity is not a string", False, entity, id)
     if not isinstance(id, str):
         return Failure("bad_id", "id is not a string", False, entity, id)
+    return Wanted(entity, id)
+
+
+def _wanted(element: dict[str, Any]) -> Wanted | Failure:
+    named = _named(element)
+    if isinstance(named, Failure):
+        return named
+    entity, id = named.entity, named.id
+    version, causes = element.get("version"), element.get("causes", False)
     if version is not None and not isinstance(version, str):
         return Failure("bad_body", "version is not a string", False, entity, id)
     if not isinstance(causes, bool):
