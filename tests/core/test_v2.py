@@ -246,6 +246,27 @@ def test_list_is_several_messages():
     assert v2.decode("[]") == []
 
 
+def test_much_that_is_wrong_is_answered_together():
+    """Beyond a hundred wrong messages and keys a frame is told so once; what is right in it is kept."""
+    key = {"entity": "a", "id": "1"}
+    subscribe = {"action": "subscribe", "body": [0] * 70 + [key]}
+    ping = {"action": "ping"}
+    found = v2.decode(json.dumps([subscribe, 0, subscribe, 0, ping, subscribe]))
+    one, wrong, two, pinged, three, rest = found
+    assert [
+        (message.wanted, len(message.refused))
+        for message in (one, two, three)
+        if isinstance(message, Subscribe)
+    ] == [((Wanted("a", "1"),), 70), ((Wanted("a", "1"),), 29), ((Wanted("a", "1"),), 0)]
+    assert isinstance(wrong, Invalid)
+    assert pinged == Ping()
+    assert isinstance(rest, Invalid)
+    assert (rest.code, rest.text, rest.ref) == ("bad_frame", "112 more messages and keys are wrong", UNSET)
+    exactly = v2.decode(json.dumps([0] * 100))
+    assert len(exactly) == 100
+    assert len(v2.decode(json.dumps([0] * 101))) == 101
+
+
 NAMES = st.sampled_from(["action", "body", "ref", "entity", "id", "version", "view", "rev"])
 WORDS = st.sampled_from(["subscribe", "unsubscribe", "secret", "resync", "message", "ping"])
 JSON = st.recursive(

@@ -429,6 +429,14 @@ async def test_bad_frames_keep_the_connection(client: MemoryClient, caplog: pyte
     assert await client.receive() == {"event": "pong"}
 
 
+@pytest.mark.parametrize("frame", ["[%s]", '{"action":"subscribe","body":[%s]}'], ids=["messages", "keys"])
+async def test_a_frame_full_of_nonsense_closes_nothing(client: MemoryClient, frame: str):
+    """No frame that a client may send is answered with more than it may leave unread."""
+    await client.send(frame % ",".join("0" * 32_000))
+    await client.send({"action": "ping", "ref": 1})
+    assert (await client.receive_until("pong"))["ref"] == 1
+
+
 # Standing, beats and the end
 
 

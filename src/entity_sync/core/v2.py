@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ __all__ = ["SUBPROTOCOL", "decode", "encode", "frame", "select"]
 
 SUBPROTOCOL = "entity-sync.v2"
 _MAX_DEPTH = 32
+_MAX_WRONG = 100  # messages and keys of a frame, each answered with many times its bytes
 
 encode = msgspec.json.Encoder().encode
 
@@ -57,7 +59,29 @@ def decode(data: str | bytes) -> list[Upward]:
         return [_bad_frame("not JSON")]
     if _too_deep(data):
         return [_bad_frame(f"nested deeper than {_MAX_DEPTH}")]
-    return [_message(item) for item in value] if isinstance(value, list) else [_message(value)]
+    return _bounded([_message(item) for item in value] if isinstance(value, list) else [_message(value)])
+
+
+def _bounded(messages: list[Upward]) -> list[Upward]:
+    """These, but what is wrong beyond a number together as one `Invalid` at the end."""
+    left, more = _MAX_WRONG, 0
+    kept: list[Upward] = []
+    for message in messages:
+        wrong = _wrong(message)
+        if wrong > left:
+            more += wrong - left
+            if isinstance(message, Subscribe | Unsubscribe):
+                kept.append(replace(message, refused=message.refused[:left]))
+        else:
+            kept.append(message)
+        left = max(0, left - wrong)
+    return [*kept, _bad_frame(f"{more} more messages and keys are wrong")] if more else messages
+
+
+def _wrong(message: Upward) -> int:
+    if isinstance(message, Subscribe | Unsubscribe):
+        return len(message.refused)
+    return isinstance(message, Invalid)
 
 
 def _bad_frame(text: str, ref: Ref = UNSET) -> Invalid:
