@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -261,3 +265,32 @@ async def test_rights_change(verdict: str):
         await ann.send({"action": "secret", "body": "a-token"})
         rows = [message["rows"] for message in await shown(sync, ann) if message["event"] == "snapshot"]
         assert rows == [[{"data": {"of": "west"}}]]
+
+
+def run_tests(folder: Path, *names: str) -> tuple[int, str]:
+    """Run these modules of docs/testing.md against the README's application, as their reader would."""
+    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    for name in names:
+        (folder / name).write_text(source("docs/testing.md", name))
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *names]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def test_testing_page(tmp_path: Path):
+    """The page's tests pass as they stand."""
+    (tmp_path / "main.py").write_text(source("README.md", "main.py"))
+    code, output = run_tests(tmp_path, "test_main.py", "test_socket.py", "test_time.py")
+    assert code == 0, output
+    assert "3 passed" in output
+
+
+def test_testing_page_finds_a_forgotten_notify(tmp_path: Path):
+    """Without the notify of the application, the page's first test fails where it says so."""
+    text = source("README.md", "main.py")
+    notify = "    await price.notify(name)  # after the commit\n"
+    assert notify in text
+    (tmp_path / "main.py").write_text(text.replace(notify, ""))
+    code, output = run_tests(tmp_path, "test_main.py")
+    assert code == 1, output
+    assert re.search(r"^> +\[news\] = client\.pending\(\)", output, re.MULTILINE), output
