@@ -21,7 +21,7 @@ from starlette.websockets import WebSocketDisconnect
 from entity_sync import EntitySync
 from entity_sync.brokers.base import Broker, Lost, Message, Restored
 from entity_sync.brokers.registry import broker_from
-from entity_sync.errors import UnknownBroker
+from entity_sync.errors import NotRunning, UnknownBroker
 from entity_sync.server.standalone import listen
 from entity_sync.testing import BrokerContract
 from tests.demo.cluster import demo, tabs
@@ -52,16 +52,21 @@ def connected(http: TestClient, path: str, origin: str | None = None) -> WebSock
     return http.websocket_connect(path, subprotocols=["entity-sync.v2"], headers=headers)
 
 
+def assert_follows(http: TestClient, socket: WebSocketTestSession) -> None:
+    """A client of this application is shown the price of tea, and what a PUT makes of it."""
+    assert socket.receive_json()["event"] == "welcome"
+    socket.send_json({"action": "subscribe", "body": {"entity": "prices", "id": "tea"}})
+    assert socket.receive_json() == {"event": "ack"}
+    assert socket.receive_json()["rows"] == [{"data": {"price": 4}}]
+    assert http.put("/prices/tea?value=5").json() == {"price": 5}
+    assert socket.receive_json()["rows"] == [{"data": {"price": 5}}]
+
+
 def test_readme_fastapi():
     """The README's application serves a page's WebSocket and follows its own PUT."""
     app = block("README.md", "main.py")["app"]
     with TestClient(app) as http, connected(http, "/ws/entity-sync/") as socket:
-        assert socket.receive_json()["event"] == "welcome"
-        socket.send_json({"action": "subscribe", "body": {"entity": "prices", "id": "tea"}})
-        assert socket.receive_json() == {"event": "ack"}
-        assert socket.receive_json()["rows"] == [{"data": {"price": 4}}]
-        assert http.put("/prices/tea?value=5").json() == {"price": 5}
-        assert socket.receive_json()["rows"] == [{"data": {"price": 5}}]
+        assert_follows(http, socket)
 
 
 def test_readme_address():
@@ -84,6 +89,15 @@ def test_readme_origins():
     sync = eval(line, {"EntitySync": EntitySync})
     with TestClient(sync) as http, connected(http, "/", "http://localhost:5173") as socket:
         assert socket.receive_json()["event"] == "welcome"
+
+
+def test_fastapi_plain_functions():
+    """An endpoint and a loader that are not async are followed as others are; before the start nobody is."""
+    names = block("docs/fastapi.md", "plain.py")
+    with pytest.raises(NotRunning):
+        names["price"].notify_soon("tea")
+    with TestClient(names["app"]) as http, connected(http, "/live/") as socket:
+        assert_follows(http, socket)
 
 
 def test_brokers_signing(monkeypatch: pytest.MonkeyPatch):
