@@ -223,6 +223,13 @@ def test_links_lead_somewhere(document: Path):
         assert not anchor or anchor in anchors(found), f"{document.name}: {path} has no heading #{anchor}"
 
 
+def test_readme_names_every_document():
+    """Whoever looks for a page finds it from the README."""
+    text = (ROOT / "README.md").read_text()
+    names = [str(path.relative_to(ROOT)) for path in DOCUMENTS if path.name != "README.md"]
+    assert [name for name in names if f"]({name})" not in text] == []
+
+
 def anchors(document: Path) -> set[str]:
     """The headings of a document as GitHub spells them in links."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
