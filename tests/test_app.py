@@ -291,6 +291,12 @@ async def test_nothing_is_registered_while_running():
             sync.entity("late")(load)
 
 
+def test_origins_are_a_list():
+    """One origin alone would be read letter by letter."""
+    with pytest.raises(ConfigurationError, match=r"origins is a list: origins=\['https://app.example'\]"):
+        EntitySync(origins="https://app.example")
+
+
 def test_every_origin_warns(caplog: pytest.LogCaptureFixture):
     """Allowing every page of the web is possible, and warned of."""
     EntitySync(origins=["*"])

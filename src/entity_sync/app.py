@@ -17,6 +17,7 @@ from entity_sync.core.signing import Signing
 from entity_sync.core.tags import canonical_tags
 from entity_sync.declarations import Declarations, check_origin
 from entity_sync.entity import Principal
+from entity_sync.errors import ConfigurationError
 from entity_sync.hub.auditor import Auditor
 from entity_sync.hub.node import Application, Capture, Node
 from entity_sync.life import Life
@@ -67,12 +68,14 @@ class EntitySync(Declarations[Principal]):
             random: where chance comes from; for tests.
 
         Raises:
-            ConfigurationError: an origin is no origin, or the prefix cannot begin a topic.
+            ConfigurationError: origins is a str, an origin is none, or the prefix cannot begin a topic.
             UnknownBroker: nothing answers to the URL's scheme.
         """
         super().__init__(environment.envelope(topic_prefix, signing))
         self._broker = broker if broker is not None else environment.broker_url()
         self._settings = settings or Settings()
+        if isinstance(origins, str):
+            raise ConfigurationError(f"origins is a list: origins=[{origins!r}]")
         self._origins = frozenset(check_origin(origin) for origin in origins)
         self._captures = tuple(captures)
         self._auditor = auditor

@@ -225,3 +225,11 @@ async def test_reading_what_was_written(shop: Shop, listener: Listener):
     async with connect(listener.url) as client:
         with pytest.raises(RuntimeError, match="receipts=True"):
             await client.reached(receipt.token)
+
+
+async def test_why_a_handshake_was_refused(shop):
+    """A first connection that the server refuses fails with the text of its answer."""
+    async with listen(shop.sync) as listener:
+        with pytest.raises(ConnectionLost, match=r"HTTP 404: .+"):
+            async with connect(listener.url + "x"):
+                pass

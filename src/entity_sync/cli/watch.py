@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from entity_sync.cli.output import Output
 from entity_sync.client import Refusal, State, connect
+from entity_sync.client.link import reason_of
 from entity_sync.errors import AccessDenied, ConnectionLost
 from entity_sync.model import EntityKey
 
@@ -117,8 +118,8 @@ async def _follow_classic(url: str, key: EntityKey, secret: str | None, output: 
             why = "the server closed the connection"
         except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
             if is_first:
-                raise ConnectionLost(1006, str(error)) from None
-            why = str(error)
+                raise ConnectionLost(1006, reason_of(error)) from None
+            why = reason_of(error)
         output.event("stale", why=why)
         await asyncio.sleep(SystemRandom().uniform(0.0, delay))
         delay = min(_MAX_DELAY, delay * 2)

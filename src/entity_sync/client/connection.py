@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.typing import Subprotocol
 
 from entity_sync.client.incoming import Reply, Unreadable
-from entity_sync.client.link import Link
+from entity_sync.client.link import Link, reason_of
 from entity_sync.client.replica import Replica
 from entity_sync.client.requests import element
 from entity_sync.client.secret import Secret, introduce
@@ -157,7 +157,7 @@ class Client:
                 self._link = Link(socket, self._replica, self._clock, self._tell)
                 await self._use(socket, self._link, opened)
         except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, EntitySyncError) as error:
-            _log.info("the connection ended: %s", error)
+            _log.info("the connection ended: %s", reason_of(error))
             _fail(opened, error)
         except Exception as error:  # noqa: BLE001 - the program's secret function may raise anything
             # The text may hold the secret: only whoever asks for debugging output gets it.
@@ -284,7 +284,7 @@ def _fail(opened: asyncio.Future[None], error: Exception) -> None:
     if isinstance(error, ConnectionClosed) and error.rcvd is not None:
         error = ConnectionLost(error.rcvd.code, error.rcvd.reason)
     elif isinstance(error, OSError | InvalidHandshake | InvalidURI | ConnectionClosed | Unreadable):
-        error = ConnectionLost(1006, str(error))
+        error = ConnectionLost(1006, reason_of(error))
     opened.set_exception(error)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
 
 from entity_sync.client.incoming import (
     Ack,
@@ -27,7 +28,7 @@ from entity_sync.client.state import Refusal
 from entity_sync.clock import Clock
 from entity_sync.errors import ConnectionLost
 
-__all__ = ["Link"]
+__all__ = ["Link", "reason_of"]
 
 _Answer: TypeAlias = Ack | Reply
 
@@ -176,3 +177,10 @@ class Link:
             answer.set_exception(Refusal(message.code, message.text, message.retryable))
         else:
             answer.set_result(message)
+
+
+def reason_of(error: Exception) -> str:
+    """Why there is no connection: where the server answered with a text, that too."""
+    said = error.response.body if isinstance(error, InvalidStatus) else None
+    text = bytes(said or b"").decode(errors="replace").strip()
+    return f"{error}: {text[:200]}" if text else str(error)

@@ -88,12 +88,14 @@ class Node:
         standing: whether everything shown may be old.
         principals: which connections speak for whom.
         rights: what they may see.
+        strangers: how many WebSockets were refused for the page that they came from.
     """
 
     def __init__(self, application: Application, broker: Broker) -> None:
         self.application = application
         self.id = _draw(application.random)
         self.is_draining = self.is_closed = False
+        self.strangers = 0
         self.standing = Standing()
         self.members: dict[Member, None] = {}
         self.hub = Hub(

@@ -149,6 +149,7 @@ async def _refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
         headers = [(b"content-type", b"text/plain")]
         await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": refusal.text.encode()})
+        await asyncio.sleep(0)  # uvicorn calls it an error to return before it has closed the socket
     else:
         await send({"type": "websocket.close", "code": 1008, "reason": refusal.text})
 

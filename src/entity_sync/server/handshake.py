@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from types import MappingProxyType
@@ -13,6 +14,8 @@ from entity_sync.hub.node import Node
 from entity_sync.model import ConnectionInfo
 
 __all__ = ["Handshake", "Refusal", "consider"]
+
+_log = logging.getLogger("entity_sync.connection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def consider(node: Node, handshake: Handshake) -> ConnectionInfo | Refusal:
         return Refusal(503, "this node is draining; another one takes over")
     if node.is_full:
         return Refusal(503, "this node has as many connections as it may")
-    refusal = _check_origin(headers, node.application.origins)
+    refusal = _check_origin(headers, node)
     if refusal is not None:
         return refusal
     return ConnectionInfo(
@@ -64,10 +67,13 @@ def consider(node: Node, handshake: Handshake) -> ConnectionInfo | Refusal:
     )
 
 
-def _check_origin(headers: dict[str, str], allowed: Iterable[str]) -> Refusal | None:
-    origin = headers.get("origin")
+def _check_origin(headers: dict[str, str], node: Node) -> Refusal | None:
+    allowed, origin = node.application.origins, headers.get("origin")
     if origin is None:
-        return Refusal(403, "cookies without an Origin") if "cookie" in headers else None
+        if "cookie" not in headers:
+            return None
+        _warn(node, headers, "was refused: it has cookies and no Origin")
+        return Refusal(403, "cookies without an Origin")
     try:
         host = urlsplit(origin).netloc.lower()
     except ValueError:
@@ -76,7 +82,16 @@ def _check_origin(headers: dict[str, str], allowed: Iterable[str]) -> Refusal | 
         return None
     if "*" in allowed or origin.lower() in allowed:
         return None
+    why = 'was refused: it comes from origin %.200r; EntitySync(origins=["…"]) lists others that may'
+    _warn(node, headers, why, origin)
     return Refusal(403, "this Origin is not allowed; EntitySync(origins=[…]) lists those that are")
+
+
+def _warn(node: Node, headers: dict[str, str], what: str, *which: str) -> None:
+    """Say what a browser shows to nobody."""
+    node.strangers += 1
+    if node.strangers.bit_count() == 1:  # 1, 2, 4, 8 …: a flood cannot fill the log
+        _log.warning(f"a WebSocket that asked for host %.200r {what}", headers.get("host", ""), *which)
 
 
 def _cookies(header: str) -> dict[str, str]:

@@ -86,6 +86,26 @@ async def test_refusals_tell_why_where_the_server_lets_them():
         assert (await answer_to(sync, websocket("/more")))["reason"] == "nothing lives at this path"
 
 
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({b"origin": b"null"}, "comes from origin 'null'; EntitySync(origins="),
+        ({b"cookie": b"a=b"}, "has cookies and no Origin"),
+    ],
+)
+async def test_a_refused_page_is_logged(
+    headers: dict[bytes, bytes], said: str, caplog: pytest.LogCaptureFixture
+):
+    """A browser tells nobody why: the log does, for the first, second and fourth."""
+    sync = shop()
+    async with sync:
+        for _ in range(6):
+            scope = websocket("/", headers=[(b"host", b"localhost:8000"), *headers.items()])
+            assert (await answer_to(sync, scope))["type"] == "websocket.close"
+    assert caplog.text.count("a WebSocket that asked for host 'localhost:8000' was refused: it ") == 3
+    assert caplog.text.count(said) == 3
+
+
 async def test_not_started_is_refused_with_the_reason(caplog: pytest.LogCaptureFixture):
     """A mounted application that nobody started refuses, and its log says what to change."""
     assert (await answer_to(shop(), websocket("/")))["type"] == "websocket.close"
