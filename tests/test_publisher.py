@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -24,6 +25,7 @@ from entity_sync import (
 from entity_sync.brokers.base import TRANSIENT, Delivery
 from entity_sync.core import change
 from entity_sync.testing import connect
+from tests.simulation.loop import run as run_in_virtual_time
 
 
 class Away:
@@ -161,6 +163,24 @@ def test_closing_ends_what_waits():
         publisher.notify("items", 1)
 
 
+def test_closing_while_threads_notify():
+    """However notifies and the close fall together, every thread is answered."""
+
+    def work(publisher: Publisher) -> None:
+        with pytest.raises(NotRunning):
+            while True:
+                publisher.notify("items", 1)
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(30):
+            broker = Waiting()
+            with Publisher(broker) as publisher:
+                working = [threads.submit(work, publisher) for _ in range(8)]
+                broker.is_waiting.wait(10)
+            for each in working:
+                each.result(10)
+
+
 def test_opened_again():
     """A closed publisher can be opened again, as another life."""
     broker = Away(accepts=1)
@@ -279,3 +299,87 @@ async def test_patience_bounds_what_hangs():
         async with asyncio.timeout(3.0):
             with pytest.raises(BrokerUnavailable):
                 await publisher.notify("items", "1")
+
+
+class Hole(Away):
+    """A broker that at some time neither accepts nor refuses, nor lets itself be closed."""
+
+    def __init__(self) -> None:
+        super().__init__(accepts=1)
+        self.carries = True
+        self.is_hanging = asyncio.Event()
+
+    async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+        if not self.carries:
+            self.is_hanging.set()
+            await asyncio.Event().wait()
+        await super().publish(topic, payloads)
+
+    async def close(self) -> None:
+        if not self.carries:
+            await asyncio.Event().wait()
+
+
+def test_a_black_hole():
+    """A broker that falls silent between two notifies costs the second its patience, though a beat hangs in
+    it, and is used again when it carries again."""
+
+    async def scenario() -> tuple[float, list[bytes]]:
+        broker, loop = Hole(), asyncio.get_running_loop()
+        async with AsyncPublisher(broker, patience=1.0) as publisher:
+            await publisher.notify("items", "1")
+            broker.carries = False
+            await broker.is_hanging.wait()  # the beat
+            began = loop.time()
+            with pytest.raises(BrokerUnavailable):
+                await publisher.notify("items", "2")
+            took = loop.time() - began
+            broker.carries = True
+            await asyncio.sleep(5.0)
+            await publisher.notify("items", "3")
+        return took, broker.accepted
+
+    (took, accepted), _ = run_in_virtual_time(scenario())
+    assert took == pytest.approx(1.0)
+    assert [found.key.id for found in map(change.decode, accepted) if found] == ["1", "3"]
+
+
+def test_patience_of_many():
+    """Notifies that wait for one another are as patient as each alone."""
+
+    async def scenario() -> list[float]:
+        loop = asyncio.get_running_loop()
+        async with AsyncPublisher(Away(accepts=1_000), patience=3.0) as publisher:
+
+            async def notify(id: int) -> float:
+                with pytest.raises(BrokerUnavailable):
+                    await publisher.notify("items", id)
+                return loop.time()
+
+            began = loop.time()
+            return [at - began for at in await asyncio.gather(*map(notify, range(5)))]
+
+    took, _ = run_in_virtual_time(scenario())
+    assert max(took) <= 4.0
+
+
+def test_beats_survive_an_adapter_that_fails():
+    """Whatever an adapter raises at a beat, the last numbers are told when it works again."""
+
+    async def scenario() -> list[bytes]:
+        broker = Away(accepts=1)
+        async with AsyncPublisher(broker) as publisher:
+            await publisher.notify("items", "1")
+            broker.control = Failing()  # type: ignore[assignment]
+            await asyncio.sleep(5.0)
+            broker.control = []
+            await publisher.notify("items", "2")
+            await asyncio.sleep(5.0)
+            return list(broker.control)
+
+    class Failing:
+        def __iadd__(self, _payloads: object) -> Any:
+            raise ZeroDivisionError
+
+    control, _ = run_in_virtual_time(scenario())
+    assert [b'"items":[2,' in payload for payload in control] == [True]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -30,9 +31,10 @@ _BATCH = 500
 _PAUSE = 0.025  # seconds between full batches: faster, and the nodes' queues in the broker may overflow
 _FIRST_DELAY, _MAX_DELAY = 0.05, 1.0
 _QUIET_AFTER = 1.0  # seconds
-_BYE_TIMEOUT = 2.0  # seconds
+_LAST_WORDS = 2.0  # seconds that a beat, the bye or closing may take
 _LEAST = 1.0  # seconds that a try may take, however short the patience
 _T = TypeVar("_T")
+_log = logging.getLogger("entity_sync.publisher")
 
 
 class AsyncPublisher:
@@ -51,7 +53,8 @@ class AsyncPublisher:
             broker: a URL or an adapter.
             topic_prefix, signing: as the nodes' ``EntitySync`` has them, from the same variables of
                 the environment where None.
-            patience: seconds a notify tries again while the broker is away.
+            patience: seconds a notify tries again while the broker is away, or waits for those before it
+                that do; of many keys each 500 have them.
 
         Raises:
             UnknownBroker, MissingExtra: the URL cannot be served.
@@ -82,11 +85,10 @@ class AsyncPublisher:
             try:
                 if self._is_connected and self._announcer.has_spoken:
                     with suppress(BrokerUnavailable, TimeoutError):  # then the nodes find out by themselves
-                        async with asyncio.timeout(_BYE_TIMEOUT):
+                        async with asyncio.timeout(_LAST_WORDS):
                             await self._say(self._announcer.bye(_now()))
             finally:
-                self._is_connected = False
-                await self._broker.close()
+                await self._close()
 
     async def notify(
         self,
@@ -119,17 +121,29 @@ class AsyncPublisher:
         self._count += 1
         token = f"{self._announcer.source.epoch}.{self._count}"
         changes = [Change(key, tags=said, causes=(token,)) for key in keys]
-        async with self._turn:
-            for start in range(0, len(changes), _BATCH):
-                batch = self._announcer.numbered(changes[start : start + _BATCH], _now())
-                await self._publish(entity, [self._envelope.seal(entity, change) for change in batch])
-                if len(batch) == _BATCH:
-                    await asyncio.sleep(_PAUSE)
+        for start in range(0, len(changes), _BATCH):
+            await self._tell(entity, changes[start : start + _BATCH])
         return Receipt("accepted", token)
 
-    async def _publish(self, entity: str, payloads: list[bytes]) -> None:
-        topic, loop = self._envelope.topic(entity), asyncio.get_running_loop()
-        deadline, delay = loop.time() + self._patience, _FIRST_DELAY
+    async def _tell(self, entity: str, changes: list[Change]) -> None:
+        """Publish a batch, when all that came before it has had its turn."""
+        deadline = _now() + self._patience
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise BrokerUnavailable("the broker did not accept in time what was to go before") from None
+        try:
+            batch = self._announcer.numbered(changes, _now())
+            payloads = [self._envelope.seal(entity, change) for change in batch]
+            await self._publish(self._envelope.topic(entity), payloads, deadline)
+            if len(batch) == _BATCH:
+                await asyncio.sleep(_PAUSE)
+        finally:
+            self._turn.release()
+
+    async def _publish(self, topic: str, payloads: list[bytes], deadline: float) -> None:
+        loop, delay = asyncio.get_running_loop(), _FIRST_DELAY
         while True:
             if not self._is_open:
                 raise NotRunning("this publisher was closed before the broker accepted")
@@ -154,8 +168,10 @@ class AsyncPublisher:
             async with self._turn:
                 beats = self._announcer.quiet(_now(), _QUIET_AFTER) if self._is_connected else []
                 try:
-                    await self._say(beats)
-                except BrokerUnavailable:
+                    async with asyncio.timeout(_LAST_WORDS):
+                        await self._say(beats)
+                except Exception as error:  # noqa: BLE001 - an adapter's driver may raise anything
+                    _log.debug("a beat was not taken: %r", error)
                     await self._disconnect()
 
     async def _say(self, beats: Iterable[Beat]) -> None:
@@ -164,8 +180,13 @@ class AsyncPublisher:
 
     async def _disconnect(self) -> None:
         if self._is_connected:
-            self._is_connected = False
-            await self._broker.close()
+            await self._close()
+
+    async def _close(self) -> None:
+        self._is_connected = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._broker.close()
 
 
 class Publisher:
@@ -185,6 +206,7 @@ class Publisher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
+        self._submitting = threading.Lock()  # what is handed to the loop is known to whoever closes it
 
     def __enter__(self) -> Self:
         loop = asyncio.new_event_loop()
@@ -200,9 +222,11 @@ class Publisher:
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
-        self._loop = self._thread = None
         if self._pid != os.getpid():
+            self._loop = self._thread = None
             return  # inherited by a fork, where its thread is not
+        with self._submitting:
+            self._loop = self._thread = None
         try:
             asyncio.run_coroutine_threadsafe(self._close(), loop).result()
         finally:
@@ -226,14 +250,16 @@ class Publisher:
         await self._inner.__aexit__()
 
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        loop = self._loop
-        if loop is None or self._pid != os.getpid():
-            coroutine.close()
-            raise NotRunning(
-                "this publisher is not open in this process: use it in a with statement, after any fork"
-            )
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-        self._notifying.add(future)
+        is_ours = self._pid == os.getpid()  # where not, a thread that is not here may hold the lock
+        with self._submitting if is_ours else nullcontext():
+            loop = self._loop
+            if loop is None or not is_ours:
+                coroutine.close()
+                raise NotRunning(
+                    "this publisher is not open in this process: use it in a with statement, after any fork"
+                )
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+            self._notifying.add(future)
         try:
             return future.result()
         except CancelledError:
