@@ -166,19 +166,20 @@ def test_closing_ends_what_waits():
 def test_closing_while_threads_notify():
     """However notifies and the close fall together, every thread is answered."""
 
-    def work(publisher: Publisher) -> None:
-        with pytest.raises(NotRunning):
-            while True:
-                publisher.notify("items", 1)
+    def work(publisher: Publisher, has_begun: threading.Event) -> None:
+        while True:
+            publisher.notify("items", 1)
+            has_begun.set()
 
     with ThreadPoolExecutor(8) as threads:
         for _ in range(30):
-            broker = Waiting()
-            with Publisher(broker) as publisher:
-                working = [threads.submit(work, publisher) for _ in range(8)]
-                broker.is_waiting.wait(10)
+            has_begun = threading.Event()
+            with Publisher(Away(accepts=1)) as publisher:
+                working = [threads.submit(work, publisher, has_begun) for _ in range(8)]
+                has_begun.wait(10)
             for each in working:
-                each.result(10)
+                with pytest.raises(NotRunning):
+                    each.result(10)
 
 
 def test_opened_again():

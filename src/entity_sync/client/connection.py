@@ -197,9 +197,11 @@ class Client:
 
     async def _renew(self, link: Link) -> None:
         """Ask the program's function for another secret whenever the one in use is about to end."""
-        while callable(self._secret):
+        while True:
             await link.expiring.wait()
             link.expiring.clear()
+            if not callable(self._secret):
+                continue
             try:
                 async with self._identifying:
                     await introduce(link, self._secret)

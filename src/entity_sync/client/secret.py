@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from entity_sync.client.link import Link
 from entity_sync.client.state import Refusal
-from entity_sync.errors import AccessDenied
+from entity_sync.errors import AccessDenied, ConnectionLost
 
 __all__ = ["Secret", "introduce"]
 
@@ -22,11 +23,18 @@ async def introduce(link: Link, secret: Secret) -> None:
     Raises:
         AccessDenied: it refused.
         Refusal: it could not tell.
+        ConnectionLost: there is none any more; or the program's function raises CancelledError of its own.
         Exception: whatever the program's function raises.
     """
-    value = secret() if callable(secret) else secret
-    if inspect.isawaitable(value):
-        value = await value
+    try:
+        value = secret() if callable(secret) else secret
+        if inspect.isawaitable(value):
+            value = await value
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionLost(1006, "the secret function cancelled itself") from None
     try:
         await link.ask("secret", value)
     except Refusal as refusal:
