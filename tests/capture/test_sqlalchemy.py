@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, delete, insert, select, update
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    create_engine,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -72,6 +84,9 @@ class Line(Base):
     order_id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
 
+
+ORDERS: Any = Order.__table__
+OTHERS = Table("others", MetaData(), Column("total", Integer))
 
 CLASSES: dict[type, str | Watched] = {
     Customer: "customers",
@@ -262,6 +277,29 @@ def test_statements(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture)
     assert told.take() == [("customers", [7, 20], None), ("orders", [1], {"customer_id": ["7"]})]
     lines = [record.getMessage().split(" by ")[0] for record in caplog.records]
     assert lines == ["UPDATE of Customer", "DELETE of Order", "INSERT of Customer"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (update(ORDERS).values(total=1), ["UPDATE of Order"]),
+        (delete(ORDERS), ["DELETE of Order"]),
+        (insert(ORDERS).values(customer_id=7, total=1), ["INSERT of Order"]),
+        (text("update orders set total = 1"), ["UPDATE of Order"]),
+        (text('with old as (select 1) DELETE FROM main."orders"'), ["DELETE of Order"]),
+        (text("select total from orders where 'update' <> 'orders'"), []),
+        (text("update others set total = 1"), []),
+        (update(OTHERS).values(total=1), []),
+    ],
+)
+def test_statements_of_core(
+    sessions: Any, changed: Any, expected: list[str], caplog: pytest.LogCaptureFixture
+):
+    """A statement on the table itself, or written out, is said too, if it is a class's table."""
+    with sessions.begin() as session:
+        session.execute(text("create table others (total integer)"))
+        session.execute(changed)
+    assert [record.getMessage().split(" by ")[0] for record in caplog.records] == expected
 
 
 def test_said_first(sessions: Any, told: Told):

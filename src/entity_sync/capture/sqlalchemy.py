@@ -1,7 +1,8 @@
 """SQLAlchemy: what a session changed is notified once it has committed, and never if it rolls back.
 
 The keys come from the unit of work (the session events ``after_flush`` and ``after_transaction_end``, see
-SQLAlchemy, ORM Events), so statements that pass it by, like ``session.execute(update(User))``, are warned of.
+SQLAlchemy, ORM Events). Statements that pass it by, like ``session.execute(update(User))``, are warned of;
+``bulk_save_objects`` and its like, and what is executed on a connection, pass by every event of a session.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from entity_sync import transactions
 from entity_sync.capture.pending import Pending
 from entity_sync.capture.rows import Classes, Watched, checked, ids_of, tags_of
+from entity_sync.capture.statements import has_table, statement
 from entity_sync.errors import ConfigurationError
 
 __all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
@@ -66,6 +68,10 @@ def notify_after_commit(
     session: Any, entity: str, *ids: object, tags: Mapping[str, Any] | None = None
 ) -> None:
     """Notify these keys too when this session commits: for statements that pass the unit of work by.
+
+    Those that a session executes are warned of, once for each class: of the ORM, of Core on the class's
+    table, and ``text()`` that names it. ``bulk_save_objects``, ``bulk_insert_mappings``,
+    ``bulk_update_mappings`` and what is executed on a connection are not: a session has no event for them.
 
     Args:
         session: one whose commits notify, sync or async, scoped or not.
@@ -163,21 +169,19 @@ class _Commits:
         return found
 
     def executing(self, state: Any) -> None:
-        verbs = {"UPDATE": state.is_update, "DELETE": state.is_delete, "INSERT": state.is_insert}
-        for verb in (verb for verb, is_it in verbs.items() if is_it):
-            mapper = state.bind_mapper
-            if (
-                mapper is None
-                or self._watched(mapper.class_) is None
-                or (mapper.class_, verb) in self._warned
-            ):
+        found = statement(state)
+        if found is None:
+            return
+        verb, table = found
+        for kind in self._classes:
+            if not has_table(kind, table) or (kind, verb) in self._warned:
                 continue
-            self._warned.add((mapper.class_, verb))
+            self._warned.add((kind, verb))
             _log.warning(
                 "%s of %s by a statement: which keys it changes is not known, so none is notified; say them "
                 "by notify_after_commit(session, ...)",
                 verb,
-                mapper.class_.__qualname__,
+                kind.__qualname__,
             )
 
     def _watched(self, kind: type) -> Watched | None:
