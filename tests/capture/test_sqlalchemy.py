@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -554,20 +553,91 @@ async def test_a_session_in_a_thread(shop: Shop, tmp_path: Path):
     engine.dispose()
 
 
-async def test_a_notify_inside_the_transaction_is_warned_of(shop: Shop, caplog: pytest.LogCaptureFixture):
-    """In debug mode only, and only while the transaction has changed something and is open."""
-    loop = asyncio.get_running_loop()
-    for debug, expected in ((True, 1), (False, 0)):
+@pytest.fixture
+async def warned(shop: Shop, caplog: pytest.LogCaptureFixture):
+    """Notifies, and says whether that was warned of."""
+
+    async def notified() -> bool:
         caplog.clear()
-        loop.set_debug(debug)
-        try:
-            async with shop.sessions.begin() as session:
-                await shop.sync.notify("customers", 7)
-                (await session.get(Customer, 7)).name = f"debug {debug}"
-                await session.flush()
-                await shop.sync.notify("customers", 7)
-            await shop.sync.notify("customers", 7)
-        finally:
-            loop.set_debug(False)
-        found = [record for record in caplog.records if record.levelno >= logging.WARNING]
-        assert len([one for one in found if "inside an open transaction" in one.getMessage()]) == expected
+        await shop.sync.notify("customers", 7)
+        return "inside an open transaction" in caplog.text
+
+    return notified
+
+
+@pytest.fixture
+async def debug():
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    yield
+    loop.set_debug(False)
+
+
+@pytest.mark.usefixtures("debug")
+async def test_a_notify_inside_the_transaction_is_warned_of(shop: Shop, warned: Any):
+    """Only while the transaction is open, has changed something and has not been undone."""
+    async with shop.sessions.begin() as session:
+        assert not await warned()
+        customer = await session.get(Customer, 7)
+        assert not await warned()
+        customer.name = "not flushed yet"
+        assert await warned()
+        await session.flush()
+        assert await warned()
+        await session.rollback()
+        assert not await warned()
+    assert not await warned()
+
+
+@pytest.mark.usefixtures("debug")
+@pytest.mark.parametrize("change", ["add", "delete", "execute", "say"])
+async def test_what_is_a_change(shop: Shop, warned: Any, change: str):
+    """What the session has not flushed yet, a statement, and a key that was said."""
+    async with shop.sessions.begin() as session:
+        if change == "add":
+            session.add(Customer(id=20, name="new"))
+        elif change == "delete":
+            await session.delete(await session.get(Customer, 9))
+        elif change == "execute":
+            await session.execute(update(Customer).values(name="new"))
+        else:
+            notify_after_commit(session, "customers", 7)
+        assert await warned()
+    assert not await warned()
+
+
+@pytest.mark.usefixtures("debug")
+async def test_other_tasks_are_not_warned(shop: Shop, warned: Any):
+    """A transaction is its own task's, also if both tasks' parent has had one."""
+    async with shop.sessions.begin() as session:
+        (await session.get(Customer, 7)).name = "earlier"
+    changed, told = asyncio.Event(), asyncio.Event()
+
+    async def change() -> None:
+        async with shop.sessions.begin() as session:
+            (await session.get(Customer, 7)).name = "open"
+            await session.flush()
+            changed.set()
+            await told.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(change())
+        await changed.wait()
+        assert not await warned()
+        told.set()
+
+
+async def test_no_warning_without_debug(shop: Shop, warned: Any):
+    """In production it is not looked for."""
+    async with shop.sessions.begin() as session:
+        (await session.get(Customer, 7)).name = "changed"
+        assert not await warned()
+
+
+@pytest.mark.usefixtures("debug")
+async def test_the_notifies_of_a_commit_are_not_warned_of(shop: Shop, caplog: pytest.LogCaptureFixture):
+    """Although several calls watch the session, of which one notifies before the other."""
+    notify_on_commit(shop.sync, shop.sessions, {Customer: "customers"})
+    async with shop.sessions.begin() as session:
+        (await session.get(Customer, 7)).name = "changed"
+    assert "inside an open transaction" not in caplog.text

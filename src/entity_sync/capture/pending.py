@@ -25,6 +25,9 @@ class Pending:
         self._changed: dict[Hashable, dict[tuple[str, object], Tags | None]] = {}
         self._committed: set[Hashable] = set()
 
+    def __bool__(self) -> bool:
+        return any(self._changed.values())
+
     def add(self, place: Hashable, entity: str, id: object, tags: Mapping[str, Any] | None) -> None:
         """A key changed in this place.
 

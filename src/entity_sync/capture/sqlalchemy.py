@@ -8,7 +8,7 @@ SQLAlchemy, ORM Events). Statements that pass it by, like ``session.execute(upda
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -56,6 +56,7 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     watched = {kind: checked(kind, how) for kind, how in classes.items()}
     target = _target(sessions)
     commits = _Commits(sync, watched)
+    event.listen(target, "after_transaction_create", commits.created)
     event.listen(target, "before_flush", commits.flushing)
     event.listen(target, "after_flush", commits.flushed)
     event.listen(target, "persistent_to_deleted", commits.deleted)
@@ -95,9 +96,21 @@ def notify_after_commit(
 class _Open:
     """What the open transaction of a session has changed so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session, is_watched: Callable[[type], bool]) -> None:
+        self._session = session
+        self._is_watched = is_watched
         self.pending = Pending()
+        self.has_executed = False  # a statement that changes a watched table
         self.leaving: set[Any] = set()  # the states of what the flush was told to delete
+
+    def has_changed(self) -> bool:
+        session = self._session
+        if not session.in_transaction():
+            return False
+        if self.pending or self.has_executed:
+            return True
+        dirty = (one for one in session.dirty if session.is_modified(one))
+        return any(self._is_watched(type(one)) for one in (*session.new, *session.deleted, *dirty))
 
 
 class _Commits:
@@ -117,7 +130,10 @@ class _Commits:
     ) -> None:
         for id in ids:
             self._open(session).pending.add(_place(session), entity, id, tags)
-        transactions.begun(session)
+
+    def created(self, session: Session, transaction: Any) -> None:
+        if transaction.parent is None:
+            self._open(session)
 
     def flushing(self, session: Session, _context: object, _objects: object) -> None:
         # what is not loaded of a deleted object cannot be asked for once it is deleted
@@ -160,12 +176,17 @@ class _Commits:
             if transaction.nested:
                 self._open(session).pending.end(transaction, _outer(transaction))
             return
-        transactions.ended(session)
-        for (entity, tags), ids in session.info.pop(self, _Open()).pending.take(transaction):
+        over = self._open(session)
+        transactions.ended(over)
+        del session.info[self]
+        for (entity, tags), ids in over.pending.take(transaction):
             self._notify(entity, ids, tags)
 
     def _open(self, session: Session) -> _Open:
-        found: _Open = session.info.setdefault(self, _Open())
+        found: _Open | None = session.info.get(self)
+        if found is None:
+            found = session.info[self] = _Open(session, self._is_watched)
+        transactions.begun(found)  # wherever it goes on, in another task or thread too
         return found
 
     def executing(self, state: Any) -> None:
@@ -174,7 +195,10 @@ class _Commits:
             return
         verb, table = found
         for kind in self._classes:
-            if not has_table(kind, table) or (kind, verb) in self._warned:
+            if not has_table(kind, table):
+                continue
+            self._open(state.session).has_executed = True
+            if (kind, verb) in self._warned:
                 continue
             self._warned.add((kind, verb))
             _log.warning(
@@ -183,6 +207,9 @@ class _Commits:
                 verb,
                 kind.__qualname__,
             )
+
+    def _is_watched(self, kind: type) -> bool:
+        return self._watched(kind) is not None
 
     def _watched(self, kind: type) -> Watched | None:
         return next((self._classes[one] for one in kind.__mro__ if one in self._classes), None)
