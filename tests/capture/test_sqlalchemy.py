@@ -319,8 +319,8 @@ def test_a_failure_to_notify(sessions: Any, told: Told, caplog: pytest.LogCaptur
     assert "what a commit changed was not told: not running" in caplog.text
 
 
-def test_outside_the_lifespan(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """A session of a process in which Entity Sync does not run commits, and the log says who was not told."""
+async def test_outside_the_lifespan(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Where Entity Sync does not run sessions commit, and the log says so once until it runs."""
     engine = create_engine(f"sqlite:///{tmp_path}/shop.db")
     Base.metadata.create_all(engine)
     sync = EntitySync()
@@ -328,12 +328,20 @@ def test_outside_the_lifespan(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     @sync.entity("customers")
     async def customers(id: int) -> None: ...
 
-    with Session(engine) as session:
-        notify_on_commit(sync, session, {Customer: "customers"})
-        session.add(Customer(id=1, name="ann"))
-        session.commit()
+    sessions = sessionmaker(engine)
+    notify_on_commit(sync, sessions, {Customer: "customers"})
+
+    def add() -> int:
+        caplog.clear()
+        with sessions.begin() as session:
+            session.add(Customer(name="ann"))
+        return caplog.text.count("does not run in this process")
+
+    assert [add(), add()] == [1, 0]
+    async with sync:
+        assert add() == 0
+    assert [add(), add()] == [1, 0]
     engine.dispose()
-    assert "nobody was told" in caplog.text
 
 
 def test_a_transaction_that_is_open_already(sessions: Any, told: Told):

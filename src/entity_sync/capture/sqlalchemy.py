@@ -20,7 +20,7 @@ from entity_sync import transactions
 from entity_sync.capture.pending import Pending
 from entity_sync.capture.rows import Classes, Watched, checked, ids_of, tags_of
 from entity_sync.capture.statements import has_table, statement
-from entity_sync.errors import ConfigurationError
+from entity_sync.errors import ConfigurationError, NotRunning
 
 __all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
 
@@ -120,6 +120,7 @@ class _Commits:
         self.sync = sync
         self._classes = classes
         self._warned: set[tuple[type, str]] = set()
+        self._was_running = True  # or nobody has said yet that it is not
 
     def names(self, entity: str) -> bool:
         """Whether rows of these classes are keys of this entity."""
@@ -217,6 +218,17 @@ class _Commits:
     def _notify(self, entity: str, ids: list[object], tags: Mapping[str, Any] | None) -> None:
         try:
             self.sync.notify_soon(entity, *ids, tags=tags).add_done_callback(_report)
+            self._was_running = True
+        except NotRunning:
+            if self._was_running:
+                self._was_running = False
+                _log.warning(
+                    "a commit changed %d of %s while Entity Sync does not run in this process, so neither it "
+                    "nor those that follow until the start are told. That is fine if no other node runs; "
+                    "else enter 'async with sync' before the commits",
+                    len(ids),
+                    entity,
+                )
         except Exception as error:  # noqa: BLE001 - the commit is done: whoever made it is not to blame
             _log.error("a commit changed %d of %s, and nobody was told: %s", len(ids), entity, error)
 
