@@ -173,7 +173,7 @@ async def test_failing_lifespan_leaves_nothing_running():
 
 
 async def test_notify_names_mistakes():
-    """An unknown entity, a wrong id and no id raise, and nothing is notified."""
+    """An unknown entity, a wrong id, no id and a wrong revision raise, and nothing is notified."""
     sync = EntitySync()
 
     @sync.entity("items")
@@ -189,6 +189,12 @@ async def test_notify_names_mistakes():
                 await item.notify(wrong)
         with pytest.raises(TypeError, match="at least one id"):
             await sync.notify("items")
+        for wrong in ("a", 2**53, 5.5, -1, True):
+            with pytest.raises(ValueError, match="a revision is an integer from 0"):
+                await item.notify(1, revision=wrong)
+            with pytest.raises(ValueError, match="a revision is an integer from 0"):
+                item.notify_soon(1, revision=wrong)
+        assert (await sync.notify("items", 1, revision=2**53 - 1)).status == "accepted"
         assert (await sync.notify("items", 1, "2")).status == "accepted"
 
 

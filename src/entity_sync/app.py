@@ -21,6 +21,7 @@ from entity_sync.errors import ConfigurationError
 from entity_sync.hub.auditor import Auditor
 from entity_sync.hub.node import Application, Capture, Node
 from entity_sync.life import Life
+from entity_sync.loading.revision import check_revision
 from entity_sync.model import EntityKey, Receipt, Tags, ViewInfo
 from entity_sync.server.asgi import serve_asgi
 from entity_sync.settings import Settings
@@ -109,10 +110,10 @@ class EntitySync(Declarations[Principal]):
             returns; local clients are served either way.
 
         Raises:
-            UnknownEntity, BadId, ValueError: nothing was notified; ValueError names the tag.
+            UnknownEntity, BadId, ValueError: nothing was notified; ValueError names the tag or the revision.
             NotRunning: outside the lifespan.
         """
-        keys, said = self._changed(entity, ids, tags)
+        keys, said = self._changed(entity, ids, tags, revision)
         return await self._life.node.notify(keys, said, revision)
 
     def notify_soon(
@@ -128,15 +129,17 @@ class EntitySync(Declarations[Principal]):
             UnknownEntity, BadId, ValueError, NotRunning: as for `notify`; later failures are in the
                 future.
         """
-        keys, said = self._changed(entity, ids, tags)
+        keys, said = self._changed(entity, ids, tags, revision)
         node, loop = self._life.node, self._life.loop
         return asyncio.run_coroutine_threadsafe(node.notify(keys, said, revision), loop)
 
     def _changed(
-        self, entity: str, ids: Sequence[object], tags: Mapping[str, Any] | None
+        self, entity: str, ids: Sequence[object], tags: Mapping[str, Any] | None, revision: int | None
     ) -> tuple[list[EntityKey], Tags | None]:
         if not ids:
             raise TypeError("notify needs at least one id")
+        if revision is not None:
+            check_revision(revision)
         keys = [self._catalog.key(entity, id) for id in ids]
         warn_inside(entity, debug=self._life.loop.get_debug())
         return keys, None if tags is None else canonical_tags(tags)

@@ -61,11 +61,14 @@ def test_bounds(longest: dict[str, Any], too_long: dict[str, Any]):
         ({"a": "\ud800"}, "or no text"),
         ({"a": "x\udfff"}, "or no text"),
         ({"a": list(range(257))}, "tag 'a' has 257 values, and at most 256"),
+        ("customer", "tags are a mapping of names to values, not 'customer'"),
+        (["customer"], "tags are a mapping of names to values, not"),
+        ({5: 1}, "a tag's name is a str, not 5"),
         ({"": 1}, "a tag's name has 1 to 64 characters, not 0"),
         ({str(number): 1 for number in range(10_000)}, "10000 tags, and at most 16"),
     ],
 )
-def test_what_is_no_tag(tags: dict[str, Any], text: str):
+def test_what_is_no_tag(tags: Any, text: str):
     """Each is refused with the tag's name."""
     with pytest.raises(ValueError, match=text):
         canonical_tags(tags)

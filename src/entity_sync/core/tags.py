@@ -58,9 +58,11 @@ def canonical_tags(tags: Mapping[str, Any]) -> Tags:
     """Tags as text: a scalar is a list of one; 7 and "7" are equal, True is "true" and None "null".
 
     Raises:
-        ValueError: a value is no str, int, bool, UUID, Enum of them or None, or there are too many, or
-            one is too long; the text names the tag.
+        ValueError: they are no mapping, a name is no str, a value is no str, int, bool, UUID, Enum of them
+            or None, or there are too many, or one is too long; the text names the tag.
     """
+    if not hasattr(tags, "items"):
+        raise ValueError(f"tags are a mapping of names to values, not {tags!r}")
     if len(tags) > MAX_TAGS:
         raise ValueError(f"{len(tags)} tags, and at most {MAX_TAGS} are carried")
     return {name: _values(name, value) for name, value in tags.items()}
@@ -74,7 +76,9 @@ def merged(first: Tags | None, second: Tags | None) -> Tags | None:
     return {name: values for name, values in both.items() if len(values) <= MAX_VALUES}
 
 
-def _values(name: str, value: Any) -> frozenset[str]:
+def _values(name: object, value: Any) -> frozenset[str]:
+    if not isinstance(name, str):
+        raise ValueError(f"a tag's name is a str, not {name!r}")  # noqa: TRY004 - as documented
     if not 1 <= len(name) <= MAX_NAME:
         raise ValueError(f"a tag's name has 1 to {MAX_NAME} characters, not {len(name)}")
     values = value if isinstance(value, list | tuple | set | frozenset) else (value,)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from entity_sync.errors import LoadFailed
 
-__all__ = ["Revision", "picked", "revision_of"]
+__all__ = ["Revision", "check_revision", "picked", "revision_of"]
 
 Revision: TypeAlias = str | Callable[[Any], int]
 """A member's or attribute's name, or a function of the value."""
@@ -21,6 +21,16 @@ def picked(value: Any, how: str | Callable[[Any], Any]) -> Any:
     return value[how] if isinstance(value, dict) else attrgetter(how)(value)
 
 
+def check_revision(revision: object) -> None:
+    """It is a number that every node and client reads alike.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if type(revision) is not int or not 0 <= revision < 2**53:
+        raise ValueError(f"a revision is an integer from 0 to 2^53, not {revision!r}")
+
+
 def revision_of(value: object, how: Revision) -> int:
     """The revision of a view's un-keyed value.
 
@@ -31,6 +41,8 @@ def revision_of(value: object, how: Revision) -> int:
         revision = picked(value, how)
     except Exception as error:
         raise LoadFailed(f"revision= finds none: {error!r}") from error
-    if type(revision) is not int or not 0 <= revision < 2**53:
-        raise LoadFailed(f"a revision is an integer from 0 to 2^53, not {revision!r}")
-    return revision
+    try:
+        check_revision(revision)
+    except ValueError as error:
+        raise LoadFailed(str(error)) from None
+    return cast("int", revision)
