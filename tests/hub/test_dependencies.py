@@ -317,3 +317,24 @@ async def test_what_a_refusal_was_read_from_is_watched():
         await members.notify("7", tags={"document": "1"})
         await settled(sync)
         assert client.pending()[-1]["rows"] == [{"data": {"title": "a document"}}]
+
+
+async def test_what_nobody_can_notify_is_warned_of(caplog: pytest.LogCaptureFixture):
+    """Once for each name: rows and live queries of an entity that nobody registered, unless untracked."""
+    sync = EntitySync()
+
+    @sync.entity("reports", rows=("lines", "id"))
+    async def report(id: str) -> AsyncIterator[object]:
+        yield Row("lines", 1, {})
+        yield Row("reports", "7", {})
+        yield Row("untracked", 1, {}, track=False)
+        yield Row("nobody", 1, None)
+        yield Reads("ordrs", customer=id)
+
+    async with sync:
+        await watching(sync, "reports", "1", "2")
+        await settled(sync)
+    assert [record.getMessage().partition(", so")[0] for record in caplog.records] == [
+        "load of reports/'1' depends on entity 'nobody', which is not registered",
+        "load of reports/'1' depends on entity 'ordrs', which is not registered",
+    ]

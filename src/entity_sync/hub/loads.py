@@ -233,6 +233,7 @@ class Loads:
     def _succeeded(self, view: View, result: Loaded) -> None:
         if view.failure is not None:
             _log.info("load of %s succeeds again", view.key)
+        self._catalog.warn_unheard(view.key, result)
         is_overtaken = self._depend(view, result)
         news, action = view.succeed(result)
         self._settled(view, news)

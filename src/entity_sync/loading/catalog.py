@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
+from entity_sync.core.loaded import Loaded
 from entity_sync.errors import ConfigurationError, UnknownEntity
 from entity_sync.loading.ids import canonical_id
 from entity_sync.loading.loader import Loader, check_name
@@ -11,12 +13,15 @@ from entity_sync.model import EntityKey, Wire
 
 __all__ = ["Catalog"]
 
+_log = logging.getLogger("entity_sync.loads")
+
 
 class Catalog:
     """Entity name → `Loader`."""
 
     def __init__(self) -> None:
         self._loaders: dict[str, Loader] = {}
+        self._unheard: set[str] = set()
 
     def __iter__(self) -> Iterator[Loader]:
         return iter(self._loaders.values())
@@ -77,3 +82,15 @@ class Catalog:
         if loader is None:
             check_name(entity)
         return EntityKey(entity, canonical_id(entity, id) if loader is None else loader.spell(id))
+
+    def warn_unheard(self, key: EntityKey, loaded: Loaded) -> None:
+        """Log, once for each name, that a load depends on an entity whose changes nobody can notify."""
+        names = {read.entity for read in loaded.reads} | {one.entity for one in loaded.dependencies}
+        for name in sorted(names.difference(self.topics, self._unheard)):
+            self._unheard.add(name)
+            _log.warning(
+                "load of %s depends on entity %r, which is not registered, so no change of it is noticed: "
+                "register it, name it in a rows=, or give its Row track=False",
+                key,
+                name,
+            )
