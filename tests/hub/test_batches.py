@@ -25,6 +25,7 @@ class Prices:
         self.rows: dict[str, Any] = {}
         self.poison: set[str] = set()
         self.calls: list[list[str]] = []
+        self.seconds = 0.0
         self.may_load = asyncio.Event()
         self.may_load.set()
         self.sync = EntitySync()
@@ -34,6 +35,7 @@ class Prices:
         self.calls.append(list(ids))
         rows = {id: self.rows[id] for id in ids if id in self.rows}
         await self.may_load.wait()
+        await asyncio.sleep(self.seconds)
         if self.poison.intersection(ids):
             raise ValueError("one of them cannot be read")
         return rows
@@ -167,6 +169,92 @@ async def test_a_timeout_that_is_swallowed():
         await asyncio.sleep(2.0)
         assert states(client) == {"a": "good", "b": "good"}
     assert [len(ids) for ids in calls] == [2, 1, 1, 1]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("bad", [3, 10, 50, 128, 255])
+async def test_many_bad_keys_among_others(bad: int):
+    """However many raise, the others are shown within a few attempts, each failing key is told, and none more
+    calls are made than the bad keys need."""
+    prices = Prices()
+    prices.rows = {str(id): id for id in range(256)}
+    prices.poison = {str(id * 256 // bad) for id in range(bad)}
+    async with prices.sync, connect(prices.sync) as client:
+        await subscribe(client, "prices", *prices.rows)
+        await asyncio.sleep(4.0)
+        shown, told = {}, set()
+        for message in client.pending():
+            if message["event"] == "snapshot":
+                shown[message["id"]] = message["rows"][0]["data"]
+            elif message["event"] == "stale":
+                told.add(message["id"])
+        assert shown == {id: row for id, row in prices.rows.items() if id not in prices.poison}
+        assert prices.poison <= told
+        assert len(prices.calls) <= 7 * (2 * bad * 9 + 1)  # 4 s are seven attempts
+        prices.poison.clear()
+        await asyncio.sleep(10.0)
+        assert len(states(client)) == bad
+
+
+@in_virtual_time
+async def test_a_slow_batch_with_bad_keys():
+    """Where calls are slow an attempt ends in time, and the next ones show the rest."""
+    prices = Prices(timeout=5.0)
+    prices.rows = {str(id): id for id in range(64)}
+    prices.poison = {str(id) for id in range(0, 64, 4)}
+    prices.seconds = 0.2
+    async with prices.sync, connect(prices.sync) as client:
+        await subscribe(client, "prices", *prices.rows)
+        await asyncio.sleep(5.5)
+        assert 0 < len(states(client)) < 48
+        assert len(prices.calls) <= 30
+        shown = 0
+        for _ in range(6):
+            await asyncio.sleep(10.0)
+            shown += len(states(client))
+        assert shown > 20
+
+
+@in_virtual_time
+async def test_keys_that_a_batch_denies():
+    """A batch that raises AccessDenied is parted too: who may not sees what is absent, and never stale."""
+    sync = EntitySync()
+    calls = 0
+
+    @sync.entity("prices", batch=500)
+    async def prices(ids: list[int]) -> dict[int, int]:
+        nonlocal calls
+        calls += 1
+        if any(id >= 100 for id in ids):
+            raise AccessDenied
+        return dict.fromkeys(ids, 1)
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "prices", *map(str, range(90, 200)))
+        await asyncio.sleep(0.001)
+        told = client.pending()
+        assert {one["event"] for one in told} == {"ack", "snapshot"}
+        assert {one["id"]: one["gone"] for one in told if one["event"] == "snapshot"} == {
+            str(id): id >= 100 for id in range(90, 200)
+        }
+        assert calls <= 220
+
+
+@in_virtual_time
+async def test_what_failed_together_is_logged_once(caplog: pytest.LogCaptureFixture):
+    """Keys that nobody could tell from those that a batch raises for are not blamed one by one."""
+    prices = Prices()
+    prices.rows = {str(id): id for id in range(200)}
+    prices.poison = set(prices.rows)
+    async with prices.sync, connect(prices.sync) as client:
+        await subscribe(client, "prices", *prices.rows)
+        await asyncio.sleep(1.0)
+        assert len([one for one in client.pending() if one["event"] == "stale"]) == 200
+    lines = [record for record in caplog.records if record.name == "entity_sync.loads"]
+    assert [line.getMessage().split("failed: ")[1] for line in lines] == [
+        "200 keys together: ValueError: one of them cannot be read"
+    ]
+    assert lines[0].exc_info
 
 
 async def test_one_that_leaves_takes_nobody_along():

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from itertools import chain
 from typing import Any, TypeVar
 
 from entity_sync.clock import Clock, timeout
-from entity_sync.core.loaded import Loaded
 from entity_sync.errors import LoadFailed, described
+from entity_sync.hub.parting import Outcome, Parting
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
 from entity_sync.model import Audience, EntityKey
@@ -21,7 +19,6 @@ from entity_sync.settings import Settings
 
 __all__ = ["Attempts", "Outcome"]
 
-Outcome = Loaded | LoadFailed
 _Result = TypeVar("_Result")
 
 
@@ -32,6 +29,7 @@ class Attempts:
         self._catalog = catalog
         self._clock = clock
         self._settings = settings
+        self._parting = Parting(clock)
         self._abandoned: dict[str, int] = {}
         most = settings.max_loads + settings.max_entity_loads * len(catalog.names)
         self._threads = ThreadPoolExecutor(most, "entity-sync-load")
@@ -40,31 +38,23 @@ class Attempts:
         """Start nothing more; plain functions that run in threads end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def load(self, loader: Loader, keys: Sequence[EntityKey], audience: Audience) -> list[Outcome]:
+    async def load(
+        self, loader: Loader, keys: Sequence[EntityKey], audience: Audience, tried: int = 0
+    ) -> list[Outcome]:
         """What became of each key, in their order.
 
-        A batch whose function raises is halved until what it raises for stands alone, in a bounded number
-        of calls; where those do not suffice, the rest fails together.
+        Args:
+            tried: attempts so far that gave nothing.
         """
         if loader.batch is None:
             return [await self._alone(loader, key, audience) for key in keys]
-        found: dict[EntityKey, Outcome] = {}
-        parts = deque([keys])
-        calls = 2 * len(keys).bit_length()  # that may fail: enough for two bad keys, few where all is bad
-        while parts:
-            part = parts.popleft()
-            try:
-                found.update(await self._together(loader, part, audience))
-            except LoadFailed as error:
-                calls -= 1
-                if calls == 0:
-                    part = [*part, *chain.from_iterable(parts)]
-                    parts.clear()
-                if error.__cause__ is None or len(part) == 1 or calls == 0:
-                    found.update(dict.fromkeys(part, error))
-                else:
-                    middle = len(part) // 2
-                    parts += part[:middle], part[middle:]
+        together = partial(self._together, loader, audience)
+        try:
+            found = await together(keys)
+        except LoadFailed as error:
+            if len(keys) == 1:
+                return [error]
+            found = await self._parting.outcomes(together, keys, error, tried=tried, most=loader.timeout)
         return [found[key] for key in keys]
 
     async def _alone(self, loader: Loader, key: EntityKey, audience: Audience) -> Outcome:
@@ -75,7 +65,7 @@ class Attempts:
             return error
 
     async def _together(
-        self, loader: Loader, keys: Sequence[EntityKey], audience: Audience
+        self, loader: Loader, audience: Audience, keys: Sequence[EntityKey]
     ) -> dict[EntityKey, Outcome]:
         load = partial(
             loader.load_batch, keys, audience, partial(self._in_thread, loader.name), self._catalog.row

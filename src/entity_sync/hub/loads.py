@@ -18,6 +18,7 @@ from entity_sync.errors import LoadFailed
 from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.hub.breakers import Breakers
 from entity_sync.hub.delays import Delays
+from entity_sync.hub.parting import is_news
 from entity_sync.hub.queues import Queue, together
 from entity_sync.hub.refreshes import Refreshes
 from entity_sync.hub.tasks import lazily
@@ -185,7 +186,8 @@ class Loads:
     async def _run(self, entity: str, run: _Run) -> None:
         views = list(run.views)
         keys = [view.key for view in views]
-        outcomes = await self._attempts.load(self._catalog[entity], keys, views[0].audience)
+        tried = max(view.attempts for view in views)
+        outcomes = await self._attempts.load(self._catalog[entity], keys, views[0].audience, tried)
         self._breakers.judge(entity, run.ticket, views, outcomes)
         jitter = self._random.uniform(0.5, 1.0)
         again: dict[float, list[View]] = {}  # one timer for all: what failed together is tried together
@@ -270,8 +272,9 @@ class Loads:
 
     def _note(self, view: View, error: LoadFailed) -> None:
         reason = error.code, error.retryable, type(error.__cause__)  # a text may differ at each try
-        if reason not in view.reasons:
-            view.reasons |= {reason}
+        is_new = reason not in view.reasons
+        view.reasons |= {reason}
+        if is_new and is_news(error):
             _log.warning("load of %s failed: %s", view.key, error, exc_info=error.__cause__)
         view.fail(error.code, str(error))
 

@@ -129,12 +129,12 @@ def _fails_in_silence() -> AbstractContextManager[Any]:
 
 def _fails_together() -> AbstractContextManager[Any]:
     async def load(
-        self: Attempts, loader: Loader, keys: Sequence[EntityKey], audience: Audience
+        self: Attempts, loader: Loader, keys: Sequence[EntityKey], audience: Audience, _tried: int
     ) -> list[Outcome]:
         if loader.batch is None:
             return [await self._alone(loader, key, audience) for key in keys]
         try:
-            return list((await self._together(loader, keys, audience)).values())
+            return list((await self._together(loader, audience, keys)).values())
         except LoadFailed as error:
             return [error] * len(keys)
 
