@@ -62,7 +62,7 @@ class Breakers:
         breaker = self._breakers.get(entity)
         if breaker is not None:
             if breaker.holds:
-                queue.move_to_end(probe(queue, had_loaded=breaker.pauses % 2 == 1), last=False)
+                queue.prefer(probe(queue, had_loaded=breaker.pauses % 2 == 1))
             breaker.started(ticket)
 
     def judge(self, entity: str, ticket: int, views: Sequence[View], outcomes: Sequence[Outcome]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.hub.breakers import Breakers
 from entity_sync.hub.delays import Delays
 from entity_sync.hub.parting import is_news
-from entity_sync.hub.queues import Queue, together
+from entity_sync.hub.queues import Queue
 from entity_sync.hub.refreshes import Refreshes
 from entity_sync.hub.tasks import lazily
 from entity_sync.loading.catalog import Catalog
@@ -118,7 +117,7 @@ class Loads:
             if not run.views and run.task is not None:
                 run.task.cancel()
         elif (queue := self._waiting.get(view.key.entity)) is not None:
-            queue.pop(view, None)
+            queue.discard(view)
 
     async def close(self) -> None:
         """Stop everything and return when it has stopped; plain functions in threads end by themselves."""
@@ -138,7 +137,7 @@ class Loads:
         if loader.min_interval and pause > 0 and not view.attempts and view.causes in _PATIENT:
             self._delays.add([view], pause)
             return
-        self._waiting.setdefault(view.key.entity, OrderedDict())[view] = None
+        self._waiting.setdefault(view.key.entity, Queue()).add(view)
         if self._breakers.holds(view.key.entity):
             self._hold(view)
         if loader.batch is None:
@@ -165,7 +164,7 @@ class Loads:
     def _start(self, entity: str, queue: Queue) -> None:
         self.ticket += 1
         self._breakers.begin(entity, self.ticket, queue)
-        run = _Run(together(queue, self._catalog[entity].batch or 1), ticket=self.ticket)
+        run = _Run(queue.take(self._catalog[entity].batch or 1), ticket=self.ticket)
         for view in run.views:
             view.start(self.ticket, self._clock.now())
             self._begun(view)
@@ -280,11 +279,11 @@ class Loads:
 
     def _hold_all(self, entity: str) -> None:
         """No load of this entity begins for now, not even one that was to be tried again."""
-        queue = self._waiting.setdefault(entity, OrderedDict())
+        queue = self._waiting.setdefault(entity, Queue())
         for view in self._delays.of(entity):
             if view.attempts:
                 self._delays.drop(view)
-                queue[view] = None
+                queue.add(view)
         for view in queue:
             self._hold(view)
 

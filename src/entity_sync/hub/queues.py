@@ -3,31 +3,62 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import islice
 from typing import TypeAlias
 
 from entity_sync.core.index import spelled
 from entity_sync.core.view import View
 
-__all__ = ["Queue", "probe", "together"]
+__all__ = ["Queue", "probe"]
 
-Queue: TypeAlias = OrderedDict[View, None]
-"""The one that waits longest is the first."""
+_Group: TypeAlias = OrderedDict[View, None]
 
 
-def together(queue: Queue, most: int) -> dict[View, None]:
-    """Take the view that waits longest out of the queue, and the next that one batch can load with it."""
-    first = queue.popitem(last=False)[0]
-    found = {first: None}
-    if most > 1:
-        audience = spelled(first.audience)
-        for view in queue:
-            if len(found) == most:
-                break
-            if spelled(view.audience) == audience:
-                found[view] = None
-        for view in list(found)[1:]:
-            del queue[view]
-    return found
+class Queue:
+    """The one that waits longest is the first; those that one batch can load stand together.
+
+    These are of one audience, and those that failed are apart from those that did not, whom they would have
+    fail with them.
+    """
+
+    def __init__(self) -> None:
+        self._views: OrderedDict[View, tuple[str, bool]] = OrderedDict()
+        self._groups: dict[tuple[str, bool], _Group] = {}
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __iter__(self) -> Iterator[View]:
+        return iter(self._views)
+
+    def add(self, view: View) -> None:
+        """It waits from now on, if it does not already."""
+        if view not in self._views:
+            name = self._views[view] = (spelled(view.audience), view.attempts > 0)
+            self._groups.setdefault(name, OrderedDict())[view] = None
+
+    def discard(self, view: View) -> None:
+        """It waits no longer, if it does."""
+        name = self._views.pop(view, None)
+        if name is not None:
+            group = self._groups[name]
+            del group[view]
+            if not group:
+                del self._groups[name]
+
+    def prefer(self, view: View) -> None:
+        """It waits, and is the next."""
+        self._views.move_to_end(view, last=False)
+        self._groups[self._views[view]].move_to_end(view, last=False)
+
+    def take(self, most: int) -> dict[View, None]:
+        """Take out the view that waits longest, and the next that one batch can load with it."""
+        name = next(iter(self._views.values()))
+        found = dict.fromkeys(islice(self._groups[name], most))
+        for view in found:
+            self.discard(view)
+        return found
 
 
 def probe(queue: Queue, *, had_loaded: bool) -> View:
