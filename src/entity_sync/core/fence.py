@@ -50,6 +50,13 @@ class Fence:
         """Something happened of which no revision tells."""
         self.due = now + self._lag
 
+    def judge(self, result: Loaded, began: float, now: float) -> str | None:
+        """As `objects`; a result to which there is no objection is what is shown from now on."""
+        objection = self.objects(result, began)
+        if objection is None:
+            self.shown(result, now)
+        return objection
+
     def objects(self, result: Loaded, began: float) -> str | None:
         """Why the result of a load that began then is too old to be shown, None where it is not."""
         if result.gone:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UnsetType
 
 from entity_sync.core import v2
 from entity_sync.core.frame import Frame
 from entity_sync.core.messages import Error, Stale
+from entity_sync.model import EntityKey
 
 __all__ = ["Trouble"]
 
@@ -29,6 +31,19 @@ class Trouble:
         self._message = message
         self._now = since
         self._frame: Frame | None = None
+
+    @classmethod
+    def of_load(cls, key: EntityKey, number: int | UnsetType, code: str, text: str, since: float) -> Trouble:
+        """``stale`` where a load may yet succeed, ``error`` where it is too large or has no room.
+
+        Args:
+            number: of the view, where it has had a state.
+        """
+        entity, id = key
+        message: Stale | Error = Stale(reason="load", age_ms=0, entity=entity, id=id, view=number)
+        if code in ("too_large", "busy"):
+            message = Error(code=code, text=text, retryable=code == "busy", entity=entity, id=id)
+        return cls(message, since)
 
     @property
     def kind(self) -> str:

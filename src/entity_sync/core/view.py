@@ -14,7 +14,7 @@ from entity_sync.core.history import History
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadEvent, LoadState, step
 from entity_sync.core.memory import Memory
-from entity_sync.core.messages import Current, Error, Fresh, Snapshot, Stale
+from entity_sync.core.messages import Current, Fresh, Snapshot
 from entity_sync.core.outbox import Mark
 from entity_sync.core.receipts import Receipts
 from entity_sync.core.tags import Reading
@@ -176,17 +176,14 @@ class View:
 
     # State and frames
 
-    def fail(self, code: str, text: str) -> None:
-        """Until a load succeeds: ``stale`` where one may, ``error`` where it is too large or has no room."""
-        entity, id = self.key
-        message: Stale | Error
-        if code in ("too_large", "busy"):
-            message = Error(code=code, text=text, retryable=code == "busy", entity=entity, id=id)
-        else:
-            number = self.number if self.version is not None else msgspec.UNSET
-            message = Stale(reason="load", age_ms=0, entity=entity, id=id, view=number)
+    def fail(self, code: str, text: str, reason: Hashable = None) -> bool:
+        """Until a load succeeds its clients are told; says whether it did not fail for this reason before."""
+        number = self.number if self.version is not None else msgspec.UNSET
         since = self.triggered_at if self.failure is None else self.failure.since
-        self.failure = Trouble(message, since)
+        self.failure = Trouble.of_load(self.key, number, code, text, since)
+        is_new = reason not in self.reasons
+        self.reasons |= {reason}
+        return is_new
 
     @property
     def fresh(self) -> Frame:
@@ -216,24 +213,21 @@ class View:
     def current(self) -> Frame:
         """No body: for sessions that hold this version."""
         if self._current is None:
-            version = self._known_version()
-            entity, id = self.key
-            self._current = v2.frame(
-                Current(view=self.number, entity=entity, id=id, rev=self.rev, version=version)
-            )
+            self._current = self._told_current(())
         return self._current
 
     def covering(self, count: int) -> list[Frame]:
         """What tells a session that was told of ``count`` tokens which ones the state covers besides."""
         causes = () if self.receipts is None else self.receipts.since(count)
-        if not causes:
-            return []
-        version = self._known_version()
+        return [self._told_current(causes)] if causes else []
+
+    def _told_current(self, causes: tuple[str, ...]) -> Frame:
+        if self.version is None:
+            raise RuntimeError(f"view {self.key} has no state yet")
         entity, id = self.key
-        message = Current(
-            view=self.number, entity=entity, id=id, rev=self.rev, version=version, causes=causes
+        return v2.frame(
+            Current(view=self.number, entity=entity, id=id, rev=self.rev, version=self.version, causes=causes)
         )
-        return [v2.frame(message)]
 
     def since(self, rev: int) -> list[Frame]:
         """What brings a session from a rev to the newest: deltas, or the rows whole where those are less."""
@@ -255,11 +249,6 @@ class View:
         if self.loaded is None:
             raise RuntimeError(f"view {self.key} has no rows now")
         return self.loaded
-
-    def _known_version(self) -> str:
-        if self.version is None:
-            raise RuntimeError(f"view {self.key} has no state yet")
-        return self.version
 
     # Memory: a view may be reduced to its version and what it depends on
 

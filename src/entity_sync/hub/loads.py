@@ -225,11 +225,10 @@ class Loads:
     def _fenced(self, view: View, outcome: Outcome) -> Outcome:
         if view.fence is None or isinstance(outcome, LoadFailed):
             return outcome
-        objection = view.fence.objects(outcome, view.began)
-        if objection is not None:
-            return LoadFailed(f"what it read is behind: {objection}", retryable=True)
-        view.fence.shown(outcome, self._clock.now())
-        return outcome
+        objection = view.fence.judge(outcome, view.began, self._clock.now())
+        if objection is None:
+            return outcome
+        return LoadFailed(f"what it read is behind: {objection}", retryable=True)
 
     def _succeeded(self, view: View, result: Loaded) -> None:
         if view.failure is not None:
@@ -271,11 +270,8 @@ class Loads:
 
     def _note(self, view: View, error: LoadFailed) -> None:
         reason = error.code, error.retryable, type(error.__cause__)  # a text may differ at each try
-        is_new = reason not in view.reasons
-        view.reasons |= {reason}
-        if is_new and is_news(error):
+        if view.fail(error.code, str(error), reason) and is_news(error):
             _log.warning("load of %s failed: %s", view.key, error, exc_info=error.__cause__)
-        view.fail(error.code, str(error))
 
     def _hold_all(self, entity: str) -> None:
         """No load of this entity begins for now, not even one that was to be tried again."""
