@@ -49,7 +49,8 @@ class Settings:
             is told ``stale``. Only keys that had been loaded before count, and a call of a batch once.
         breaker_pause, max_breaker_pause: seconds until one load of it may try again, doubling up to the
             maximum; once one succeeds, all begin again.
-        resync_rate: views loaded again per second after a gap.
+        resync_rate: views loaded again per second after a gap, and because of rows that ride along and live
+            queries; small sets of them do not wait for large ones.
         max_deferred: distinct keys kept while the broker is away; beyond it every node is told to
             load the entity that has most of them again, whole.
         publish_timeout: seconds the broker has to accept a message.

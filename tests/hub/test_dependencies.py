@@ -13,13 +13,14 @@ from entity_sync.testing import MemoryClient, settled
 from tests.hub.virtual import in_virtual_time
 
 LONG = "x" * 300  # so that a difference is worth it
+ALANS = 10_000  # the one report that is by another author
 
 
 class Bakery:
     """Reports with their authors, and the orders of each customer, over a database of dicts."""
 
     def __init__(self, **settings: Any) -> None:
-        self.names = {9: "Ada"}
+        self.names = {9: "Ada", 8: "Alan"}
         self.orders: dict[int, dict[str, Any]] = {}
         self.loads: list[str] = []
         self.pause = asyncio.Event()
@@ -35,9 +36,10 @@ class Bakery:
     async def report(self, id: int) -> AsyncIterator[object]:
         self.loads.append(f"reports/{id}")
         yield {"title": f"report {id}", "text": LONG}
-        name = self.names[9]
+        author = 8 if id == ALANS else 9
+        name = self.names[author]
         await self.pause.wait()
-        yield Row("users", 9, {"name": name})
+        yield Row("users", author, {"name": name})
 
     async def customer_orders(self, id: int) -> AsyncIterator[object]:
         self.loads.append(f"customer_orders/{id}")
@@ -165,6 +167,25 @@ async def test_one_row_in_many_views_is_paced():
         await asyncio.sleep(2.0)
         assert len(bakery.loads) == 2_000
         assert len(client.pending()) == 2_000
+
+
+@in_virtual_time
+async def test_one_row_in_many_views_delays_no_other():
+    """While 2,000 reports wait because of their author, the one of another is loaded within two batches."""
+    bakery = Bakery(max_subscriptions=2_001, resync_rate=1_000.0)
+    async with bakery.sync as sync:
+        await watching(sync, "reports", *map(str, range(2_000)), str(ALANS))
+        await settled(sync)
+        bakery.loads.clear()
+        for _ in range(3):
+            await sync.notify("users", 9)
+        await sync.notify("users", 8)
+        await asyncio.sleep(0.05)
+        assert f"reports/{ALANS}" in bakery.loads
+        assert len(bakery.loads) <= 60
+        await asyncio.sleep(3.0)
+        assert len(bakery.loads) == 2_001 + 20  # a batch had begun before it was said again
+        assert len(set(bakery.loads)) == 2_001
 
 
 @in_virtual_time

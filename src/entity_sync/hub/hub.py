@@ -210,9 +210,11 @@ class Hub:
                 view.fence.change(change.revision, self._clock.now())
             self.loads.trigger(view, Cause.NOTIFY)
         if dependents := self.views.depending(change):
-            for view in dependents:
-                self._cause(view, change)
-                self._doubt(view)
+            for view in dependents:  # maybe thousands, of which few or none have either
+                if view.receipts is not None:
+                    view.receipts.add(change.causes)
+                if view.fence is not None:
+                    self._doubt(view)
             self._refresh.add(dependents)
 
     def _doubt(self, view: View) -> None:

@@ -1,8 +1,14 @@
-"""Loading many views again, paced: after a gap, or because all of them hold one row that changed."""
+"""Loading many views again, paced: after a gap, or because all of them hold one row that changed.
+
+What is asked for together is a set. Sets of about one size stand in one queue, and the queues take turns, a
+batch each: a set waits for earlier ones of about its size, and for one batch of each other queue at each of
+its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from entity_sync.clock import Clock, Timer
 from entity_sync.core.loadstate import LoadState
@@ -26,10 +32,10 @@ class Pacing:
             finished: called when every view has been loaded again, or has failed.
         """
         self._clock = clock
-        self._batch = max(1, round(rate * _INTERVAL))
+        self._most = max(1, round(rate * _INTERVAL))
         self._reload = reload
         self._finished = finished
-        self._waiting: dict[View, None] = {}
+        self._waiting: dict[int, dict[View, None]] = {}  # by size of the set; a view may stand in several
         self._reloading: dict[View, int] = {}
         self._timer: Timer | None = None
 
@@ -39,9 +45,13 @@ class Pacing:
         return not self._waiting and not self._reloading
 
     def add(self, views: Iterable[View]) -> None:
-        """Load these again, the first ones first; `finished` follows even if there are none."""
-        for view in views:
-            self._waiting[view] = None
+        """Load this set again, the first ones first; `finished` follows even if there are none.
+
+        A view that waits already keeps its place.
+        """
+        asked = dict.fromkeys(views)
+        if asked:
+            self._waiting.setdefault(_size(len(asked)), {}).update(asked)
         if self._timer is None:
             self._next()
 
@@ -54,14 +64,14 @@ class Pacing:
 
     def drop(self, view: View) -> None:
         """Nobody watches this view any more."""
-        waited = self._waiting.pop(view, view) is None
+        waited = self._leave(view)
         reloaded = self._reloading.pop(view, None) is not None
         if waited or reloaded:
             self._check()
 
     def waits(self, view: View) -> bool:
         """Whether this view is still to be loaded again."""
-        return view in self._waiting or view in self._reloading
+        return view in self._reloading or any(view in queue for queue in self._waiting.values())
 
     def close(self) -> None:
         """Forget everything."""
@@ -72,19 +82,43 @@ class Pacing:
 
     def _next(self) -> None:
         self._timer = None
-        for view in list(self._waiting)[: self._batch]:
-            del self._waiting[view]
-            ticket = view.running
+        for view in self._batch():
+            self._leave(view)
+            self._reloading[view] = view.running  # first: its load may end before this call returns
             self._reload(view)
-            if not _is_told(view):
-                self._reloading[view] = ticket
+            if _is_told(view):
+                self._reloading.pop(view, None)
         if self._waiting:
             self._timer = self._clock.call_later(_INTERVAL, self._next)
         self._check()
 
+    def _batch(self) -> Iterable[View]:
+        """Of one queue as many as go into it, then of the next; those served come last next time."""
+        batch: dict[View, None] = {}
+        for size in list(self._waiting):
+            queue = self._waiting[size] = self._waiting.pop(size)
+            batch.update(dict.fromkeys(islice(queue, self._most - len(batch))))
+            if len(batch) == self._most:
+                break
+        return batch
+
+    def _leave(self, view: View) -> bool:
+        """Have it wait no longer; whether it did."""
+        stood = [size for size, queue in self._waiting.items() if view in queue]
+        for size in stood:
+            del self._waiting[size][view]
+            if not self._waiting[size]:
+                del self._waiting[size]
+        return bool(stood)
+
     def _check(self) -> None:
         if self.idle:
             self._finished()
+
+
+def _size(count: int) -> int:
+    """Alike for sets of which the largest is less than eight times the smallest."""
+    return count.bit_length() // 3
 
 
 def _is_told(view: View) -> bool:

@@ -1,0 +1,136 @@
+"""Views that are loaded again, paced: in which order, and when that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from entity_sync.core.loaded import Loaded
+from entity_sync.core.loadstate import Cause
+from entity_sync.core.view import View
+from entity_sync.hub.pacing import Pacing
+from entity_sync.model import EntityKey
+from entity_sync.testing import FakeClock
+
+_RATE = 1_000.0
+_BATCH, _BETWEEN = 20, 0.02  # views at once, and seconds to the next, at that rate
+
+
+class Paced:
+    """A pacing whose loads are written down; a test says when they end."""
+
+    def __init__(self, reload: Callable[[View], None] | None = None) -> None:
+        self.clock = FakeClock()
+        self.begun: list[View] = []
+        self.finished = 0
+        self.pacing = Pacing(self.clock, _RATE, reload or self.begun.append, self._finish)
+
+    def _finish(self) -> None:
+        self.finished += 1
+
+    async def turns(self, count: int) -> None:
+        """Let so many batches go by."""
+        for _ in range(count):
+            await self.clock.advance(_BETWEEN * 1.001)
+
+
+def views(count: int) -> list[View]:
+    return [View(EntityKey("reports", str(number)), (), number) for number in range(count)]
+
+
+def end(pacing: Pacing, view: View) -> None:
+    """A load of it begins and has a result."""
+    view.trigger(Cause.DEPENDENCY, 0.0)
+    view.start(view.running + 1, 0.0)
+    view.succeed(Loaded(()))
+    pacing.settled(view)
+
+
+@pytest.mark.parametrize("few", [1, 3, 7, 31, 255])
+async def test_a_small_set_is_not_behind_a_large_one(few: int):
+    """Whichever asked first: what a small set waits for is as many of the large one, not all."""
+    paced, many, some = Paced(), views(5_000), views(few)
+    paced.pacing.add(many)
+    paced.pacing.add(some)
+    await paced.turns(2 * -(-few // _BATCH))
+    assert [view for view in paced.begun if view in set(some)] == some
+    assert len(paced.begun) <= 2 * few + 3 * _BATCH
+
+
+async def test_a_large_set_is_not_behind_small_ones():
+    """However many small sets ask again and again, a large one gets every other batch, in order."""
+    paced, many = Paced(), views(1_000)
+    small = views(1_000)
+    paced.pacing.add(many)
+    for _ in range(2 * 1_000 // _BATCH):
+        for view in small:
+            paced.pacing.add([view])
+        await paced.turns(1)
+    ours = set(many)
+    assert [view for view in paced.begun if view in ours] == many
+
+
+async def test_who_waits_keeps_its_place():
+    """A set that is asked for before each batch is loaded whole before any view of it comes again."""
+    paced, many = Paced(), views(200)
+    for _ in range(200 // _BATCH):
+        paced.pacing.add(many)
+        await paced.turns(1)
+    assert paced.begun[:200] == many
+
+
+async def test_a_view_of_two_sets_is_loaded_once():
+    """It comes as soon as either has it come, and neither loads it again."""
+    paced, many = Paced(), views(100)
+    paced.pacing.add(many)
+    paced.pacing.add(many[-1:])
+    assert paced.pacing.waits(many[-1])
+    await paced.turns(10)
+    assert paced.begun == [*many[:40], many[-1], *many[40:-1]]
+
+
+def dropped(paced: Paced, gone: Sequence[View]) -> None:
+    for view in gone:
+        paced.pacing.drop(view)
+        assert not paced.pacing.waits(view)
+
+
+async def test_what_is_dropped_waits_no_longer():
+    """A view of two sets that nobody watches leaves both; the end comes with the last of either kind."""
+    paced, many = Paced(), views(40)
+    paced.pacing.add(many)
+    paced.pacing.add(many[30:32])
+    dropped(paced, many[20:])
+    assert (paced.finished, paced.pacing.idle) == (0, False)
+    dropped(paced, many[:20])
+    assert (paced.finished, paced.pacing.idle) == (1, True)
+    await paced.turns(2)
+    assert paced.begun == many[:20]
+
+
+async def test_a_load_that_ends_at_once_is_over():
+    """As with eager tasks: the load has its result before the call that asked for it returns."""
+    paced = Paced(lambda view: end(paced.pacing, view))
+    paced.pacing.add(views(30))
+    assert (paced.finished, paced.pacing.idle) == (0, False)
+    await paced.turns(1)
+    assert paced.finished
+    assert paced.pacing.idle
+
+
+async def test_nothing_to_load_is_over():
+    """A gap that concerns no view ends at once."""
+    paced = Paced()
+    paced.pacing.add(())
+    assert (paced.finished, paced.pacing.idle) == (1, True)
+
+
+async def test_the_load_that_ran_before_does_not_count():
+    """Over is it when a load that began after the call has a result."""
+    paced, [view] = Paced(), views(1)
+    paced.pacing.add([view])
+    paced.pacing.settled(view)
+    assert paced.pacing.waits(view)
+    end(paced.pacing, view)
+    assert (paced.finished, paced.pacing.idle) == (1, True)
