@@ -119,7 +119,8 @@ def test_at_most_forty_lines():
 @pytest.mark.parametrize("application", ["before"], indirect=True)
 def test_before(application: str, browser: Browser):  # noqa: F811
     """The application works as it is, and shows what was there when the page was opened."""
-    assert httpx.post(f"{application}/orders?customer=ann").json()["id"] == 1
+    made = httpx.post(f"{application}/orders?customer=ann", timeout=30)  # it may still be starting
+    assert made.json()["id"] == 1
     ann = opened(browser, application, "ann")
     expect(ann.get_by_role("listitem")).to_have_text(["1: new"])
     assert httpx.get(f"{application}/orders?customer=ann").json() == [
