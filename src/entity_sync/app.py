@@ -149,7 +149,9 @@ class EntitySync(Declarations[Principal]):
     async def revoke(self, principal_key: str) -> Receipt:
         """End this principal on every node: after a logout, or when an account is closed.
 
-        What its connections watch is denied; they stay open, and a new secret is authenticated afresh.
+        What its connections watch is denied; they stay open, and a new secret is authenticated afresh. A
+        Python client sends none by itself: it shows nothing until its program calls `Client.identify`, or
+        until it connects again, when its secret function is asked.
 
         Returns:
             as `notify`.
@@ -161,6 +163,10 @@ class EntitySync(Declarations[Principal]):
 
     async def reauthorize(self, principal_key: str) -> Receipt:
         """Ask ``authorize`` again about all that this principal watches, on every node.
+
+        It is asked with the principal that ``authenticate`` returned at sign-in, so it has to look up afresh
+        what may have changed, and ``per=`` is not evaluated again: where the principal itself changed, its
+        audience for one, `revoke` it and have its client sign in again.
 
         Returns, raises: as `revoke`.
         """
