@@ -297,6 +297,20 @@ async def test_nothing_is_registered_while_running():
             sync.entity("late")(load)
 
 
+async def test_an_audience_of_nobody_knows_whom(caplog: pytest.LogCaptureFixture):
+    """Without authenticate a secret is an audience: that is said at the start, and only then."""
+    sync = EntitySync()
+
+    @sync.entity("reports")
+    async def reports(id: str, tenant: str) -> None: ...
+
+    sync.entity("items")(load)
+    assert caplog.text == ""
+    async with sync:
+        assert caplog.text.count("nothing says who a client is: register @sync.authenticate") == 1
+        assert "entity 'reports' takes an audience" in caplog.text
+
+
 def test_origins_are_a_list():
     """One origin alone would be read letter by letter."""
     with pytest.raises(ConfigurationError, match=r"origins is a list: origins=\['https://app.example'\]"):

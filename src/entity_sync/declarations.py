@@ -121,10 +121,12 @@ class Declarations(ABC, Generic[Principal]):
             per: makes the audience of a principal, a str, int, bool, UUID, None or tuple of them; the
                 principal's key if None. A loader is given exact ones: a plain tuple for a NamedTuple.
             public: every principal may see it.
-            authorize: ``(principal, key) -> bool``, async or quick: whether they may see it. Asked before
-                anything is loaded, whenever who they are changes, and every ``Settings.authorize_ttl``;
-                raising means no, until it is asked again some moments later. With ``authenticate``, an
-                ``(id)`` loader needs this or ``public``.
+            authorize: ``(principal, key) -> bool``, async or quick: whether they may see it. ``key.id`` is
+                text, whatever the loader's id is: ``int(key.id) in user.orders``. Asked before anything is
+                loaded, whenever who they are changes, and every ``Settings.authorize_ttl``, but not when the
+                key is notified: what changes who may see it says so by `EntitySync.reauthorize`. Raising
+                means no, until it is asked again some moments later. With ``authenticate``, an ``(id)``
+                loader needs this or ``public``.
             rows: makes every plain element a row of its own: the entity it is one of, and where its id
                 is: a member's or attribute's name, or a function of the element.
             batch: the loader takes up to so many ids at once, those that are wanted in one turn of the
@@ -191,6 +193,8 @@ class Declarations(ABC, Generic[Principal]):
         """
         if self._authenticate is not None:
             _check_audiences(self._catalog)
+        else:
+            _warn_of_audiences(self._catalog)
 
     def _refuse_while_running(self, what: str) -> None:
         if self.is_running:
@@ -211,6 +215,17 @@ def _check_audiences(loaders: Iterable[Loader]) -> None:
                 f"entity {loader.name!r}: authenticate is set, and this loader takes only an id, so "
                 "everyone would see it: declare public=True or authorize=, or give the loader a second "
                 "parameter, the audience"
+            )
+
+
+def _warn_of_audiences(loaders: Iterable[Loader]) -> None:
+    """Without ``authenticate``, an audience is made of whatever a client says."""
+    for loader in loaders:
+        if loader.takes_audience:
+            _log.warning(
+                "entity %r takes an audience, but nothing says who a client is: register @sync.authenticate "
+                "(without it the audience is whatever the client sends as its secret)",
+                loader.name,
             )
 
 
