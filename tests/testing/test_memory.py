@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from entity_sync import ClientMessage, ConnectionInfo, EntitySync, NotRunning
+from entity_sync import AccessDenied, ClientMessage, ConnectionInfo, EntitySync, NotRunning
 from entity_sync.errors import ConnectionLost
 from entity_sync.testing import MemoryClient, connect, settled
 
@@ -163,6 +163,29 @@ async def test_settled_counts_no_client_that_does_not_read(shop: Shop):
         await shop.sync.notify("items", "1")
         async with asyncio.timeout(5):
             await settled(shop.sync)
+
+
+async def test_a_secret_that_is_refused():
+    """It raises, as the real client does, and leaves no connection behind."""
+    sync = EntitySync()
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> str:
+        raise AccessDenied
+
+    async with sync:
+        with pytest.raises(AccessDenied, match="the secret was refused"):
+            async with connect(sync, secret="nobody"):
+                pass
+        assert len(sync.node.members) == 0
+
+
+async def test_waiting_for_what_never_comes(shop: Shop):
+    """It ends, and says what came instead."""
+    async with connect(shop.sync) as client:
+        await client.send(SUBSCRIBE)
+        with pytest.raises(TimeoutError, match=r"no 'snapshoot' came within 0.05 s, but ack, snapshot"):
+            await client.receive_until("snapshoot", within=0.05)
 
 
 async def test_needs_a_start():

@@ -12,7 +12,7 @@ import msgspec
 
 from entity_sync.app import EntitySync
 from entity_sync.core.frame import Frame
-from entity_sync.errors import ConnectionLost
+from entity_sync.errors import AccessDenied, ConnectionLost
 from entity_sync.model import ConnectionInfo, Wire
 from entity_sync.server.connection import Connection
 
@@ -67,12 +67,27 @@ class MemoryClient:
             await self._arrived.wait()
         return msgspec.json.decode(self._unread.popleft())
 
-    async def receive_until(self, event: str) -> dict[str, Any]:
-        """The next message of this event, passing over others."""
-        while True:
-            message: dict[str, Any] = await self.receive()
-            if message.get("event") == event:
-                return message
+    async def receive_until(self, event: str, within: float = 30.0) -> dict[str, Any]:
+        """The next message of this event, passing over others.
+
+        Args:
+            within: seconds of the running loop.
+
+        Raises:
+            TimeoutError: it did not come; the text names what did.
+            ConnectionLost: as `receive`.
+        """
+        came: list[str] = []
+        try:
+            async with asyncio.timeout(within):
+                while True:
+                    message: dict[str, Any] = await self.receive()
+                    if message.get("event") == event:
+                        return message
+                    came.append(str(message.get("event")))
+        except TimeoutError:
+            others = ", ".join(came) or "nothing"
+            raise TimeoutError(f"no {event!r} came within {within:g} s, but {others}") from None
 
     def pending(self) -> list[Any]:
         """Everything that arrived and was not received yet, decoded; takes it."""
@@ -147,6 +162,7 @@ async def connect(
 
     Raises:
         NotRunning: ``sync`` is not started.
+        AccessDenied: on v2, ``authenticate`` refused the secret, or could not tell.
     """
     client = MemoryClient.of(sync, info or ConnectionInfo(wire))
     try:
@@ -155,7 +171,9 @@ async def connect(
         if secret is not None:
             await client.send({"action": "secret", "body": secret})
             if client._connection.outbox.wire == "v2":
-                await client.receive()
+                answer = await client.receive()
+                if answer["event"] == "error":
+                    raise AccessDenied(answer["text"])
         yield client
     finally:
         client.leave()
