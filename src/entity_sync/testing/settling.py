@@ -15,8 +15,10 @@ async def settled(sync: EntitySync) -> None:
     """Return when no load runs or waits, no change waits for the broker, and all is written.
 
     A load that waits for its retry, and a client that does not read, do not count: neither ends
-    by waiting. Changes that another process has published and that have not arrived here yet
-    cannot be known.
+    by waiting. With a `FakeClock`, what waits for it counts until the test advances it, as the paced
+    loads of many views that hold one row do: there use ``await clock.advance(1)``, which lets all that
+    is due run. Changes that another process has published and that have not arrived here yet cannot be
+    known.
 
     Raises:
         NotRunning: ``sync`` is not started.
