@@ -308,3 +308,18 @@ def test_forgotten_key_is_not_held(replica: Replica):
     assert not replica.news
     replica.opened()
     assert ask(replica) == []
+
+
+def test_a_copy_is_found_by_its_view_alone(replica: Replica):
+    """What is said of a view concerns its copies, and nothing is held of views without any."""
+    snapshot(replica, {"n": 2}, "v2", view=2)
+    say(replica, "delta", view=1, base=1, rev=2, version="v3")
+    assert (replica.state(KEY).version, list(replica._keys)) == ("v2", [2])
+    say(replica, "denied", **NAMES, code="denied")
+    assert replica._keys == {}
+    snapshot(replica, {"n": 3}, "v3", view=3)
+    replica.opened()
+    assert replica._keys == {}
+    snapshot(replica, {"n": 3}, "v3", view=4)
+    replica.forget(KEY)
+    assert replica._keys == {}

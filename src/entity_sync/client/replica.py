@@ -54,6 +54,7 @@ class Replica:
         self.refused: dict[EntityKey, Refusal] = {}
         self._requests = Requests(causes=receipts)
         self._copies: dict[EntityKey, _Copy] = {}
+        self._keys: dict[int, dict[EntityKey, None]] = {}  # of each view
         self._is_silent = True
         self._broker_fails = False
         self._secret: int | None = None
@@ -87,7 +88,7 @@ class Replica:
 
     def forget(self, key: EntityKey) -> None:
         """Hold it no longer."""
-        del self._copies[key]
+        self._bind(key, self._copies.pop(key), None)
         self.news.pop(key, None)
         self._requests.unsubscribe(key)
 
@@ -108,8 +109,9 @@ class Replica:
         """A new connection: nothing that the last one said of itself holds."""
         self._secret = None
         self._broker_fails = False
-        for copy in self._copies.values():
-            copy.view, copy.rev, copy.failure, copy.is_answered = None, 0, None, False
+        for key, copy in self._copies.items():
+            self._bind(key, copy, None)
+            copy.rev, copy.failure, copy.is_answered = 0, None, False
         self._requests.start_over(self._copies)
         self._all_news()
 
@@ -155,7 +157,8 @@ class Replica:
             return None
         if copy.view != view:
             # The `fresh` that ends a failure names its view, so another view's never ends this one's.
-            copy.view, copy.rev, copy.failure = view, 0, None
+            self._bind(key, copy, view)
+            copy.rev, copy.failure = 0, None
         self.news[key] = None
         return copy
 
@@ -178,7 +181,8 @@ class Replica:
         key = EntityKey(message.entity, message.id)
         copy = self._copies.get(key)
         if copy is not None:
-            copy.state, copy.view, copy.failure = State(is_denied=True), None, None
+            self._bind(key, copy, None)
+            copy.state, copy.failure = State(is_denied=True), None
             copy.is_answered = True
             self.news[key] = None
 
@@ -218,7 +222,9 @@ class Replica:
             self._secret = None
 
     def _refuse(self, key: EntityKey, failure: Failure | Error) -> None:
-        if self._copies.pop(key, None) is not None:
+        copy = self._copies.pop(key, None)
+        if copy is not None:
+            self._bind(key, copy, None)
             self.news.pop(key, None)
             self._requests.drop(key)
             self.refused[key] = Refusal(failure.code, failure.text, failure.retryable)
@@ -236,7 +242,18 @@ class Replica:
     def _of_view(self, view: int | None) -> list[tuple[EntityKey, _Copy]]:
         if view is None:
             return []
-        return [(key, copy) for key, copy in self._copies.items() if copy.view == view]
+        return [(key, self._copies[key]) for key in self._keys.get(view, ())]
+
+    def _bind(self, key: EntityKey, copy: _Copy, view: int | None) -> None:
+        """The copy is of this view from now on."""
+        if copy.view is not None:
+            keys = self._keys[copy.view]
+            del keys[key]
+            if not keys:
+                del self._keys[copy.view]
+        if view is not None:
+            self._keys.setdefault(view, {})[key] = None
+        copy.view = view
 
     def _all_news(self) -> None:
         self.news.update(dict.fromkeys(self._copies))
