@@ -643,3 +643,16 @@ async def test_another_secret_before_the_end(server: Scripted):
         message = await peer.heard("secret")
         assert message["body"] == "second"
         await peer.say("ack", ref=message["ref"])
+
+
+async def test_reached_ends_with_the_client(server: Scripted):
+    """Who waits for a token when the client is closed, or asks afterwards, is told so."""
+    context = connect(server.url, receipts=True, clock=Hasty())
+    client = await soon(context.__aenter__())
+    waiting = [asyncio.create_task(client.reached(token)) for token in ("n.1", "n.1", "n.2")]
+    await asyncio.sleep(0)
+    await context.__aexit__(None, None, None)
+    found = await soon(asyncio.gather(*waiting, return_exceptions=True))
+    assert [type(each) for each in found] == [ConnectionLost] * 3
+    with pytest.raises(ConnectionLost):
+        await client.reached("n.1")

@@ -18,13 +18,13 @@ from websockets.typing import Subprotocol
 from entity_sync.client.incoming import Reply, Unreadable
 from entity_sync.client.link import Link, reason_of
 from entity_sync.client.replica import Replica
-from entity_sync.client.requests import element
+from entity_sync.client.requests import check
 from entity_sync.client.secret import Secret, introduce
 from entity_sync.client.state import Refusal
 from entity_sync.client.subscription import Subscription
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.v2 import SUBPROTOCOL
-from entity_sync.errors import AccessDenied, BadId, ConnectionLost, EntitySyncError
+from entity_sync.errors import AccessDenied, ConnectionLost, EntitySyncError
 from entity_sync.model import EntityKey
 
 __all__ = ["Client", "Secret", "connect"]
@@ -33,7 +33,6 @@ _log = logging.getLogger("entity_sync.client")
 _FIRST_DELAY, _MAX_DELAY = 0.5, 30.0
 _SETTLED = 10.0  # seconds a connection must have lived for the next delay to be the first again
 _MAX_FRAME = 2**24
-_MAX_ELEMENT = 4_096
 _MAX_MESSAGES = 32
 _CLOSE_TIMEOUT = 2.0
 
@@ -63,7 +62,7 @@ class Client:
         if self._ended is not None:
             raise self._ended
         key = EntityKey(entity, str(id))
-        _check(key)
+        check(key)
         subscription = Subscription(key, self._replica, self._unsubscribe)
         self._subscriptions.setdefault(key, []).append(subscription)
         self._replica.watch(key)
@@ -88,10 +87,16 @@ class Client:
         """Return once a subscription shows a state that covers the notify with this token.
 
         The application hands out the token of its `Receipt`, with the answer to a request for example; what
-        was shown before counts. Bound the wait, as by ``asyncio.timeout(5)``: where the change concerns
-        nothing that is watched, or its message was lost, the token never comes.
+        was shown before counts. Of several subscriptions that the change concerns the first one counts.
+
+        Bound the wait, as by ``asyncio.timeout(5)``, and then trust what is shown: although it covers the
+        change, the token may not come, where the change was notified before the key was subscribed or while
+        this client was coming back, where it was one of more than 8 of a key that were kept while the broker
+        was away or of more than 64 that one load covers, or where its message was lost and all was loaded
+        again. Nor does it come where the change concerns nothing that is watched.
 
         Raises:
+            ConnectionLost: the client is closed, or was closed meanwhile.
             RuntimeError: the client was not connected with ``receipts=True``.
         """
         if not self._replica.wants_receipts:
@@ -226,6 +231,7 @@ class Client:
             for subscription in held:
                 subscription.end(self._ended)
         self._subscriptions.clear()
+        self._replica.receipts.end(self._ended)
 
 
 @asynccontextmanager
@@ -288,12 +294,3 @@ def _fail(opened: asyncio.Future[None], error: Exception) -> None:
     elif isinstance(error, OSError | InvalidHandshake | InvalidURI | ConnectionClosed | Unreadable):
         error = ConnectionLost(1006, reason_of(error))
     opened.set_exception(error)
-
-
-def _check(key: EntityKey) -> None:
-    try:
-        size = len(element(key))
-    except UnicodeEncodeError:
-        raise BadId(key.entity, "it holds half a character, which is no text") from None
-    if size > _MAX_ELEMENT:
-        raise BadId(key.entity[:64], f"{size} bytes, and no id is longer than 256")

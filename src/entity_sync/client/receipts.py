@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from entity_sync.errors import EntitySyncError
+
 __all__ = ["Receipts"]
 
 _KEPT = 1_024
@@ -16,6 +18,7 @@ class Receipts:
     def __init__(self) -> None:
         self._covered: dict[str, None] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._ended: EntitySyncError | None = None
 
     def cover(self, tokens: Iterable[str]) -> None:
         """What is shown from now on covers these."""
@@ -27,10 +30,22 @@ class Receipts:
         while len(self._covered) > _KEPT:
             del self._covered[next(iter(self._covered))]
 
+    def end(self, error: EntitySyncError) -> None:
+        """No more is covered, because of this."""
+        self._ended = error
+        for waiting in [each for some in self._waiting.values() for each in some if not each.done()]:
+            waiting.set_exception(error)
+
     async def reached(self, token: str) -> None:
-        """Return once this one is covered."""
+        """Return once this one is covered.
+
+        Raises:
+            EntitySyncError: it has come to an end before.
+        """
         if token in self._covered:
             return
+        if self._ended is not None:
+            raise self._ended
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(token, []).append(waiting)
         try:

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from entity_sync.errors import BadId
 from entity_sync.model import EntityKey
 
-__all__ = ["Requests", "element"]
+__all__ = ["Requests", "check", "element"]
 
 _encode = msgspec.json.encode
+_MAX_ELEMENT = 4_096
 _ENVELOPE = 96  # bytes of a frame around its list of keys, and some
 
 
@@ -94,6 +96,20 @@ def element(key: EntityKey, version: str | None = None, *, causes: bool = False)
     if causes:
         named["causes"] = True
     return _encode(named)
+
+
+def check(key: EntityKey) -> None:
+    """Look whether a server could read it.
+
+    Raises:
+        BadId: none could.
+    """
+    try:
+        size = len(element(key))
+    except UnicodeEncodeError:
+        raise BadId(key.entity, "it holds half a character, which is no text") from None
+    if size > _MAX_ELEMENT:
+        raise BadId(key.entity[:64], f"{size} bytes, and no id is longer than 256")
 
 
 class _Element(NamedTuple):
