@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -22,6 +22,11 @@ from entity_sync.loading.rows import RowsOf
 
 REPORT = {"title": "Bread"}
 MOST = 1000
+
+
+class Pair(NamedTuple):
+    x: int
+    y: int
 
 
 class Odd(Enum):
@@ -192,7 +197,9 @@ async def test_denied_half_way():
     ("value", "text"),
     [
         ([Row("users", 9, 1), Row("users", "9", 2)], "two rows have the key users/'9'"),
-        ([REPORT, REPORT], "two rows have the key reports/'1'"),
+        ([REPORT, REPORT], r"two rows have the key reports/'1', as those without .* declare rows="),
+        (Pair(1, 2), r"a Pair is a tuple, without names in JSON: return its _asdict\(\)"),
+        ([Pair(1, 2)], r"a Pair is a tuple, without names in JSON: return its _asdict\(\)"),
         ([REPORT, Row("reports", "1", REPORT)], "two rows have the key reports/'1'"),
         ([REPORT, None], "element 1 is None: leave out what does not exist"),
         ([Row("users", "0100", 1)], "bad id for 'users'"),

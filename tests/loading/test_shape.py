@@ -170,7 +170,7 @@ async def test_what_has_a_form_is_left_alone():
         ({"a": Decimal("nan")}, "field 'a' is NaN"),
         (Decimal("inf"), "the value is Infinity"),
         ({"a": Hiding(1, "secret")}, "field 'a' is a dataclass of pydantic that excludes members"),
-        (AttrsOut(1, object()), "field 'name' is a object, which has no JSON form"),  # type: ignore[arg-type]
+        (AttrsOut(1, object()), "field 'name' is an object, which has no JSON form"),  # type: ignore[arg-type]
     ],
     ids=["itself", "within", "dataclass", "pydantic", "nan", "infinity", "hiding", "attrs"],
 )

@@ -151,15 +151,15 @@ CYCLE["me"] = CYCLE
         (Struct(1, {"deep": [float("inf")]}), r"field 'inner\.deep\[0\]' is inf"),
         ({"a": {"b": 2**60}}, r"field 'a\.b' is an integer beyond"),
         (b'{"a":[1152921504606846976]}', r"field 'a\[0\]' is an integer beyond"),
-        ({"a": {"b": object()}}, r"field 'a\.b' is a object, which has no JSON form"),
-        ({"a": [1, {"z": object()}]}, r"field 'a\[1\]\.z' is a object"),
-        (Point(1, [Point(2, object())]), r"field 'tags\[0\]\.tags' is a object"),
-        (Struct(1, Struct(2, object())), r"field 'inner\.inner' is a object"),
-        (Model(x=1, inner=[object()]), r"field 'inner\[0\]' is a object"),
-        ({"m": (Model(x=1, inner=object()),)}, r"field 'm\[0\]\.inner' is a object"),
+        ({"a": {"b": object()}}, r"field 'a\.b' is an object, which has no JSON form"),
+        ({"a": [1, {"z": object()}]}, r"field 'a\[1\]\.z' is an object"),
+        (Point(1, [Point(2, object())]), r"field 'tags\[0\]\.tags' is an object"),
+        (Struct(1, Struct(2, object())), r"field 'inner\.inner' is an object"),
+        (Model(x=1, inner=[object()]), r"field 'inner\[0\]' is an object"),
+        ({"m": (Model(x=1, inner=object()),)}, r"field 'm\[0\]\.inner' is an object"),
         ({"m": Model(x=1, inner={2**60})}, r"field 'm\.inner\[0\]' is an integer beyond"),
         ({"m": Model(x=1, inner={"\ud800"})}, r"field 'm\.inner\[0\]' holds a lone surrogate"),
-        (Late(object(), 1), r"field 'x' is a object"),
+        (Late(object(), 1), r"field 'x' is an object"),
         ({"a": {"b": {1, 1j}}}, r"field 'a\.b\[\d\]' is a complex"),
         ({"a": {object(): 1}}, r"field 'a' has the member <object .*: JSON names are texts"),
         ({object(): 1}, r"the value has the member <object .*: JSON names are texts"),
@@ -185,7 +185,9 @@ class Orm:
 @pytest.mark.parametrize("value", [Orm(), object(), Point, Model, lambda: 1, 1j])
 def test_objects_are_refused(value: object):
     """An object that declares no fields is refused, so that nothing leaks; the text says what to do."""
-    with pytest.raises(LoadFailed, match=r"cannot send a .*return a dict, a dataclass, a msgspec, attrs or"):
+    with pytest.raises(
+        LoadFailed, match=r"cannot send an? .*return a dict, a dataclass, a msgspec, attrs or"
+    ):
         loaded(value)
 
 

@@ -344,7 +344,7 @@ async def test_silence_at_the_start_is_closed(shop: Shop):
     [
         ({"a": {"b": float("nan")}}, "field 'a.b' is nan"),
         ({"a": 2**60}, "field 'a' is an integer"),
-        ({"a": [1, object()]}, "field 'a[1]' is a object"),
+        ({"a": [1, object()]}, "field 'a[1]' is an object"),
         ([1, 2], "two rows have the key items/'1'"),
         (b"{", "not JSON"),
     ],

@@ -11,9 +11,15 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["fields", "hides", "is_attrs", "is_mapped", "is_pydantic", "is_supported"]
+__all__ = ["a", "fields", "hides", "is_attrs", "is_mapped", "is_pydantic", "is_supported"]
 
 _KINDS = (dict, msgspec.Struct, str, int, float, Decimal, UUID, date, time, timedelta, Enum)
+
+
+def a(kind: type) -> str:
+    """Its name with its article, by the letter: "a" for each U, as in User and UUID."""
+    name = kind.__qualname__
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
 def is_supported(value: object) -> bool:

@@ -175,8 +175,13 @@ class Collector:
             self._revision = revision_of(value, self._how)
 
     def _put(self, key: EntityKey | None, row: LoadedRow) -> None:
+        if key is None and key in self._found:
+            raise LoadFailed(
+                f"two rows have the key {self._own}, as those without a key of their own do: "
+                "declare rows=(entity, id), or return a Row of each"
+            )
         if key in self._found or key in self._absent:
-            raise LoadFailed(f"two rows have the key {key or self._own}")
+            raise LoadFailed(f"two rows have the key {key}")
         self._size += len(row.data)
         if self._size > self._most:
             text = f"at least {self._size} bytes of rows, more than {self._most:.0f}"
@@ -204,7 +209,7 @@ def _collect(value: object, into: Collector) -> Loaded:
         with closing(value):
             for element in value:
                 into.add(element)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         for index, element in enumerate(value):
             if element is None:
                 raise LoadFailed(f"element {index} is None: leave out what does not exist")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_t
 import msgspec
 
 from entity_sync.errors import LoadFailed
-from entity_sync.loading.kinds import is_attrs, is_mapped, is_pydantic, is_supported
+from entity_sync.loading.kinds import a, is_attrs, is_mapped, is_pydantic, is_supported
 from entity_sync.model import Reads, Row
 
 __all__ = ["Shape", "shape_of"]
@@ -73,8 +73,7 @@ def _shaped(model: Any, value: Any) -> Any:
             return model.model_validate(value, from_attributes=True)
         return msgspec.convert(value, model, from_attributes=True)
     except Exception as error:  # noqa: BLE001 - an attribute of it may raise anything
-        kind = type(value).__qualname__
-        raise LoadFailed(f"a {kind} is not shown as {model.__qualname__}: {_why(error)}") from None
+        raise LoadFailed(f"{a(type(value))} is not shown as {model.__qualname__}: {_why(error)}") from None
 
 
 def _why(error: Any) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from entity_sync.core.canonical import canonical
 from entity_sync.core.loaded import LoadedRow
 from entity_sync.errors import LoadFailed
-from entity_sync.loading.kinds import fields, hides, is_mapped, is_pydantic, is_supported
+from entity_sync.loading.kinds import a, fields, hides, is_mapped, is_pydantic, is_supported
 from entity_sync.loading.sets import ordered
 
 __all__ = ["loaded_row"]
@@ -46,12 +46,16 @@ def _verbatim(text: bytes) -> LoadedRow:
 
 
 def _builtins(value: object) -> Any:
+    if hasattr(value, "_fields") and isinstance(value, tuple):
+        raise LoadFailed(
+            f"a {type(value).__qualname__} is a tuple, without names in JSON: return its _asdict()"
+        )
     if isinstance(value, list | tuple | set | frozenset):
         raise LoadFailed(f"a row is one value, not a {type(value).__name__}: return or yield rows one by one")
     if not is_supported(value):
         _refuse_mapped(value, "")
         raise LoadFailed(
-            f"cannot send a {type(value).__qualname__}: return a dict, a dataclass, a msgspec, attrs or "
+            f"cannot send {a(type(value))}: return a dict, a dataclass, a msgspec, attrs or "
             "pydantic object, or bytes of JSON"
         )
     has_sets = _inspect(value)
@@ -60,9 +64,7 @@ def _builtins(value: object) -> Any:
         return ordered(dumped, value) if has_sets else dumped
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         path, culprit = _locate(value)
-        raise LoadFailed(
-            f"{_field(path)} is a {type(culprit).__qualname__}, which has no JSON form"
-        ) from None
+        raise LoadFailed(f"{_field(path)} is {a(type(culprit))}, which has no JSON form") from None
 
 
 def _dumped(value: object) -> Any:
@@ -99,7 +101,7 @@ def _inspect(value: object, path: str = "", depth: int = 0) -> bool:
 def _refuse_mapped(value: object, path: str) -> None:
     if is_mapped(type(value)):
         raise LoadFailed(
-            f"{_field(path)} is a {type(value).__qualname__} of an ORM, with all its columns: return what "
+            f"{_field(path)} is {a(type(value))} of an ORM, with all its columns: return what "
             "may be seen of it, or name a model of that in the loader's return annotation"
         )
 
