@@ -19,6 +19,7 @@ from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader, check_name
 from entity_sync.loading.revision import Revision
 from entity_sync.loading.rows import RowsOf
+from entity_sync.loading.signature import check_declared
 from entity_sync.model import Audience, ConnectionInfo, EntityKey, Receipt
 
 __all__ = ["Declarations", "check_origin"]
@@ -145,6 +146,7 @@ class Declarations(ABC, Generic[Principal]):
         Raises:
             ConfigurationError: name, signature or id annotation cannot work.
         """
+        check_declared(name, per)
 
         def register(function: Callable[..., Any]) -> Entity[Any]:
             self._refuse_while_running(f"entity {name!r}")

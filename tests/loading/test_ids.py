@@ -175,3 +175,9 @@ def test_no_two_texts_are_one_value(kind: Any, text: str):
     except BadId:
         return
     assert kind.canonical_of("items", kind.parse(accepted)) == text
+
+
+def test_long_integers_are_named():
+    """An integer beyond 40 characters is refused for its length, not for its spelling."""
+    with pytest.raises(ValueError, match="an integer id has at most 40 characters"):
+        ID_TYPES[int].parse("1" * 41)

@@ -72,7 +72,9 @@ def _parse_str(text: str) -> str:
 
 
 def _parse_int(text: str) -> int:
-    if len(text) > _MAX_DIGITS or not _INTEGER.fullmatch(text):
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"an integer id has at most {_MAX_DIGITS} characters")
+    if not _INTEGER.fullmatch(text):
         raise ValueError("an integer id is spelled in plain decimal digits without leading zeros")
     return int(text)
 

@@ -11,7 +11,15 @@ from typing import Any, cast, get_args, get_type_hints
 from entity_sync.errors import ConfigurationError
 from entity_sync.loading.ids import ID_TYPES, IdType
 
-__all__ = ["check_authorize", "check_numbers", "check_revision", "globals_of", "id_type_of", "parameters_of"]
+__all__ = [
+    "check_authorize",
+    "check_declared",
+    "check_numbers",
+    "check_revision",
+    "globals_of",
+    "id_type_of",
+    "parameters_of",
+]
 
 
 def check_numbers(name: str, *, zero: bool = False, **numbers: float | None) -> None:
@@ -37,6 +45,19 @@ def check_authorize(name: str, authorize: Callable[..., Any], *, public: bool) -
         inspect.signature(authorize).bind(None, None)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"entity {name!r}: authorize= takes (principal, key): {error}") from None
+
+
+def check_declared(name: object, per: object) -> None:
+    """The name is one, not the function of a decorator without parentheses, and ``per=`` can be called.
+
+    Raises:
+        ConfigurationError: they are not.
+    """
+    if not isinstance(name, str):
+        called = getattr(name, "__name__", "name")
+        raise ConfigurationError(f'an entity has a name, not {name!r}: write @sync.entity("{called}")')
+    if per is not None and not callable(per):
+        raise ConfigurationError(f"entity {name!r}: per= is a function of the principal, not {per!r}")
 
 
 def check_revision(name: str, rows: str) -> None:
@@ -69,6 +90,14 @@ def parameters_of(name: str, function: Callable[..., Any], *, has_per: bool) -> 
         names = ", ".join(str(one) for one in parameters)
         raise ConfigurationError(f"entity {name!r}: a loader takes (id) or (id, audience), not ({names})")
     found = [one.name for one in parameters]
+    if found[0] in ("self", "cls"):
+        raise ConfigurationError(
+            f"entity {name!r}: a loader takes (id), not ({found[0]}): register a bound method"
+        )
+    if len(found) == 2 and parameters[1].default is not inspect.Parameter.empty:
+        raise ConfigurationError(
+            f"entity {name!r}: {found[1]!r} has a default, and the second parameter is the audience"
+        )
     if has_per and len(found) == 1:
         raise ConfigurationError(f"entity {name!r} has per=, so its loader takes (id, audience), not {found}")
     return found
