@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -383,3 +383,29 @@ def test_declarations_that_cannot_be(options: dict[str, Any]):
 
     with pytest.raises(ConfigurationError, match="prices"):
         EntitySync().entity("prices", **options)(prices)
+
+
+@pytest.mark.parametrize("batch", [True, 1.5, "5"])
+def test_a_batch_is_a_number_of_ids(batch: Any):
+    """Nothing else that looks like one is taken for it."""
+
+    async def prices(ids: list[int]) -> dict[int, int]:
+        return {}
+
+    with pytest.raises(ConfigurationError, match="how many ids"):
+        EntitySync().entity("prices", batch=batch)(prices)
+
+
+async def _yielding(ids: list[int]) -> AsyncIterator[dict[int, int]]:
+    yield {}
+
+
+def _plainly_yielding(ids: list[int]) -> Iterator[dict[int, int]]:
+    yield {}
+
+
+@pytest.mark.parametrize("loader", [_yielding, _plainly_yielding])
+def test_a_batch_loader_does_not_yield(loader: Any):
+    """What it yields would belong to no id, so it is refused as it is declared."""
+    with pytest.raises(ConfigurationError, match="does not yield"):
+        EntitySync().entity("prices", batch=5)(loader)

@@ -21,6 +21,7 @@ from entity_sync.loading.rows import Collector, Known, RowsOf, collected
 from entity_sync.loading.shape import Shape, shape_of
 from entity_sync.loading.signature import (
     check_authorize,
+    check_batch,
     check_numbers,
     check_revision,
     globals_of,
@@ -98,6 +99,8 @@ class Loader:
             ConfigurationError: the name, the signature or the id's annotation is not usable.
         """
         check_name(name)
+        if batch is not None:
+            check_batch(name, function, batch)
         check_numbers(name, timeout=timeout, refresh_every=refresh_every, batch=batch)
         check_numbers(name, zero=True, min_interval=min_interval)
         if authorize is not None:

@@ -13,6 +13,7 @@ from entity_sync.loading.ids import ID_TYPES, IdType
 
 __all__ = [
     "check_authorize",
+    "check_batch",
     "check_declared",
     "check_numbers",
     "check_revision",
@@ -70,6 +71,21 @@ def check_revision(name: str, rows: str) -> None:
         raise ConfigurationError(
             f"entity {name!r}: revision= is that of the view's own value, and rows= makes every element "
             f"one of {rows!r}: leave out one of them"
+        )
+
+
+def check_batch(name: str, function: Callable[..., Any], batch: object) -> None:
+    """It is a number of keys, and the function can answer for several.
+
+    Raises:
+        ConfigurationError: it is not, or cannot.
+    """
+    if not isinstance(batch, int) or isinstance(batch, bool):
+        raise ConfigurationError(f"entity {name!r}: batch is how many ids one call may be for, not {batch!r}")
+    written = inspect.unwrap(function)
+    if inspect.isasyncgenfunction(written) or inspect.isgeneratorfunction(written):
+        raise ConfigurationError(
+            f"entity {name!r}: a batch loader returns a mapping of ids to values, and does not yield"
         )
 
 
