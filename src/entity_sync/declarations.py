@@ -38,6 +38,7 @@ class Declarations(ABC, Generic[Principal]):
         self._catalog = Catalog()
         self._authenticate: Authenticate | None = None
         self._on_message: OnMessage | None = None
+        self._to_notify: set[str] = set()
 
     @property
     @abstractmethod
@@ -187,6 +188,10 @@ class Declarations(ABC, Generic[Principal]):
         self._on_message = _coroutine_function("on_message", function, 1)
         return function
 
+    def will_notify(self, *entities: str) -> None:
+        """Of these entities keys will be notified; it may be said before they are registered."""
+        self._to_notify.update(entities)
+
     def check(self) -> None:
         """All that was declared can work together.
 
@@ -197,6 +202,11 @@ class Declarations(ABC, Generic[Principal]):
             _check_audiences(self._catalog)
         else:
             _warn_of_audiences(self._catalog)
+        if unknown := self._to_notify.difference(self._catalog.topics):
+            raise ConfigurationError(
+                f"{', '.join(map(repr, sorted(unknown)))} would be notified of commits, and is neither a "
+                "registered entity nor named in a rows="
+            )
 
     def _refuse_while_running(self, what: str) -> None:
         if self.is_running:

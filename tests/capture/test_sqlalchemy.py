@@ -344,6 +344,25 @@ async def test_outside_the_lifespan(tmp_path: Path, caplog: pytest.LogCaptureFix
     engine.dispose()
 
 
+async def test_an_entity_that_is_not_registered(sessions: Any):
+    """It is refused at the start; until then there is time to register it."""
+    sync = EntitySync()
+    notify_on_commit(sync, sessions, {Customer: "customers", Order: Watched("orders")})
+
+    @sync.entity("customer_orders", rows=("orders", "id"))
+    async def customer_orders(id: int) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="'customers' would be notified"):
+        async with sync:
+            pass
+
+    @sync.entity("customers")
+    async def customers(id: int) -> None: ...
+
+    async with sync:
+        assert sync.is_running
+
+
 def test_a_transaction_that_is_open_already(sessions: Any, told: Told):
     """What it changes from now on is told, of one session and of all that a factory has made."""
     factory = sessionmaker(sessions.kw["bind"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy import event
 from sqlalchemy import inspect as inspected
@@ -35,6 +35,13 @@ class Notifying(Protocol):
         ...
 
 
+@runtime_checkable
+class _Checking(Protocol):
+    """One that checks at its start that it knows the entities."""
+
+    def will_notify(self, *entities: str) -> None: ...
+
+
 def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     """From now on commits of these sessions notify what they changed.
 
@@ -51,10 +58,13 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
 
     Raises:
         ConfigurationError: a class is not mapped, has several primary keys and no ``id``, or lacks an
-            attribute that is named; or the sessions are none of these.
+            attribute that is named; or the sessions are none of these. Starting `EntitySync` raises it for
+            an entity that it does not know.
     """
     watched = {kind: checked(kind, how) for kind, how in classes.items()}
     target = _target(sessions)
+    if isinstance(sync, _Checking):
+        sync.will_notify(*(one.entity for one in watched.values()))
     commits = _Commits(sync, watched)
     event.listen(target, "after_transaction_create", commits.created)
     event.listen(target, "before_flush", commits.flushing)
