@@ -202,3 +202,17 @@ async def test_a_new_secret_keeps_the_wish():
             receipt = await sync.notify(entity, "1")
             await settled(sync)
             assert told(client) == ["current", receipt.token]
+
+
+@in_virtual_time
+async def test_who_comes_later_is_told_what_is_remembered():
+    """Who subscribes, or comes back, after a notify is told the tokens that the view remembers."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as later:
+        await subscribe(client)
+        await settled(shop.sync)
+        receipt = await shop.sync.notify("items", "1")
+        await settled(shop.sync)
+        await subscribe(later)
+        await settled(shop.sync)
+        assert told(later)[-2:] == ["current", receipt.token]

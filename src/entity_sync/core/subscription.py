@@ -64,10 +64,10 @@ class V2Subscription(Mark):
         self._rev = rev if 0 < rev <= self.view.rev else 0
 
     def ask_causes(self) -> None:
-        """The client wants to know which notifies a state covers, from now on."""
-        receipts = self.view.receipts = self.view.receipts or Receipts()
+        """The client wants to know which notifies a state covers, those that the view remembers included."""
+        self.view.receipts = self.view.receipts or Receipts()
         if not self.wants_causes:
-            self.wants_causes, self._caused = True, receipts.count
+            self.wants_causes, self._caused = True, 0
 
     def ask_again(self) -> None:
         """The client may have discarded what was sent to it: tell it where the view stands."""
