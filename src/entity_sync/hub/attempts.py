@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from entity_sync.clock import Clock, timeout
 from entity_sync.errors import LoadFailed, described
 from entity_sync.hub.parting import Outcome, Parting
+from entity_sync.hub.threads import Threads
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
 from entity_sync.model import Audience, EntityKey
@@ -31,12 +31,13 @@ class Attempts:
         self._settings = settings
         self._parting = Parting(clock)
         self._abandoned: dict[str, int] = {}
+        self._returns: dict[str, asyncio.Event] = {}
         most = settings.max_loads + settings.max_entity_loads * len(catalog.names)
-        self._threads = ThreadPoolExecutor(most, "entity-sync-load")
+        self._threads = Threads(most, "entity-sync-load")
 
     def close(self) -> None:
         """Start nothing more; plain functions that run in threads end by themselves."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def load(
         self, loader: Loader, keys: Sequence[EntityKey], audience: Audience, tried: int = 0
@@ -60,7 +61,7 @@ class Attempts:
     async def _alone(self, loader: Loader, key: EntityKey, audience: Audience) -> Outcome:
         load = partial(loader.load, key, audience, partial(self._in_thread, loader.name), self._catalog.row)
         try:
-            return await self._bounded(loader.timeout, partial(load, most=self._settings.max_view_bytes))
+            return await self._bounded(loader, partial(load, most=self._settings.max_view_bytes))
         except LoadFailed as error:
             return error
 
@@ -71,18 +72,19 @@ class Attempts:
             loader.load_batch, keys, audience, partial(self._in_thread, loader.name), self._catalog.row
         )
         most = self._settings.max_view_bytes
-        results = await self._bounded(loader.timeout, partial(load, most=most))
+        results = await self._bounded(loader, partial(load, most=most))
         return dict(zip(keys, results, strict=True))
 
-    async def _bounded(self, seconds: float, call: Callable[[], Awaitable[_Result]]) -> _Result:
+    async def _bounded(self, loader: Loader, call: Callable[[], Awaitable[_Result]]) -> _Result:
         """The result, or LoadFailed: the function may raise, cancel or swallow what it likes."""
         task = asyncio.current_task()
         assert task is not None
         try:
-            async with timeout(self._clock, seconds):
+            async with timeout(self._clock, loader.timeout):
                 result = await _raising_failures(call, task)
         except TimeoutError:
-            raise LoadFailed(f"no result within {seconds:g} s", retryable=True) from None
+            why = ": loads that never returned hold every thread it may have" * self._is_held(loader.name)
+            raise LoadFailed(f"no result within {loader.timeout:g} s{why}", retryable=True) from None
         except (LoadFailed, asyncio.CancelledError) as error:
             if task.cancelling():  # nobody watches any more, or the node closes
                 raise asyncio.CancelledError from error
@@ -95,8 +97,8 @@ class Attempts:
 
     async def _in_thread(self, entity: str, function: Callable[..., Any], *arguments: object) -> Any:
         """Run a plain function; those that outlive their attempts can take only so many threads."""
-        if self._abandoned.get(entity, 0) >= self._settings.max_entity_loads:
-            raise LoadFailed("every thread it may have is held by a load that never returned", retryable=True)
+        while self._is_held(entity):
+            await self._returns.setdefault(entity, asyncio.Event()).wait()
         future = self._threads.submit(_call, function, *arguments)
         try:
             return await asyncio.wrap_future(future)
@@ -106,9 +108,15 @@ class Attempts:
                 loop = asyncio.get_running_loop()
                 future.add_done_callback(lambda _future: self._returned(entity, loop))
 
+    def _is_held(self, entity: str) -> bool:
+        """Whether loads that nobody waits for any more have all the threads that this entity may have."""
+        return self._abandoned.get(entity, 0) >= self._settings.max_entity_loads
+
     def _returned(self, entity: str, loop: asyncio.AbstractEventLoop) -> None:
         def forget() -> None:
             self._abandoned[entity] -= 1
+            if (returned := self._returns.pop(entity, None)) is not None:
+                returned.set()
 
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(forget)
