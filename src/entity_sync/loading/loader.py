@@ -99,14 +99,12 @@ class Loader:
             ConfigurationError: the name, the signature or the id's annotation is not usable.
         """
         check_name(name)
-        if batch is not None:
-            check_batch(name, function, batch)
-        check_numbers(name, timeout=timeout, refresh_every=refresh_every, batch=batch)
+        check_batch(name, function, batch)
+        check_numbers(name, timeout=timeout, refresh_every=refresh_every)
         check_numbers(name, zero=True, min_interval=min_interval)
         if authorize is not None:
             check_authorize(name, authorize, public=public)
-        if revision is not None and rows is not None:
-            check_revision(name, rows.entity)
+        check_revision(name, revision, name if rows is None else rows.entity)
         parameters = parameters_of(name, function, has_per=per is not None)
         return cls(
             name=name,

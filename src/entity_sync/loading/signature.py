@@ -61,13 +61,13 @@ def check_declared(name: object, per: object) -> None:
         raise ConfigurationError(f"entity {name!r}: per= is a function of the principal, not {per!r}")
 
 
-def check_revision(name: str, rows: str) -> None:
+def check_revision(name: str, revision: object, rows: str) -> None:
     """With ``revision=``, the elements that ``rows=`` makes rows of this entity can be the view's own.
 
     Raises:
         ConfigurationError: they cannot.
     """
-    if rows != name:
+    if revision is not None and rows != name:
         raise ConfigurationError(
             f"entity {name!r}: revision= is that of the view's own value, and rows= makes every element "
             f"one of {rows!r}: leave out one of them"
@@ -80,7 +80,9 @@ def check_batch(name: str, function: Callable[..., Any], batch: object) -> None:
     Raises:
         ConfigurationError: it is not, or cannot.
     """
-    if not isinstance(batch, int) or isinstance(batch, bool):
+    if batch is None:
+        return
+    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise ConfigurationError(f"entity {name!r}: batch is how many ids one call may be for, not {batch!r}")
     written = inspect.unwrap(function)
     if inspect.isasyncgenfunction(written) or inspect.isgeneratorfunction(written):
