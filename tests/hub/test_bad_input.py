@@ -61,7 +61,7 @@ LOADERS = {
     "NaN": (returns({"price": float("nan")}), "stale", "field 'price' is nan"),
     "2^60": (returns({"count": 2**60}), "stale", "field 'count' is an integer beyond"),
     "10 MiB": (returns({"text": "x" * 10 * 2**20}), "error", "bytes of rows, more than 524288"),
-    "an ORM's object": (raw, "stale", "is a Account of an ORM"),
+    "an ORM's object": (raw, "stale", "is an Account of an ORM"),
     "10,000 tags": (reads_too_much, "stale", "Reads of 'orders': 10000 tags"),
 }
 

@@ -150,18 +150,6 @@ async def test_an_answer_that_never_comes():
         assert brief(client) == ["ack", ("snapshot", "1")]
 
 
-@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="tasks are eager from Python 3.12 on")
-async def test_an_answer_without_a_wait_where_tasks_are_eager():
-    """It counts, though its task would be over before it is noted."""
-    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009
-    shop = Shop()
-    shop.may["ann", "1"] = True
-    async with shop.sync, connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1")
-        await settled(shop.sync)
-        assert brief(client) == ["ack", ("snapshot", "1")]
-
-
 async def test_questions_are_bounded():
     """So many at once are asked of the application, and all are answered."""
     shop = Shop(settings=Settings(max_questions=3))
