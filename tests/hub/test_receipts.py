@@ -216,3 +216,52 @@ async def test_who_comes_later_is_told_what_is_remembered():
         await subscribe(later)
         await settled(shop.sync)
         assert told(later)[-2:] == ["current", receipt.token]
+
+
+@in_virtual_time
+async def test_notified_before_anybody_watched():
+    """Who makes a thing and then goes to look at it is told the token of its making."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        receipt = await shop.sync.notify("items", "1")
+        await subscribe(client)
+        await settled(shop.sync)
+        assert told(client) == ["current", receipt.token]
+
+
+@in_virtual_time
+async def test_notified_while_its_only_watcher_was_away():
+    """A client that comes back is told the tokens of what changed meanwhile, with a new state and without."""
+    shop = Shop()
+    async with shop.sync:
+        async with connect(shop.sync) as client:
+            await subscribe(client)
+        changed = await shop.sync.notify("items", "1")
+        shop.n = 1
+        async with connect(shop.sync) as client:
+            await subscribe(client)
+            await settled(shop.sync)
+            assert told(client) == ["current", changed.token]
+
+
+@in_virtual_time
+async def test_notified_while_others_watched_without_causes():
+    """Nobody had asked the view for causes: those before its last load are told at once, the others after
+    the load that covers them."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as other, connect(shop.sync) as client:
+        await subscribe(other, causes=False)
+        before = await shop.sync.notify("items", "1")
+        await settled(shop.sync)
+        await subscribe(client)
+        assert told(client) == ["current", before.token]
+    async with shop.sync, connect(shop.sync) as other, connect(shop.sync) as client:
+        await subscribe(other, causes=False)
+        await settled(shop.sync)
+        shop.n += 1
+        running = await shop.sync.notify("items", "1")
+        await asyncio.sleep(0.001)
+        later = await shop.sync.notify("items", "1")
+        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1", "causes": True}})
+        await settled(shop.sync)
+        assert [one for one in told(client) if one.count(".")][-2:] == [running.token, later.token]

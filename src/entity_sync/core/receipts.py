@@ -29,6 +29,23 @@ class Receipts:
         self._running: dict[str, None] = {}
         self._covered: deque[str] = deque(maxlen=_KEPT)
 
+    def recall(
+        self, before: Iterable[str], after: Iterable[str], *, is_loading: bool, is_loaded: bool
+    ) -> None:
+        """Know these too, of notifies from before anybody asked.
+
+        Args:
+            before, after: tokens of what was noted before the last load began, and after.
+            is_loading: that load runs.
+            is_loaded: it had a result.
+        """
+        self.add(before)
+        if is_loading or is_loaded:
+            self.started()
+        if is_loaded:
+            self.succeeded()
+        self.add(after)
+
     def add(self, tokens: Iterable[str]) -> None:
         """The next load covers these."""
         for token in tokens:

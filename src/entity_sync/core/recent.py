@@ -55,6 +55,14 @@ class Recent:
         """What is remembered of this key, the oldest first."""
         return [change for _, change in self._changes.get(key.entity, ()) if change.key == key]
 
+    def causes(self, key: EntityKey, moment: int) -> tuple[list[str], list[str]]:
+        """The tokens of what is remembered of this key, up to ``moment`` and after it."""
+        found: tuple[list[str], list[str]] = ([], [])
+        for at, change in self._changes.get(key.entity, ()):
+            if change.key == key:
+                found[at > moment].extend(change.causes)
+        return found
+
     def concerns(
         self, loaded: Loaded, moment: int, rows: frozenset[EntityKey], reads: tuple[Reading, ...]
     ) -> bool:

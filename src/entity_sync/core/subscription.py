@@ -13,7 +13,6 @@ from typing import TypeAlias
 from entity_sync.core.frame import Frame
 from entity_sync.core.loadstate import Cause
 from entity_sync.core.outbox import Mark, Outbox
-from entity_sync.core.receipts import Receipts
 from entity_sync.core.view import View
 
 __all__ = ["ClassicSubscription", "Subscription", "V2Subscription"]
@@ -64,8 +63,7 @@ class V2Subscription(Mark):
         self._rev = rev if 0 < rev <= self.view.rev else 0
 
     def ask_causes(self) -> None:
-        """The client wants to know which notifies a state covers, those that the view remembers included."""
-        self.view.receipts = self.view.receipts or Receipts()
+        """The client wants to know which notifies a state covers, those that the view knows included."""
         if not self.wants_causes:
             self.wants_causes, self._caused = True, 0
 

@@ -166,6 +166,11 @@ class View:
         self.state, action = step(self.state, event)
         return action
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether an attempt runs."""
+        return self.state in (LoadState.LOADING, LoadState.DIRTY)
+
     def concerns(self, entities: Collection[str]) -> bool:
         """Whether a change of one of these entities may concern this view."""
         return (

@@ -14,6 +14,7 @@ from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadState
 from entity_sync.core.memory import Memory
 from entity_sync.core.outbox import Outbox, Overflow
+from entity_sync.core.receipts import Receipts
 from entity_sync.core.recent import Recent
 from entity_sync.core.subscription import ClassicSubscription, Subscription, V2Subscription
 from entity_sync.core.view import View
@@ -122,6 +123,16 @@ class Hub:
             self.loads.trigger(view, Cause.SUBSCRIBE)
         self.fanout.mark(subscription)
 
+    def ask_causes(self, subscription: V2Subscription) -> None:
+        """The client wants to know which notifies a state covers, those that are remembered included."""
+        view = subscription.view
+        if view.receipts is None:
+            view.receipts = Receipts()
+            is_loaded = view.state is LoadState.IDLE and view.version is not None and view.failure is None
+            known = self.recent.causes(view.key, view.moment)
+            view.receipts.recall(*known, is_loading=view.is_loading, is_loaded=is_loaded)
+        subscription.ask_causes()
+
     def rebind(self, subscription: Subscription, principal: object) -> Subscription:
         """The session is somebody else now: watch the same key as that principal.
 
@@ -228,8 +239,7 @@ class Hub:
 
     def resync(self, entities: Collection[str] | None = None) -> None:
         """Changes of these entities (of all, if None) may have been lost: load their views again."""
-        names = self._catalog.topics if entities is None else entities
-        self.recent.note_all(names)
+        self.recent.note_all(self._catalog.topics if entities is None else entities)
         concerned = [view for view in self.views if entities is None or view.concerns(entities)]
         for view in concerned:
             self._doubt(view)
@@ -266,7 +276,7 @@ class Hub:
     def _load_recalled(self) -> None:
         recalled, self._recalled = self._recalled, {}
         for view in recalled:
-            if view.state in (LoadState.LOADING, LoadState.DIRTY):
+            if view.is_loading:
                 view.running_causes |= Cause.SUBSCRIBE  # its result will do, if all are told of it
             elif view.subscriptions:
                 self.loads.trigger(view, Cause.SUBSCRIBE)

@@ -11,7 +11,7 @@ from random import Random
 
 from entity_sync.clock import Clock
 from entity_sync.core.loaded import Loaded, Unusable
-from entity_sync.core.loadstate import Cause, LoadAction, LoadState
+from entity_sync.core.loadstate import Cause, LoadAction
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
 from entity_sync.hub.attempts import Attempts, Outcome
@@ -213,7 +213,7 @@ class Loads:
             self._succeeded(view, result)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody shows something old unaware of it
             _log.error("what a load of %s gave could not be taken", view.key, exc_info=error)
-            if view.state in (LoadState.LOADING, LoadState.DIRTY):
+            if view.is_loading:
                 return self._failed(view, LoadFailed(type(error).__name__, retryable=True))
         return None
 

@@ -191,10 +191,9 @@ class Watching:
         else:
             self._node.hub.release(subscription)
 
-    @staticmethod
-    def _ask_causes(watched: _Watched) -> None:
+    def _ask_causes(self, watched: _Watched) -> None:
         if watched.causes and isinstance(watched.subscription, V2Subscription):
-            watched.subscription.ask_causes()
+            self._node.hub.ask_causes(watched.subscription)
 
     def _refuse(self, watched: _Watched) -> None:
         self._unsubscribe(watched)
