@@ -51,6 +51,27 @@ def test_the_newest_eight_tokens_are_kept():
     assert backlog.take(1)[1][0].causes == ("2", "3", "4", "5", "6", "7", "8", "9")
 
 
+def test_changes_that_become_one_say_what_both_said():
+    """The tags and tokens of both, the number of the earlier, the revision of the later: kept or put back."""
+    key, number = EntityKey("items", "1"), Origin(Source("p", "e"), 7)
+    earlier = Change(key, number, {"kind": frozenset({"x"})}, ("a",), 4)
+    later = Change(key, None, {"kind": frozenset({"y"})}, ("b",), 5)
+    both = Change(key, number, {"kind": frozenset({"x", "y"})}, ("a", "b"), 5)
+    kept, put_back = Backlog(10), Backlog(10)
+    kept.keep([earlier, later])
+    put_back.keep([later])
+    put_back.put_back([earlier])
+    assert kept.take(9) == put_back.take(9) == ([], [both])
+
+
+def test_put_back_up_to_the_bound():
+    """As many as may wait do."""
+    backlog = Backlog(2)
+    backlog.keep([change("2")])
+    backlog.put_back([change("1")])
+    assert backlog.take(9) == ([], [change("1"), change("2")])
+
+
 def test_put_back_is_the_oldest_again():
     """What could not be published goes before what came meanwhile, with its number."""
     backlog = Backlog(10)

@@ -100,6 +100,19 @@ class Counted(EntityKey):
         return super().__eq__(other)
 
 
+def test_places_beside_a_move():
+    """A new row before the last one has its place although another moved; one at the end needs none."""
+
+    def rows(*ids: int) -> Rows:
+        return [(EntityKey("orders", str(id)), {"id": id, "name": "n" * 40}) for id in ids]
+
+    for new, places in ((rows(3, 1, 9, 2), [0, 2]), (rows(3, 1, 2, 9), [0, msgspec.UNSET])):
+        found = difference(loaded(rows(1, 2, 3)), loaded(new))
+        assert found is not None
+        assert [put.at for put in found.put] == places
+        assert applied(found, rows(1, 2, 3)) == new
+
+
 def test_a_move_among_many_inserts_is_no_search():
     """Of 900 rows 300 are new and one moved: no row is looked for in the list, at 150,000 comparisons."""
     rows: Rows = [(Counted("orders", str(id)), {"id": id}) for id in range(900)]
