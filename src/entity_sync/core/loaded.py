@@ -86,6 +86,6 @@ class Unusable(LoadFailed):
         found: what it read up to there, which is all that its outcome depends on; the rows need no data.
     """
 
-    def __init__(self, text: str, found: Loaded, *, code: str = "load") -> None:
+    def __init__(self, text: str, found: Loaded, *, code: str) -> None:
         super().__init__(text, code=code)
         self.found = found
