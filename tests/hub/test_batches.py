@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from entity_sync import AccessDenied, ConfigurationError, EntitySync, Settings
+from entity_sync import AccessDenied, ConfigurationError, EntitySync, Row, Settings
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
@@ -309,6 +309,30 @@ async def test_plain_functions_and_uuids():
         await subscribe(client, "prices", id)
         await settled(sync)
         assert states(client) == {id: UUID(id).hex}
+
+
+@in_virtual_time
+async def test_rows_ride_along_in_a_batch():
+    """Each value may be several rows, which are watched as those of a loader of one key are."""
+    sync, names = EntitySync(), {9: "Ada"}
+
+    @sync.entity("users")
+    async def users(id: int) -> dict[str, str]:
+        return {"name": names[id]}
+
+    @sync.entity("reports", batch=10)
+    async def reports(ids: list[str]) -> dict[str, list[Any]]:
+        return {id: [{"title": id}, Row("users", 9, {"name": names[9]})] for id in ids}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "reports", "1", "2")
+        await settled(sync)
+        client.pending()
+        names[9] = "Grace"
+        await users.notify(9)
+        await settled(sync)
+        shown = {message["id"]: message["rows"][1]["data"] for message in client.pending()}
+        assert shown == {"1": {"name": "Grace"}, "2": {"name": "Grace"}}
 
 
 @in_virtual_time

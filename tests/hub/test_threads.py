@@ -130,16 +130,23 @@ async def test_who_comes_and_goes_does_not_fail_the_others(release: threading.Ev
         assert (await client.receive_until("snapshot"))["id"] == "1"
 
 
+@pytest.mark.parametrize("batch", [None, 2])
 async def test_threads_that_never_return_are_named(
-    release: threading.Event, caplog: pytest.LogCaptureFixture
+    batch: int | None, release: threading.Event, caplog: pytest.LogCaptureFixture
 ):
     """Where there is no thread left for an entity, its load fails for that reason."""
     clock = FakeClock()
     sync = EntitySync(clock=clock, settings=Settings(max_entity_loads=1, load_attempts=1))
 
-    @sync.entity("items", timeout=1.0)
-    def items(_id: str) -> None:
+    def one(_id: str) -> None:
         release.wait(10)
+
+    def several(_ids: list[str]) -> dict[str, Any]:
+        release.wait(10)
+        return {}
+
+    loader: Any = one if batch is None else several
+    sync.entity("items", timeout=1.0, batch=batch)(loader)
 
     async with sync, connect(sync) as client:
         await subscribe(client, "1")

@@ -1,0 +1,28 @@
+"""Asking the application who a client is, whatever becomes of the question."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from entity_sync import ConnectionInfo, Settings
+from entity_sync.hub.admission import admit
+from entity_sync.testing import FakeClock
+
+
+async def test_question_that_is_cancelled_has_no_answer(caplog: pytest.LogCaptureFixture):
+    """The client left, or the node closes: that is no refusal, and nothing to warn of."""
+    asked = asyncio.Event()
+
+    async def authenticate(_secret: str | None, _connection: ConnectionInfo) -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        return "ann"
+
+    question = asyncio.create_task(admit(authenticate, None, ConnectionInfo("v2"), Settings(), FakeClock()))
+    await asked.wait()
+    question.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await question
+    assert not caplog.records
