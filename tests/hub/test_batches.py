@@ -312,6 +312,22 @@ async def test_plain_functions_and_uuids():
 
 
 @in_virtual_time
+async def test_one_that_is_too_large():
+    """It is refused by itself."""
+    sync = EntitySync(settings=Settings(max_view_bytes=100))
+
+    @sync.entity("texts", batch=10)
+    async def texts(ids: list[str]) -> dict[str, str]:
+        return {id: "x" * int(id) for id in ids}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "texts", "10", "200")
+        await settled(sync)
+        ends = {message["id"]: message["event"] for message in client.pending() if "id" in message}
+        assert ends == {"10": "snapshot", "200": "error"}
+
+
+@in_virtual_time
 async def test_rows_ride_along_in_a_batch():
     """Each value may be several rows, which are watched as those of a loader of one key are."""
     sync, names = EntitySync(), {9: "Ada"}

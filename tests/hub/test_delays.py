@@ -12,7 +12,9 @@ import pytest
 
 from entity_sync import EntitySync, Settings
 from entity_sync.core.view import View
+from entity_sync.hub.delays import Delays
 from entity_sync.hub.hub import Hub
+from entity_sync.model import EVERYONE, EntityKey
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
@@ -77,9 +79,9 @@ async def test_retry_of_several_goes_on_without_those_who_left():
     """What failed together is tried again together, and one whom nobody watches any more is left out."""
     sync, loads = EntitySync(), list[str]()
 
-    @sync.entity("items")
-    async def items(id: str) -> dict[str, Any]:
-        loads.append(id)
+    @sync.entity("items", batch=2)
+    async def items(ids: list[str]) -> dict[str, Any]:
+        loads.extend(ids)
         raise OSError("down, for the test")
 
     async with sync, connect(sync) as client:
@@ -162,3 +164,15 @@ async def test_mistake_of_ours_leaves_no_view_waiting(
 
 async def _nothing(_id: str) -> dict[str, Any]:
     return {}
+
+
+async def test_end_of_all():
+    """Nothing that waited is done after the end."""
+    clock, elapsed = FakeClock(), list[View]()
+    delays = Delays(clock, elapsed.append)
+    views = [View(EntityKey("items", id), EVERYONE, 1) for id in "12"]
+    delays.add(views, 1.0)
+    delays.close()
+    await clock.advance(2.0)
+    assert elapsed == []
+    assert not any(view in delays for view in views)

@@ -263,5 +263,7 @@ async def test_notified_while_others_watched_without_causes():
         await asyncio.sleep(0.001)
         later = await shop.sync.notify("items", "1")
         await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1", "causes": True}})
+        await asyncio.sleep(0.001)
+        assert running.token not in told(client)
         await settled(shop.sync)
         assert [one for one in told(client) if one.count(".")][-2:] == [running.token, later.token]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from entity_sync import EntitySync
+from entity_sync import EntitySync, Row, Settings
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 from tests.simulation.broker import Bus, FaultyBroker
@@ -183,3 +183,33 @@ async def test_a_version_that_the_next_load_brings():
             await client.send({"action": "subscribe", "body": body})
             await asyncio.sleep(0.1)
             assert [message["event"] for message in client.pending()] == ["ack", "current"]
+
+
+@in_virtual_time
+async def test_what_rides_along_may_be_behind_too():
+    """A change of a row in it says nothing of the view's own revision: it is looked at twice."""
+    sync, name, loads = EntitySync(settings=Settings(replica_lag=5.0)), "Ada", 0
+
+    @sync.entity("users")
+    async def user(_id: int) -> dict[str, str]:
+        return {"name": name}
+
+    @sync.entity("reports", revision="version")
+    async def report(_id: str) -> list[Any]:
+        nonlocal loads
+        loads += 1
+        return [{"version": 1}, Row("users", 9, {"name": name})]
+
+    async with sync, connect(sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "reports", "id": "1"}})
+        await asyncio.sleep(60.0)
+        client.pending()
+        loads = 0
+        await user.notify(9)  # the replica has it a second later
+        await asyncio.sleep(1.0)
+        assert loads == 1
+        name = "Grace"
+        await asyncio.sleep(10.0)
+        [news] = [message for message in client.pending() if message["event"] == "snapshot"]
+        assert news["rows"][1]["data"] == {"name": "Grace"}
+        assert loads == 2

@@ -151,11 +151,13 @@ async def test_threads_that_never_return_are_named(
     async with sync, connect(sync) as client:
         await subscribe(client, "1")
         await clock.advance(30.0)
+        assert "no result within 1 s" in caplog.text
         await subscribe(client, "2")
         await clock.advance(30.0)
         assert "loads that never returned hold every thread it may have" in caplog.text
         release.set()
         await settled(sync)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 _SERVER = """
