@@ -359,3 +359,32 @@ async def test_what_nobody_can_notify_is_warned_of(caplog: pytest.LogCaptureFixt
         "load of reports/'1' depends on entity 'nobody', which is not registered",
         "load of reports/'1' depends on entity 'ordrs', which is not registered",
     ]
+
+
+@in_virtual_time
+async def test_what_changed_while_a_bad_result_was_read_is_not_missed():
+    """The load that fails found only at its end what it depends on, and that was repaired meanwhile."""
+    users: dict[int, dict[str, object]] = {9: {"name": float("nan")}}
+    pause = asyncio.Event()
+    sync = EntitySync()
+
+    @sync.entity("users")
+    async def user(id: int) -> Any:
+        return users[id]
+
+    @sync.entity("reports")
+    async def report(_id: int) -> AsyncIterator[object]:
+        found = users[9]
+        await pause.wait()
+        yield {"title": "a report"}
+        yield Row("users", 9, found)
+
+    async with sync:
+        client = await watching(sync, "reports", "1")
+        await asyncio.sleep(0.1)
+        users[9] = {"name": "Grace"}
+        await user.notify(9)
+        await asyncio.sleep(0.1)
+        pause.set()
+        await settled(sync)
+        assert client.pending()[-1]["rows"][1]["data"] == {"name": "Grace"}
