@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from entity_sync.core.receipts import Receipts
 
 
@@ -46,3 +48,21 @@ def test_bounded():
     receipts.succeeded()
     assert receipts.since(0) == (*map(str, range(37, 100)), "x")
     assert receipts.since(64) == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("is_loading", "is_loaded", "told"),
+    [(False, False, [(), (), ("before", "after")]), (True, False, [(), ("before",), ("before", "after")]),
+     (False, True, [("before",), ("before",), ("before", "after")])],
+)  # fmt: skip
+def test_recalled(is_loading: bool, is_loaded: bool, told: list[tuple[str, ...]]):
+    """Tokens from before anybody asked: at once, after the load that runs, and after the next one."""
+    receipts = Receipts()
+    receipts.recall(["before"], ["after"], is_loading=is_loading, is_loaded=is_loaded)
+    seen = [receipts.since(0)]
+    if is_loading:
+        receipts.succeeded()
+    seen.append(receipts.since(0))
+    receipts.started()
+    receipts.succeeded()
+    assert [*seen, receipts.since(0)] == told

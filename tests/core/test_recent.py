@@ -83,3 +83,15 @@ def test_a_gap_counts():
     recent.note_all(["users"])
     assert overtaken(recent, ROWS, 0)
     assert not overtaken(recent, ROWS, recent.moment)
+
+
+def test_causes_of_one_key():
+    """Its own tokens alone, those noted up to a moment and those after it."""
+    recent = Recent()
+    one, other = EntityKey("items", "1"), EntityKey("items", "2")
+    recent.note(Change(one, causes=("a", "b")))
+    recent.note(Change(other, causes=("x",)))
+    moment = recent.moment
+    recent.note(Change(one, causes=("c",)))
+    assert recent.causes(one, moment) == (["a", "b"], ["c"])
+    assert recent.causes(EntityKey("users", "1"), moment) == ([], [])
