@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "Timer", "timeout"]
+__all__ = ["Clock", "SystemClock", "Timer", "is_cancelled", "timeout"]
 
 
 class Timer(Protocol):
@@ -66,6 +66,14 @@ def timeout(clock: Clock, seconds: float) -> AbstractAsyncContextManager[None]:
         TimeoutError: what is inside took longer than ``seconds``.
     """
     return _Timeout(clock, seconds)
+
+
+def is_cancelled() -> bool:
+    """Whether somebody wants this task to end. A CancelledError without that comes from what it awaits, which
+    cancelled itself.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class _Timeout:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entity_sync.clock import SystemClock, timeout
+from entity_sync.clock import SystemClock, is_cancelled, timeout
 from entity_sync.testing import FakeClock
 from tests.simulation.loop import run
 
@@ -67,12 +67,12 @@ def test_calls_in_order(timers: list[tuple[float, bool]]):
     async def main() -> None:
         clock = FakeClock()
         called: list[tuple[float, int]] = []
-        for number, (seconds, is_cancelled) in enumerate(timers):
+        for number, (seconds, is_dropped) in enumerate(timers):
             timer = clock.call_later(seconds, partial(called.append, (seconds, number)))
-            if is_cancelled:
+            if is_dropped:
                 timer.cancel()
         await clock.advance(10.0)
-        expected = [(seconds, n) for n, (seconds, is_cancelled) in enumerate(timers) if not is_cancelled]
+        expected = [(seconds, n) for n, (seconds, is_dropped) in enumerate(timers) if not is_dropped]
         assert called == sorted(expected)
 
     run(main())
@@ -175,3 +175,23 @@ async def test_timeout_that_is_swallowed(error: type[BaseException] | None):
     task = asyncio.create_task(main())
     await clock.advance(1.0)
     assert await task == 0
+
+
+async def test_is_cancelled():
+    """From outside it is; where what is awaited cancelled itself it is not."""
+    seen: list[bool] = []
+
+    async def main(inner: asyncio.Future[None]) -> None:
+        try:
+            await inner
+        except asyncio.CancelledError:
+            seen.append(is_cancelled())
+
+    inner = asyncio.get_running_loop().create_future()
+    inner.cancel()
+    await main(inner)
+    task = asyncio.create_task(main(asyncio.get_running_loop().create_future()))
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+    assert seen == [False, True]

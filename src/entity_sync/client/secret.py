@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from entity_sync.client.link import Link
 from entity_sync.client.state import Refusal
+from entity_sync.clock import is_cancelled
 from entity_sync.errors import AccessDenied, ConnectionLost
 
 __all__ = ["Secret", "introduce"]
@@ -31,8 +32,7 @@ async def introduce(link: Link, secret: Secret) -> None:
         if inspect.isawaitable(value):
             value = await value
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_cancelled():
             raise
         raise ConnectionLost(1006, "the secret function cancelled itself") from None
     try:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from entity_sync.clock import Clock, timeout
+from entity_sync.clock import Clock, is_cancelled, timeout
 from entity_sync.core.effects import Admitted, Refused
 from entity_sync.errors import AccessDenied
 from entity_sync.loading.loader import principal_key
@@ -26,7 +26,6 @@ async def admit(
     function: Authenticate, secret: str | None, info: ConnectionInfo, settings: Settings, clock: Clock
 ) -> Admitted | Refused:
     """Ask, for a bounded time; whatever goes wrong is a refusal, never an exception."""
-    task = asyncio.current_task()
     try:
         async with timeout(clock, settings.authenticate_timeout):
             principal = await function(secret, info)
@@ -34,7 +33,7 @@ async def admit(
     except AccessDenied:
         return Refused()
     except (TimeoutError, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
             raise  # the client left, or the node closes
         _log.warning(
             "authenticate gave no answer within %g s, or was cancelled", settings.authenticate_timeout

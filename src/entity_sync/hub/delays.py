@@ -58,5 +58,6 @@ class Delays:
 
     def _end(self, group: _Group) -> None:
         for view in list(group.views):
-            if self.drop(view):  # what was done about one before may have dropped another
+            if view in group.views:  # what was done about one before may have dropped another
+                self.drop(view)
                 self._elapsed(view)

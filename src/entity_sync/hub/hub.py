@@ -215,34 +215,28 @@ class Hub:
         they are paced.
         """
         self.recent.note(change)
+        now = self._clock.now()
         for view in self.views.of(change.key):
-            self._cause(view, change)
+            if view.receipts is not None:
+                view.receipts.add(change.causes)
             if view.fence is not None:
-                view.fence.change(change.revision, self._clock.now())
+                view.fence.change(change.revision, now)
             self.loads.trigger(view, Cause.NOTIFY)
         if dependents := self.views.depending(change):
-            for view in dependents:  # maybe thousands, of which few or none have either
+            for view in dependents:
                 if view.receipts is not None:
                     view.receipts.add(change.causes)
                 if view.fence is not None:
-                    self._doubt(view)
+                    view.fence.doubt(now)
             self._refresh.add(dependents)
-
-    def _doubt(self, view: View) -> None:
-        if view.fence is not None:
-            view.fence.doubt(self._clock.now())
-
-    @staticmethod
-    def _cause(view: View, change: Change) -> None:
-        if view.receipts is not None:
-            view.receipts.add(change.causes)
 
     def resync(self, entities: Collection[str] | None = None) -> None:
         """Changes of these entities (of all, if None) may have been lost: load their views again."""
         self.recent.note_all(self._catalog.topics if entities is None else entities)
         concerned = [view for view in self.views if entities is None or view.concerns(entities)]
         for view in concerned:
-            self._doubt(view)
+            if view.fence is not None:
+                view.fence.doubt(self._clock.now())
         self._resync.add(concerned)
 
     def is_due(self, view: View) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from entity_sync.brokers.base import Broker, Delivery, Lost, Message
-from entity_sync.clock import Clock, Timer, timeout
+from entity_sync.clock import Clock, Timer, is_cancelled, timeout
 from entity_sync.core.announce import Announcer
 from entity_sync.core.control import Beat, Order
 from entity_sync.core.control import Echo as Number
@@ -130,8 +130,7 @@ class Link:
                 except BrokerUnavailable as error:
                     _log.warning("broker link: %s; next try in about %.2g s", error, self._delay)
                 except asyncio.CancelledError:
-                    task = asyncio.current_task()
-                    if task is None or task.cancelling():
+                    if is_cancelled():
                         raise
                     _log.exception("broker link: the driver cancelled itself")
                 except Exception:
@@ -192,8 +191,7 @@ class Link:
             async with timeout(self._clock, _CLOSE_TIMEOUT):
                 await self._broker.close()
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_cancelled():
                 raise
             _log.exception("broker link: the driver cancelled its own closing")
         except Exception:  # noqa: BLE001 - an adapter's driver may raise anything

@@ -10,12 +10,13 @@ from random import Random
 from msgspec.structs import replace
 
 from entity_sync.brokers.base import Broker
-from entity_sync.clock import Clock, timeout
+from entity_sync.clock import Clock, is_cancelled, timeout
 from entity_sync.core.announce import Announcer
 from entity_sync.core.backlog import Backlog
 from entity_sync.core.control import MAX_SILENCE_MS, Control, Order
 from entity_sync.core.envelope import CONTROL, Envelope
 from entity_sync.errors import BrokerUnavailable
+from entity_sync.hub.tasks import lazily
 from entity_sync.model import Change
 from entity_sync.settings import Settings
 
@@ -79,7 +80,7 @@ class Outgoing:
     def flush_soon(self) -> None:
         """Hand over what was kept, if the link is up."""
         if self._is_up() and self._backlog and (self._flushing is None or self._flushing.done()):
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+            self._flushing = lazily(self._flush())
 
     async def say(self, name: str, letter: Control) -> None:
         """Publish a control message.
@@ -186,8 +187,7 @@ class Outgoing:
         except BrokerUnavailable:
             raise
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_cancelled():
                 raise
             raise BrokerUnavailable("the adapter's driver cancelled itself") from None
         except Exception as error:  # noqa: BLE001 - an adapter's driver may raise anything; the keys are kept

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias
 
-from entity_sync.clock import Clock, timeout
+from entity_sync.clock import Clock, is_cancelled, timeout
 from entity_sync.errors import AccessDenied, described
 from entity_sync.loading.catalog import Catalog
 from entity_sync.model import EntityKey
@@ -62,14 +62,13 @@ class Rights:
             return await self._finish(key, authorize(principal, key))
 
     async def _finish(self, key: EntityKey, answer: Awaitable[object]) -> bool | None:
-        task = asyncio.current_task()
         try:
             async with timeout(self._clock, self._settings.authenticate_timeout):
                 return self._read(key, await answer)
         except TimeoutError as error:
             return self._failed(key, error)
         except asyncio.CancelledError as error:
-            if task is None or task.cancelling():
+            if is_cancelled():
                 raise
             return self._failed(key, error)
         except Exception as error:  # noqa: BLE001 - the application may raise anything

@@ -28,7 +28,7 @@ def check_revision(revision: object) -> None:
         ValueError: it is not.
     """
     if type(revision) is not int or not 0 <= revision < 2**53:
-        raise ValueError(f"a revision is an integer from 0 to 2^53, not {revision!r}")
+        raise ValueError(f"a revision is an integer from 0 to 2^53 − 1, not {revision!r}")
 
 
 def revision_of(value: object, how: Revision) -> int:

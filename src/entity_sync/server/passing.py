@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from entity_sync.clock import is_cancelled
 from entity_sync.core.messages import Ack, Downward, Error, Ref
 from entity_sync.hub.node import OnMessage
 from entity_sync.hub.tasks import Tasks
@@ -61,7 +62,6 @@ class Passing:
             self._tasks.start(self._run(self._function))
 
     async def _run(self, function: OnMessage) -> None:
-        task = asyncio.current_task()
         try:
             while self._waiting:
                 message, ref = self._waiting.popleft()
@@ -69,7 +69,7 @@ class Passing:
                 try:
                     answer = _json(await function(message))
                 except (Exception, asyncio.CancelledError) as error:
-                    if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                    if isinstance(error, asyncio.CancelledError) and is_cancelled():
                         raise  # the connection ends
                     _log.warning("on_message raised %s", type(error).__name__, exc_info=error)
                     self._answer(
