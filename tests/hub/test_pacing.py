@@ -134,3 +134,19 @@ async def test_the_load_that_ran_before_does_not_count():
     assert paced.pacing.waits(view)
     end(paced.pacing, view)
     assert (paced.finished, paced.pacing.idle) == (1, True)
+
+
+async def test_a_view_that_is_told_to_fail_as_it_is_loaded_again():
+    """Where its entity's loads wait, asking for one tells its clients at once: then it is not waited for."""
+    pacings: list[Pacing] = []
+
+    def reload(view: View) -> None:
+        view.trigger(Cause.RESYNC, 0.0)
+        view.fail("load", "its entity waits")
+        pacings[0].settled(view)
+
+    paced = Paced(reload)
+    pacings.append(paced.pacing)
+    paced.pacing.add(views(1))
+    assert paced.pacing.idle
+    assert paced.finished > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -157,6 +158,9 @@ async def test_threads_that_never_return_are_named(
         assert "loads that never returned hold every thread it may have" in caplog.text
         release.set()
         await settled(sync)
+        while any(sync.node.hub.loads._attempts._abandoned.values()):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 

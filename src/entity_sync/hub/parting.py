@@ -27,7 +27,7 @@ class _BatchFailed(LoadFailed):
     """
 
     def __init__(self, error: LoadFailed, keys: Sequence[EntityKey]) -> None:
-        super().__init__(f"{len(keys)} keys together: {error}", code=error.code, retryable=error.retryable)
+        super().__init__(f"{len(keys)} keys together: {error}", retryable=error.retryable)
         self.__cause__ = error.__cause__
         self.is_logged = False
 
