@@ -131,6 +131,30 @@ async def test_who_comes_and_goes_does_not_fail_the_others(release: threading.Ev
         assert (await client.receive_until("snapshot"))["id"] == "1"
 
 
+async def test_return_that_nobody_waits_for(release: threading.Event, caplog: pytest.LogCaptureFixture):
+    """A load that was left returns while no other one waits for its thread."""
+    sync, begun = EntitySync(), threading.Event()
+
+    @sync.entity("items")
+    def items(_id: str) -> dict[str, str]:
+        begun.set()
+        release.wait(10)
+        return {}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "1")
+        await asyncio.to_thread(begun.wait, 5)
+        await leave(client, "1")
+        await asyncio.sleep(0)
+        abandoned = sync.node.hub.loads._attempts._abandoned
+        assert abandoned == {"items": 1}
+        release.set()
+        while abandoned["items"]:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("batch", [None, 2])
 async def test_threads_that_never_return_are_named(
     batch: int | None, release: threading.Event, caplog: pytest.LogCaptureFixture
