@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from entity_sync.clock import Clock, timeout
 from entity_sync.errors import LoadFailed, described
+from entity_sync.hub.abandoned import Abandoned
 from entity_sync.hub.parting import Outcome, Parting
+from entity_sync.hub.tasks import lazily
 from entity_sync.hub.threads import Threads
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
@@ -30,14 +31,14 @@ class Attempts:
         self._clock = clock
         self._settings = settings
         self._parting = Parting(clock)
-        self._abandoned: dict[str, int] = {}
-        self._returns: dict[str, asyncio.Event] = {}
+        self._abandoned = Abandoned(clock, settings.max_entity_loads)
         most = settings.max_loads + settings.max_entity_loads * len(catalog.names)
         self._threads = Threads(most, "entity-sync-load")
 
-    def close(self) -> None:
-        """Start nothing more; plain functions that run in threads end by themselves."""
+    async def close(self) -> None:
+        """Start nothing more, and return when what was cancelled has ended, after a bounded time."""
         self._threads.close()
+        await self._abandoned.ended(self._settings.drain_timeout)
 
     async def load(
         self, loader: Loader, keys: Sequence[EntityKey], audience: Audience, tried: int = 0
@@ -76,68 +77,55 @@ class Attempts:
         return dict(zip(keys, results, strict=True))
 
     async def _bounded(self, loader: Loader, call: Callable[[], Awaitable[_Result]]) -> _Result:
-        """The result, or LoadFailed: the function may raise, cancel or swallow what it likes."""
-        task = asyncio.current_task()
-        assert task is not None
+        """The result, or LoadFailed: the function may raise, cancel, swallow or wait for what it likes."""
         try:
             async with timeout(self._clock, loader.timeout):
-                result = await _raising_failures(call, task)
+                await self._abandoned.until_free(loader.name)
+                return await self._apart(loader, call)
         except TimeoutError:
-            why = ": loads that never returned hold every thread it may have" * self._is_held(loader.name)
-            raise LoadFailed(f"no result within {loader.timeout:g} s{why}", retryable=True) from None
-        except (LoadFailed, asyncio.CancelledError) as error:
-            if task.cancelling():  # nobody watches any more, or the node closes
-                raise asyncio.CancelledError from error
-            if isinstance(error, LoadFailed):
-                raise
-            raise LoadFailed(described(error), retryable=True) from error
-        if task.cancelling():
-            raise asyncio.CancelledError
+            text = f"no result within {loader.timeout:g} s"
+            if self._abandoned.holds(loader.name):
+                text += ": loads that never ended hold every place that it may have"
+            raise LoadFailed(text, retryable=True) from None
+
+    async def _apart(self, loader: Loader, call: Callable[[], Awaitable[_Result]]) -> _Result:
+        """In a task of its own: what the function makes of being cancelled is no matter of whoever waits.
+
+        An `asyncio.TaskGroup` for example leaves its task looking cancelled (until Python 3.12.1).
+        """
+        task = lazily(_ended(call))
+        try:
+            await asyncio.wait((task,))
+        finally:
+            if not task.done():
+                self._abandoned.add_task(loader.name, task, loader.timeout)
+        result = task.result()
+        if isinstance(result, LoadFailed):
+            raise result
         return result
 
     async def _in_thread(self, entity: str, function: Callable[..., Any], *arguments: object) -> Any:
-        """Run a plain function; those that outlive their attempts can take only so many threads."""
-        while self._is_held(entity):
-            await self._returns.setdefault(entity, asyncio.Event()).wait()
+        """Run a plain function in a thread."""
         future = self._threads.submit(_call, function, *arguments)
         try:
             return await asyncio.wrap_future(future)
         finally:
             if not future.cancel() and not future.done():
-                self._abandoned[entity] = self._abandoned.get(entity, 0) + 1
-                loop = asyncio.get_running_loop()
-                future.add_done_callback(lambda _future: self._returned(entity, loop))
-
-    def _is_held(self, entity: str) -> bool:
-        """Whether loads that nobody waits for any more have all the threads that this entity may have."""
-        return self._abandoned.get(entity, 0) >= self._settings.max_entity_loads
-
-    def _returned(self, entity: str, loop: asyncio.AbstractEventLoop) -> None:
-        def forget() -> None:
-            self._abandoned[entity] -= 1
-            if (returned := self._returns.pop(entity, None)) is not None:
-                returned.set()
-
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(forget)
+                self._abandoned.add_thread(entity, future)
 
 
-async def _raising_failures(call: Callable[[], Awaitable[_Result]], task: asyncio.Task[Any]) -> _Result:
+async def _ended(call: Callable[[], Awaitable[_Result]]) -> _Result | LoadFailed:
+    """What became of a call, whatever it raises."""
     try:
         return await call()
-    except (LoadFailed, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+    except LoadFailed as error:
+        return error
+    except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:
-        if isinstance(error, GeneratorExit) and not _is_running(task):
-            raise  # not the function's: the loop is gone, and so is whoever waits
-        raise LoadFailed(described(error), retryable=True) from error
-
-
-def _is_running(task: asyncio.Task[Any]) -> bool:
-    try:
-        return asyncio.current_task() is task
-    except RuntimeError:  # no loop runs
-        return False
+    except BaseException as error:  # noqa: BLE001 - a function may raise anything, at its cancellation too
+        failed = LoadFailed(described(error), retryable=True)
+        failed.__cause__ = error
+        return failed
 
 
 def _call(function: Callable[..., Any], *arguments: object) -> Any:

@@ -20,7 +20,7 @@ from entity_sync.hub.delays import Delays
 from entity_sync.hub.parting import is_news
 from entity_sync.hub.queues import Queue
 from entity_sync.hub.refreshes import Refreshes
-from entity_sync.hub.tasks import lazily
+from entity_sync.hub.tasks import Tasks
 from entity_sync.loading.catalog import Catalog
 from entity_sync.settings import Settings
 
@@ -86,6 +86,7 @@ class Loads:
         self._running: dict[str, int] = {}
         self._total = 0
         self._runs: dict[View, _Run] = {}
+        self._tasks = Tasks()
         self._delays = Delays(clock, self._enqueue)
         self._refreshes = Refreshes(catalog, clock, random, self.trigger)
         self._attempts = Attempts(catalog, clock, settings)
@@ -120,16 +121,13 @@ class Loads:
             queue.discard(view)
 
     async def close(self) -> None:
-        """Stop everything and return when it has stopped; plain functions in threads end by themselves."""
+        """Stop everything, and return when it has stopped; plain functions in threads end by themselves."""
         self._waiting.clear()
         self._breakers.close()
         self._delays.close()
         self._refreshes.close()
-        tasks = {run.task for run in self._runs.values() if run.task is not None}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._attempts.close()
+        await self._tasks.close()
+        await self._attempts.close()
 
     def _enqueue(self, view: View) -> None:
         loader = self._catalog[view.key.entity]
@@ -171,7 +169,7 @@ class Loads:
             self._runs[view] = run
         self._total += 1
         self._running[entity] = self._running.get(entity, 0) + 1
-        run.task = lazily(self._run(entity, run), self._context.copy())
+        run.task = self._tasks.start(self._run(entity, run), self._context.copy())
         run.task.add_done_callback(lambda _task: self._release(entity, run))
 
     def _release(self, entity: str, run: _Run) -> None:

@@ -30,9 +30,13 @@ class Tasks:
     def __init__(self) -> None:
         self._tasks: dict[asyncio.Task[Any], None] = {}  # ended in one order, whatever their addresses are
 
-    def start(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine until it ends or `close`, from the loop's next turn on."""
-        task = lazily(coroutine)
+    def start(self, coroutine: Coroutine[Any, Any, Any], context: Context | None = None) -> asyncio.Task[Any]:
+        """Run a coroutine until it ends or `close`, from the loop's next turn on.
+
+        Args:
+            context: as for `lazily`.
+        """
+        task = lazily(coroutine, context)
         self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task

@@ -1,0 +1,201 @@
+"""What a load function may do with its task, and what is left of it when nobody waits any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from entity_sync import EntitySync, Settings
+from entity_sync.testing import MemoryClient, connect
+from tests.hub.virtual import in_virtual_time
+
+
+async def subscribe(client: MemoryClient, *ids: str) -> None:
+    await client.send({"action": "subscribe", "body": [{"entity": "orders", "id": id} for id in ids]})
+
+
+class Database:
+    """Sessions that hang while the database is away, and whose rollback may hang as well."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.open = 0
+
+    async def answer(self) -> None:
+        if self.is_away:
+            await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[None]:
+        self.open += 1
+        try:
+            yield
+        finally:
+            try:
+                await self.answer()
+            finally:
+                self.open -= 1
+
+
+@in_virtual_time
+@pytest.mark.parametrize("batch", [None, 10])
+@pytest.mark.parametrize("is_caught", [False, True])
+async def test_a_task_group_that_fails(batch: int | None, is_caught: bool):
+    """Queries side by side, of which one raises: a failure as any other, or none where it is caught."""
+    sync = EntitySync(settings=Settings(load_attempts=1))
+    is_broken, state = False, "first"
+
+    async def query() -> str:
+        await asyncio.sleep(0)
+        if is_broken:
+            raise OSError("on purpose")
+        return state
+
+    async def order(_id: str) -> str:
+        found = "not found"
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(query()) for _ in range(2)]
+            found = tasks[0].result()
+        except* OSError:
+            if not is_caught:
+                raise
+        return found
+
+    async def orders(ids: list[str]) -> dict[str, str]:
+        return {id: await order(id) for id in ids}
+
+    loader: Any = order if batch is None else orders
+    sync.entity("orders", batch=batch)(loader)
+    async with sync, connect(sync) as client:
+        await subscribe(client, "1")
+        await client.receive_until("snapshot")
+        is_broken = True
+        await sync.notify("orders", "1")
+        if is_caught:
+            assert (await client.receive_until("snapshot"))["rows"] == [{"data": "not found"}]
+        else:
+            await client.receive_until("stale")
+        is_broken, state = False, "second"
+        await sync.notify("orders", "1")
+        assert (await client.receive_until("snapshot"))["rows"] == [{"data": "second"}]
+
+
+@in_virtual_time
+async def test_a_clean_up_that_hangs():
+    """Its attempt fails when its time is over, it is told to end again later, and others load meanwhile."""
+    sync, database = EntitySync(settings=Settings(load_attempts=1, max_entity_loads=2)), Database()
+
+    @sync.entity("orders", timeout=1.0)
+    async def order(id: str) -> str:
+        async with database.session():
+            if id != "good":
+                await database.answer()
+            return id
+
+    async with sync, connect(sync) as client:
+        database.is_away = True
+        await subscribe(client, "bad")
+        assert (await client.receive_until("stale"))["id"] == "bad"
+        assert database.open == 1
+        database.is_away = False
+        await subscribe(client, "good")
+        assert (await client.receive_until("snapshot"))["id"] == "good"
+        await asyncio.sleep(1.0)
+        assert database.open == 0
+
+
+@in_virtual_time
+async def test_an_entity_begins_no_more_than_it_may_leave_behind(caplog: pytest.LogCaptureFixture):
+    """Loads that take no end hold its places: others of it fail for that reason, those of no other entity."""
+    sync = EntitySync(settings=Settings(load_attempts=1, max_entity_loads=2, drain_timeout=3.0))
+    may_end, running, most = asyncio.Event(), 0, 0
+
+    @sync.entity("orders", timeout=1.0)
+    async def order(_id: str) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        while not may_end.is_set():
+            try:
+                await may_end.wait()
+            except asyncio.CancelledError:
+                continue
+        running -= 1
+        return "found"
+
+    @sync.entity("others")
+    async def other(_id: str) -> str:
+        return "other"
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, *map(str, range(6)))
+        await asyncio.sleep(60.0)
+        assert (running, most) == (2, 2)
+        assert "loads that never ended hold every place that it may have" in caplog.text
+        await client.send({"action": "subscribe", "body": {"entity": "others", "id": "1"}})
+        while (await client.receive_until("snapshot"))["entity"] != "others":
+            pass
+        may_end.set()
+        await asyncio.sleep(60.0)
+        assert running == 0
+        shown = [message["id"] for message in client.pending() if message["event"] == "snapshot"]
+        assert sorted(shown) == ["0", "1", "2", "3", "4", "5"]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("does_leave", [False, True])
+async def test_loads_end_before_what_they_use_is_closed(does_leave: bool):
+    """A session that is given back after its load was cancelled finds its pool open, whoever left before."""
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def pool(_app: object) -> AsyncIterator[None]:
+        yield
+        events.append("pool closed")
+
+    sync = EntitySync(lifespan=pool)
+
+    @sync.entity("orders")
+    async def order(_id: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.2)
+            events.append("session given back")
+
+    async with sync:
+        client = MemoryClient.of(sync)
+        await subscribe(client, "1")
+        await asyncio.sleep(0.1)
+        if does_leave:
+            client.leave()
+    assert events == ["session given back", "pool closed"]
+
+
+@in_virtual_time
+async def test_a_load_that_takes_no_end_does_not_keep_its_node(caplog: pytest.LogCaptureFixture):
+    """It is waited for as long as an orderly stop may take, and named."""
+    sync = EntitySync(settings=Settings(drain_timeout=3.0))
+    may_end = asyncio.Event()
+
+    @sync.entity("orders")
+    async def order(_id: str) -> None:
+        while not may_end.is_set():
+            try:
+                await may_end.wait()
+            except asyncio.CancelledError:
+                continue
+
+    began = asyncio.get_running_loop().time()
+    async with sync, connect(sync) as client:
+        await subscribe(client, "1")
+        await asyncio.sleep(0.1)
+    assert asyncio.get_running_loop().time() - began < 4.0
+    assert "1 loads of orders did not end within 3 s" in caplog.text
+    may_end.set()
+    await asyncio.sleep(0)
