@@ -149,6 +149,24 @@ async def test_a_database_that_is_away():
         assert [len(call) for call in prices.calls] == [256]
 
 
+async def test_a_batch_beside_another_entity():
+    """The keys of one turn of the loop come along, whatever else is to be loaded between them."""
+    prices = Prices()
+    prices.rows = {str(n): n for n in range(100)}
+
+    @prices.sync.entity("others")
+    async def other(id: str) -> str:
+        return id
+
+    def mixed(entity: str) -> list[dict[str, str]]:
+        return [{"entity": name, "id": id} for id in prices.rows for name in (entity, "others")]
+
+    async with prices.sync, connect(prices.sync) as client:
+        await client.send({"action": "subscribe", "body": mixed("prices")})
+        await settled(prices.sync)
+        assert [len(ids) for ids in prices.calls] == [100]
+
+
 @in_virtual_time
 async def test_a_timeout_that_is_swallowed():
     """Whatever a loader made of its timeout, that part failed, and the next ones load as any."""

@@ -81,7 +81,7 @@ class Breakers:
         """A load is over, with an outcome that was judged or without one."""
         breaker = self._breakers.get(entity)
         if breaker is not None:
-            breaker.abandoned(ticket)
+            self._act(entity, breaker, breaker.abandoned(ticket))
 
     def close(self) -> None:
         """Let nothing begin again."""

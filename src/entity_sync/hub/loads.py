@@ -93,7 +93,7 @@ class Loads:
         self._breakers = Breakers(
             clock, settings, random, self._waiting, opened=self._hold_all, resumed=self._fill
         )
-        self._filling = False
+        self._gathering: set[str] = set()
         self._context = copy_context()  # of whoever starts the node: a load is for all who watch
 
     @property
@@ -140,19 +140,24 @@ class Loads:
             self._hold(view)
         if loader.batch is None:
             self._fill()
-        elif not self._filling:  # the other keys of this turn of the loop come along
-            self._filling = True
-            asyncio.get_running_loop().call_soon(self._fill)
+            return
+        if not self._gathering:
+            asyncio.get_running_loop().call_soon(self._gathered)
+        self._gathering.add(loader.name)
+
+    def _gathered(self) -> None:
+        """The other keys of this turn of the loop have come along."""
+        self._gathering.clear()
+        self._fill()
 
     def _fill(self) -> None:
         """Start what there is room for, one of each waiting entity in turn."""
-        self._filling = False
         progress = True
         while progress and self._total < self._settings.max_loads:
             progress = False
             for entity in [name for name, queue in self._waiting.items() if queue]:
                 is_full = self._running.get(entity, 0) >= self._settings.max_entity_loads
-                if not is_full and self._breakers.admits(entity):
+                if not is_full and entity not in self._gathering and self._breakers.admits(entity):
                     queue = self._waiting[entity] = self._waiting.pop(entity)  # to the end of the row
                     self._start(entity, queue)
                     progress = True
