@@ -396,7 +396,8 @@ async def test_min_interval():
         assert states(client) == {"1": 100}
         n, loads = 101, 0
         await prices.notify("1")
-        await settled(sync)
+        await settled(sync)  # also what waits for its interval
+        assert states(client) == {"1": 101}
         await prices.notify("1")  # waits, until somebody comes who holds another state
         version = {"entity": "prices", "id": "1", "version": "other"}
         await other.send({"action": "subscribe", "body": version})

@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 
-from entity_sync import AccessDenied, ClientMessage, ConnectionInfo, EntitySync, NotRunning
-from entity_sync.errors import ConnectionLost
+from entity_sync import AccessDenied, ClientMessage, ConnectionInfo, EntitySync, NotRunning, Settings
+from entity_sync.brokers.memory import MemoryBroker
+from entity_sync.errors import BrokerUnavailable, ConnectionLost
 from entity_sync.testing import MemoryClient, connect, settled
+from tests.hub.virtual import in_virtual_time
 
 SUBSCRIBE = {"action": "subscribe", "body": {"entity": "items", "id": "1"}}
+
+
+class Absent(MemoryBroker):
+    """A broker that cannot be reached."""
+
+    async def connect(self) -> None:
+        raise BrokerUnavailable("on purpose")
 
 
 class Shop:
@@ -196,3 +205,40 @@ async def test_needs_a_start():
     with pytest.raises(NotRunning, match="async with sync"):
         async with connect(sync):
             pass
+
+
+@in_virtual_time
+async def test_settled_waits_until_a_failure_is_told():
+    """A test that asserts that nothing came is not passed by a loader that raises."""
+    sync = EntitySync(settings=Settings(load_attempts=3, retry_delay=5.0))
+
+    @sync.entity("items")
+    async def item(_id: str) -> None:
+        raise OSError("on purpose")
+
+    async with sync, connect(sync) as client:
+        await client.send(SUBSCRIBE)
+        await settled(sync)
+        assert "stale" in [message["event"] for message in client.pending()]
+
+
+@in_virtual_time
+async def test_settled_says_what_goes_on():
+    """It does not wait for ever, and says for what it did: a load, or a broker that is not there."""
+    sync, absent = EntitySync(), EntitySync(Absent())
+
+    async def item(_id: str) -> None:
+        await asyncio.Event().wait()
+
+    for each in (sync, absent):
+        each.entity("items", timeout=3_600.0)(item)
+    async with sync, connect(sync) as client:
+        await client.send(SUBSCRIBE)
+        with pytest.raises(TimeoutError, match="not settled within 30 s: loads of items run"):
+            await settled(sync)
+    async with absent:
+        await absent.notify("items", "1")
+        with pytest.raises(
+            TimeoutError, match="within 2 s: changes wait for the broker, which cannot be reached"
+        ):
+            await settled(absent, within=2.0)

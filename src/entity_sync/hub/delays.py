@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from entity_sync.clock import Clock, Timer
@@ -31,6 +31,9 @@ class Delays:
 
     def __contains__(self, view: View) -> bool:
         return view in self._groups
+
+    def __iter__(self) -> Iterator[View]:
+        return iter(self._groups)
 
     def of(self, entity: str) -> list[View]:
         """The views of an entity that wait."""

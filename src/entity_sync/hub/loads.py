@@ -98,9 +98,13 @@ class Loads:
 
     @property
     def idle(self) -> bool:
-        """Whether no load runs or waits for a place; one that waits until it may try again does not count."""
+        """Whether no load runs, or waits for a place, its interval or its next try; one does not count whose
+        failure has been told.
+        """
         holds = self._breakers.holds
-        return not self._runs and not any(queue and not holds(name) for name, queue in self._waiting.items())
+        is_waiting = any(queue and not holds(name) for name, queue in self._waiting.items())
+        is_delayed = any(not view.attempts or view.failure is None for view in self._delays)
+        return not (self._runs or is_waiting or is_delayed)
 
     def trigger(self, view: View, cause: Cause) -> None:
         """Have the view loaded by an attempt that begins after this call."""
