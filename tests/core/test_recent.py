@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.recent import Recent
 from entity_sync.core.tags import Reading
@@ -36,6 +38,23 @@ def test_what_was_watched_already():
     assert not recent.concerns(ROWS, 0, frozenset({AUTHOR}), ())
     recent.note(Change(EntityKey("orders", "1")))
     assert not recent.concerns(LIVE, 0, frozenset(), (READ,))
+
+
+def test_many_live_queries_in_one_list(monkeypatch: pytest.MonkeyPatch):
+    """One that reads for each of its rows: they are looked up, not compared with one another."""
+    reads = tuple(Reading("orders", (("customer", frozenset({str(n)})),)) for n in range(500))
+    again = tuple(Reading(read.entity, read.tags) for read in reads)
+    compared = 0
+    equal = Reading.__eq__
+
+    def counted(one: Reading, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(one, other)
+
+    monkeypatch.setattr(Reading, "__eq__", counted)
+    assert not Recent().concerns(Loaded((), reads=again), 0, frozenset(), reads)
+    assert compared <= 2 * len(reads)
 
 
 def test_live_queries_by_their_tags():

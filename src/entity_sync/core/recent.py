@@ -78,7 +78,8 @@ class Recent:
             for change in self._since(entity, moment)
         ):
             return True
-        found = [read for read in loaded.reads if read not in reads]
+        watched = frozenset(reads)
+        found = [read for read in loaded.reads if read not in watched]
         if any(read.concerns(change.tags) for read in found for change in self._since(read.entity, moment)):
             return True
         entities = {key.entity for key in keys} | {read.entity for read in found}
