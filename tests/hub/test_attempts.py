@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from entity_sync import EntitySync, Settings
-from entity_sync.testing import MemoryClient, connect
+from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
 
@@ -199,3 +200,32 @@ async def test_a_load_that_takes_no_end_does_not_keep_its_node(caplog: pytest.Lo
     assert "1 loads of orders did not end within 3 s" in caplog.text
     may_end.set()
     await asyncio.sleep(0)
+
+
+@in_virtual_time
+async def test_a_mistake_in_what_is_told_of_a_result(caplog: pytest.LogCaptureFixture):
+    """A change that came during such a load is not forgotten: the view is loaded again."""
+    n = 0
+    sync = EntitySync()
+
+    @sync.entity("orders")
+    async def order(_id: str) -> int:
+        found = n
+        await asyncio.sleep(0.1)
+        return found
+
+    def fail(_view: object) -> None:
+        sync.node.hub.observe = None
+        raise ValueError("on purpose")
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "1")
+        await settled(sync)
+        with caplog.at_level(logging.CRITICAL, "entity_sync"):
+            sync.node.hub.observe = fail
+            await order.notify("1")
+            await asyncio.sleep(0.05)
+            n = 1
+            await order.notify("1")
+            await asyncio.sleep(1.0)
+        assert client.pending()[-1]["rows"] == [{"data": 1}]

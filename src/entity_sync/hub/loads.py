@@ -11,7 +11,7 @@ from random import Random
 
 from entity_sync.clock import Clock
 from entity_sync.core.loaded import Loaded, Unusable
-from entity_sync.core.loadstate import Cause, LoadAction
+from entity_sync.core.loadstate import Cause, LoadAction, LoadState
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
 from entity_sync.hub.attempts import Attempts, Outcome
@@ -222,6 +222,9 @@ class Loads:
             _log.error("what a load of %s gave could not be taken", view.key, exc_info=error)
             if view.is_loading:
                 return self._failed(view, LoadFailed(type(error).__name__, retryable=True))
+            is_waiting = view in self._delays or view in self._waiting.get(view.key.entity, ())
+            if view.state is LoadState.QUEUED and not is_waiting:
+                return self._settings.retry_delay
         return None
 
     def _that_fits(self, view: View, outcome: Outcome) -> Outcome:

@@ -29,6 +29,9 @@ class Queue:
     def __len__(self) -> int:
         return len(self._views)
 
+    def __contains__(self, view: object) -> bool:
+        return view in self._views
+
     def __iter__(self) -> Iterator[View]:
         return iter(self._views)
 
