@@ -122,6 +122,16 @@ def test_the_entity_that_came_first_is_not_the_largest():
     assert backlog.take(9) == (["items"], [change("1", entity="users")])
 
 
+def test_no_time_left_for_keys():
+    """One order for each entity says the same of however many keys."""
+    backlog = Backlog(9)
+    backlog.keep([change("1"), change("1", entity="users"), change("2")])
+    backlog.order_all()
+    assert backlog.take(9) == (["items", "users"], [])
+    backlog.order_all()
+    assert not backlog
+
+
 def test_only_an_order_is_left():
     """An order alone keeps the backlog from being empty."""
     backlog = Backlog(1)

@@ -178,6 +178,48 @@ async def test_bye():
     assert CONTROL not in speaker.broker.beats[0][1].topics
 
 
+async def test_what_is_kept_goes_before_the_bye():
+    """A node that stops soon after its broker came back hands over what it had kept, and then says bye."""
+    speaker = Speaker()
+    speaker.broker.is_away = True
+    await speaker.out.publish([Change(EntityKey("items", str(id))) for id in range(1_200)])
+    speaker.broker.is_away = False
+    leaving = asyncio.ensure_future(speaker.out.bye())
+    await speaker.clock.advance(1.0)
+    await leaving
+    assert speaker.broker.changes == 1_200
+    assert [beat.bye for _, beat in speaker.broker.beats] == [True]
+
+
+async def test_more_is_kept_than_there_is_time_for():
+    """A node that stops before all that it had kept is handed over has the others load the entity whole."""
+    speaker = Speaker(max_deferred=1_000_000)
+    speaker.broker.is_away = True
+    await speaker.out.publish([Change(EntityKey("items", str(id))) for id in range(100_000)])
+    speaker.broker.is_away = False
+    leaving = asyncio.ensure_future(speaker.out.bye())
+    await speaker.clock.advance(3.0)
+    await leaving
+    assert 0 < speaker.broker.changes < 100_000
+    assert speaker.broker.orders == [("items",)]
+    assert [beat.bye for _, beat in speaker.broker.beats] == [True]
+
+
+async def test_what_is_never_taken_is_warned_of(caplog: pytest.LogCaptureFixture):
+    """A node that stops with changes that no other one knows of says so, and no bye: its silence counts as a
+    loss then."""
+    speaker = Speaker()
+    await speaker.out.publish([Change(EntityKey("items", "1"))])
+    speaker.broker.is_away = True
+    await speaker.out.publish([Change(EntityKey("items", "2"))])
+    caplog.clear()
+    leaving = asyncio.ensure_future(speaker.out.bye())
+    await speaker.clock.advance(5.0)
+    await leaving
+    assert "the broker was not told of all that changed here" in caplog.text
+    assert speaker.broker.beats == []
+
+
 async def test_what_is_refused_is_kept_of_every_entity():
     """A broker that refuses everything of one notify gets all of it later, whichever entity it is of."""
     speaker = Speaker()

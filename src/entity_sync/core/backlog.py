@@ -72,6 +72,10 @@ class Backlog:
             for key in [key for key in self._kept if key.entity == entity]:
                 del self._kept[key]
 
+    def order_all(self) -> None:
+        """There is no time left for the keys: one order for each entity of which some are kept."""
+        self.order(list(dict.fromkeys(key.entity for key in self._kept)))
+
     def _overflow(self) -> None:
         """Forget the keys of the entity that has most of them."""
         counts: dict[str, int] = {}

@@ -28,7 +28,7 @@ _PAUSE = 0.025
 """Seconds between full batches: 20,000 keys a second. A node that is overrun loses messages in its broker's
 queue, and has to load whole entities again."""
 _FIRST_DELAY, _MAX_DELAY = 0.05, 2.0
-_BYE_TIMEOUT = 1.0
+_FLUSH_TIMEOUT, _BYE_TIMEOUT = 2.0, 1.0
 _PEERS_A_SECOND = 4.0  # alive beats that a node hears, however many nodes there are
 
 
@@ -113,13 +113,37 @@ class Outgoing:
             await self._beat(beats)
 
     async def bye(self) -> None:
-        """Say that nothing follows, so that nobody waits for it; for a bounded time."""
-        if self._is_up() and self._announcer.has_spoken:
-            try:
-                async with timeout(self._clock, _BYE_TIMEOUT):
-                    await self._beat(self._announcer.bye(self._clock.now()))
-            except TimeoutError:
-                _log.debug("the broker did not take this node's bye in time")
+        """Hand over what is kept, and say that nothing follows, so that nobody waits for it; for a bounded
+        time.
+        """
+        try:
+            async with timeout(self._clock, _FLUSH_TIMEOUT):
+                await self._flushed()
+        except TimeoutError:
+            self.close()
+            self._backlog.order_all()
+        try:
+            async with timeout(self._clock, _BYE_TIMEOUT):
+                await self._last_words()
+        except TimeoutError:
+            _log.debug("the broker did not take this node's bye in time")
+        if self._backlog:
+            _log.warning("the broker was not told of all that changed here: other nodes may show it old")
+
+    async def _flushed(self) -> None:
+        """Return once all that is kept is handed over, or the link is down."""
+        self.flush_soon()
+        if self._flushing is not None and self._is_up():
+            await asyncio.wait((self._flushing,))
+
+    async def _last_words(self) -> None:
+        """Without a bye the other nodes take our silence for a loss, which it is where something is left."""
+        if self._flushing is not None:
+            await asyncio.wait((self._flushing,))
+        if self._is_up() and self._backlog:
+            await self._flush_some()
+        if self._is_up() and self._announcer.has_spoken and not self._backlog:
+            await self._beat(self._announcer.bye(self._clock.now()))
 
     def close(self) -> None:
         """Hand over nothing more."""
