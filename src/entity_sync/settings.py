@@ -32,7 +32,8 @@ class Settings:
         authorize_ttl: seconds after which ``authorize`` is asked again about what is watched.
         max_questions: questions of ``authorize``, and after a gap of ``authenticate``, that run at once
             in this process.
-        expiry_warning: seconds before the end of a principal at which its client is warned.
+        expiry_warning: seconds before the end of a principal at which its client is warned; of one that has
+            less than twice as long, when half of that is over.
         expiry_grace: seconds after its end for which a client is still served.
         ping_interval, ping_timeout: seconds between WebSocket pings on v2, and from a ping to
             its overdue pong (direct door; an ASGI server has its own).

@@ -110,12 +110,24 @@ def test_messages_wait_in_order():
 
 
 def test_second_secret_waits_for_the_first():
-    """Two secrets in a row are two questions, one after the other."""
+    """Two secrets in a row are two questions, in order; nothing is done for the first principal."""
     one = session()
     one.receive(Secret("ann", ref=1))
     one.receive(Secret("bob", ref=2))
-    assert one.receive(Admitted("ann")) == [Answer(Ack(ref=1)), Admit("ann", ()), Authenticate("bob")]
+    assert one.receive(Admitted("ann")) == [Answer(Ack(ref=1)), Authenticate("bob")]
     assert one.state is SessionState.AUTHENTICATING
+    assert one.receive(Admitted("bob")) == [Answer(Ack(ref=2)), Admit("bob", ())]
+
+
+def test_what_is_wanted_between_two_secrets():
+    """It is the first principal's."""
+    one = session()
+    one.receive(Secret("ann"))
+    one.receive(subscribe(ONE))
+    one.receive(Secret("bob"))
+    effects = one.receive(Admitted("ann"))
+    assert Admit("ann", ()) in effects
+    assert isinstance(effects[-1], Authenticate)
 
 
 def test_new_secret_keeps_the_keys():

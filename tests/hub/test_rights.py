@@ -580,6 +580,24 @@ async def test_renewed_in_time():
         assert set(brief(client)) <= {"ack", ("current", "1"), "beat"}
 
 
+async def test_a_short_life_is_warned_of_when_half_is_over():
+    """A client that has no other secret says the one that ends again a few times, not all the time."""
+    clock = FakeClock()
+    shop = Shop(clock=clock)
+    shop.may["ann", "1"] = True
+    shop.ends["ann"] = 45.0
+    warned: list[float] = []
+    async with shop.sync, connect(shop.sync, secret="ann") as client:
+        await subscribe(client, "1")
+        for _ in range(450):
+            if "expiring" in brief(client):
+                warned.append(clock.now())
+                await client.send({"action": "secret", "body": "ann"})
+            await clock.advance(0.1)
+    assert 22.0 < warned[0] < 23.0
+    assert 3 <= len(warned) <= 6
+
+
 async def test_a_principal_of_the_past_is_refused():
     """Its end is over before it begins."""
     clock = FakeClock()

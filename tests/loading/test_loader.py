@@ -283,17 +283,46 @@ def test_audiences_that_could_pretend(made: object, audience: object):
     assert exactly(loader(with_audience, per=lambda _user: made).audience("ann")) == exactly(audience)
 
 
+class Detached:
+    """As an object of an ORM whose session is closed."""
+
+    @property
+    def key(self) -> str:
+        raise RuntimeError("not bound to a session")
+
+
+def test_principal_whose_key_raises():
+    """It is denied, and the cause is kept for the log."""
+    with pytest.raises(
+        AccessDenied, match="the key of a principal, a Detached, raised RuntimeError"
+    ) as caught:
+        loader(with_audience).audience(Detached())
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
 def test_principals_that_could_pretend():
     """A principal's key is an exact str, whatever str it was."""
     for principal in (Masked("ann"), SimpleNamespace(key=Masked("ann"))):
         assert exactly(loader(with_audience).audience(principal)) == exactly("ann")
 
 
-@pytest.mark.parametrize("audience", [[], {}, object(), 1.5, b"x", ("red", []), Scope([])])
+@pytest.mark.parametrize("audience", [[], {}, object(), 1.5, b"x", ("red", []), Scope([]), 2**63, -(2**70)])
 def test_audiences_that_are_objects(audience: object):
     """An object could carry one viewer's rights into another's load, so it is denied, and named."""
-    with pytest.raises(AccessDenied, match=r"'items': per= made a \w+, not a str, int, bool, UUID, None or"):
+    text = r"'items': per= made a [\w ]+, not a str, int of 64 bits, bool, UUID, None or"
+    with pytest.raises(AccessDenied, match=text):
         loader(with_audience, per=lambda _user: audience).audience("ann")
+
+
+def test_audiences_that_have_no_end():
+    """A tuple that holds itself by way of another, or is nested as deep, is denied."""
+    deep: tuple[object, ...] = ("red",)
+    for _ in range(7):
+        deep = (deep,)
+    assert exactly(loader(with_audience, per=lambda _user: deep).audience("ann")) == exactly(deep)
+    deep = (deep,)
+    with pytest.raises(AccessDenied, match="nested deeper than 8"):
+        loader(with_audience, per=lambda _user: deep).audience("ann")
 
 
 class Role(StrEnum):

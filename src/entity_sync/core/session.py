@@ -130,6 +130,8 @@ class Session:
         self.state = SessionState.ADMITTED
         ref, self._secret_ref = self._secret_ref, None
         ack: list[Effect] = [] if ref is None else [Answer(Ack(ref=ref))]
+        if self.held and isinstance(self.held[0], Secret):
+            return ack  # nobody is shown or asked anything before the next secret is
         causes = frozenset(key for key, causes in self.keys.items() if causes)
         return [*ack, Admit(outcome.principal, tuple(self.keys), causes)]
 

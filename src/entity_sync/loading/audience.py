@@ -10,27 +10,33 @@ from entity_sync.model import Audience
 
 __all__ = ["exact_text", "plain"]
 
+_MAX_DEPTH = 8
+
 
 def exact_text(text: str) -> str:
     """The text itself where its class could show, compare or spell it as another one's."""
     return str.__str__(text)
 
 
-def plain(value: object) -> Audience:
+def plain(value: object, depth: int = 0) -> Audience:
     """The value made of exact built-in types and UUIDs, which no class of the application can mask.
 
     Raises:
-        AccessDenied: it is something else, for example an object or a member of an Enum.
+        AccessDenied: it is something else, for example an object, a member of an Enum, or a huge int.
     """
     if isinstance(value, Enum):
         raise AccessDenied(f"per= made a {type(value).__name__}, an Enum: return its value")
-    if value is None or type(value) in (str, int, bool, UUID):
+    if value is None or type(value) in (str, bool, UUID):
+        return value
+    if type(value) is int and -(2**63) <= value < 2**63:
         return value
     if isinstance(value, str):
         return exact_text(value)
     if isinstance(value, UUID):  # of a database's driver
         return UUID(int=value.int)
     if isinstance(value, tuple):
-        return tuple(plain(member) for member in tuple.__iter__(value))
-    kind = type(value).__name__
-    raise AccessDenied(f"per= made a {kind}, not a str, int, bool, UUID, None or tuple of them")
+        if depth == _MAX_DEPTH:
+            raise AccessDenied(f"per= made a tuple that is nested deeper than {_MAX_DEPTH}")
+        return tuple(plain(member, depth + 1) for member in tuple.__iter__(value))
+    kind = "larger int" if type(value) is int else type(value).__name__
+    raise AccessDenied(f"per= made a {kind}, not a str, int of 64 bits, bool, UUID, None or tuple of them")

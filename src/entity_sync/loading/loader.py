@@ -258,11 +258,15 @@ def principal_key(principal: object) -> str:
     """The string that names a principal: itself, or its ``key``, as an exact str.
 
     Raises:
-        AccessDenied: it has neither.
+        AccessDenied: it has neither, or its ``key`` raised.
     """
     if principal is None:
         raise AccessDenied('authenticate returned None: raise AccessDenied to refuse, return "" for anybody')
-    key = principal if isinstance(principal, str) else getattr(principal, "key", _MISSING)
+    try:
+        key = principal if isinstance(principal, str) else getattr(principal, "key", _MISSING)
+    except Exception as error:
+        kind = type(principal).__name__
+        raise AccessDenied(f"the key of a principal, a {kind}, raised {type(error).__name__}") from error
     if isinstance(key, str):
         return exact_text(key)
     of = "" if key is _MISSING else f" whose key is of type {type(key).__name__}"

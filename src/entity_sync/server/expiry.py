@@ -21,7 +21,8 @@ class Expiry:
     ) -> None:
         """
         Args:
-            warn: called ``expiry_warning`` before the principal's time is over, with the seconds left.
+            warn: called ``expiry_warning`` before the principal's time is over, but not before half of it is,
+                with the seconds left.
             end: called ``expiry_grace`` after it is over.
         """
         self._clock = clock
@@ -34,8 +35,14 @@ class Expiry:
         """From now on it is this principal's."""
         self.cancel()
         at = expires_at(principal)
-        if at is not None:
-            self._wait(at - self._settings.expiry_warning, lambda: self._warned(at))
+        if at is None:
+            return
+        # Half of a short life at least: a client answers with its secret, of which perhaps no more is left.
+        early = min(self._settings.expiry_warning, (at - self._clock.wall()) / 2)
+        if early >= _SHORTEST:
+            self._wait(at - early, lambda: self._warned(at))
+        else:
+            self._wait(at + self._settings.expiry_grace, self._end)
 
     def cancel(self) -> None:
         """It is nobody's."""
@@ -57,4 +64,5 @@ class Expiry:
             then()
 
 
+_SHORTEST = 1.0  # seconds before the end in which nobody is warned any more
 _LONGEST = 3_600.0  # seconds; a clock that was set is noticed within an hour
