@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -291,6 +292,23 @@ async def test_private_entity_needs_a_word():
     with pytest.raises(ConfigurationError, match="public=True"):
         async with sync:
             pass
+
+
+async def test_a_partial_of_an_async_function():
+    """It may say who clients are, and answer messages, as any async function may."""
+    sync = EntitySync()
+
+    async def who(names: dict[str, str], secret: str | None, connection: ConnectionInfo) -> str:
+        return names[secret or ""]
+
+    async def hello(word: str, message: Any) -> str:
+        return f"{word} {message.principal}"
+
+    sync.authenticate(partial(who, {"a": "ann"}))
+    sync.on_message(partial(hello, "hello"))
+    async with sync, connect(sync, secret="a") as client:
+        await client.send({"action": "message", "ref": 1, "body": None})
+        assert (await client.receive_until("message"))["body"] == "hello ann"
 
 
 async def test_nothing_is_registered_while_running():

@@ -19,7 +19,7 @@ from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader, check_name
 from entity_sync.loading.revision import Revision
 from entity_sync.loading.rows import RowsOf
-from entity_sync.loading.signature import check_declared
+from entity_sync.loading.signature import check_declared, is_async
 from entity_sync.model import Audience, ConnectionInfo, EntityKey, Receipt
 
 __all__ = ["Declarations", "check_origin"]
@@ -247,8 +247,7 @@ def _coroutine_function(what: str, function: Callable[..., Any], count: int) -> 
     Raises:
         ConfigurationError: it cannot, naming ``what``.
     """
-    call = function if inspect.isroutine(function) else type(function).__call__
-    if not inspect.iscoroutinefunction(call):
+    if not is_async(function):
         raise ConfigurationError(f"{what} must be an async function")
     try:
         inspect.signature(function).bind(*range(count))

@@ -204,7 +204,7 @@ def _believes_the_first_answer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Watching, "_ask_no_more", staticmethod(lambda _watched: None))
 
     async def wait(self: Watching, watched: Any, question: Any) -> None:
-        self._decided(watched, is_granted=await question())
+        self._decided(watched, is_granted=await question.wait())
 
     patch.setattr(Watching, "_wait", wait)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -14,7 +16,7 @@ import pytest
 from entity_sync import AccessDenied, ConfigurationError, ConnectionInfo, EntityKey, EntitySync, Settings
 from entity_sync.core.rights import Verdict, named
 from entity_sync.hub.principals import Principals
-from entity_sync.hub.rights import Rights
+from entity_sync.hub.rights import Question, Rights
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.simulation.broker import Bus, FaultyBroker
 from tests.simulation.loop import run
@@ -150,21 +152,77 @@ async def test_an_answer_that_never_comes():
         assert brief(client) == ["ack", ("snapshot", "1")]
 
 
-async def test_questions_are_bounded():
-    """So many at once are asked of the application, and all are answered."""
+class Asking:
+    """An `authorize` that is an object."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+
+    async def __call__(self, user: User, key: EntityKey) -> Any:
+        return await self.shop.authorize(user, key)
+
+
+def _handing(shop: Shop) -> Callable[[User, EntityKey], Any]:
+    def authorize(user: User, key: EntityKey) -> Any:
+        return shop.authorize(user, key)
+
+    return authorize
+
+
+FORMS: dict[str, Callable[[Shop], Callable[[User, EntityKey], Any]]] = {
+    "coroutine function": lambda shop: shop.authorize,
+    "returns a coroutine": _handing,
+    "object": Asking,
+    "partial": lambda shop: partial(Asking.__call__, Asking(shop)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_questions_are_bounded(form: str):
+    """So many at once are asked of the application, and all are answered, whatever ``authorize`` is."""
     shop = Shop(settings=Settings(max_questions=3))
+    shop.sync.entity("parcels", authorize=FORMS[form](shop))(shop.load)
     shop.may.update({("ann", str(number)): True for number in range(20)})
     async with shop.sync, connect(shop.sync, secret="ann") as client:
         shop.may_answer.clear()
-        await subscribe(client, *(str(number) for number in range(20)))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await subscribe(client, *(str(number) for number in range(20)), entity="parcels")
+        for _ in range(10):
+            await asyncio.sleep(0)
         assert len(shop.asked) == 3
         shop.may_answer.set()
         await settled(shop.sync)
         while len(client.received) < 23:
             await client.receive()
         assert len(shop.asked) == 20
+
+
+@pytest.mark.parametrize("form", [*FORMS, "returns a task"])
+async def test_no_question_outlives_its_key(form: str):
+    """Of a key that is left before or while it is asked, nothing goes on running at the application's."""
+    shop = Shop()
+    tasks: list[asyncio.Task[Any]] = []
+
+    def task(user: User, key: EntityKey) -> asyncio.Task[Any]:
+        tasks.append(asyncio.create_task(shop.authorize(user, key)))
+        return tasks[-1]
+
+    authorize = FORMS[form](shop) if form in FORMS else task
+    shop.sync.entity("parcels", authorize=authorize)(shop.load)
+    async with shop.sync, connect(shop.sync, secret="ann") as client:
+        shop.may_answer.clear()
+        before = asyncio.all_tasks()
+        await subscribe(client, "asked", entity="parcels")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() > before
+        await client.send({"action": "unsubscribe", "body": {"entity": "parcels", "id": "asked"}})
+        for number in range(5):
+            key = {"entity": "parcels", "id": str(number)}
+            await client.send([{"action": "subscribe", "body": key}, {"action": "unsubscribe", "body": key}])
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before
+        assert all(one.cancelled() for one in tasks)
 
 
 async def test_leaving_while_asked(shop: Shop):
@@ -722,8 +780,8 @@ async def test_what_the_log_says_of_an_authorize_that_fails(kind: str, caplog: p
         rights = Rights(sync.node.application.catalog, clock, Settings())
         for number in range(1, 6):
             answer = rights.ask("ann", EntityKey("orders", str(number)))
-            if callable(answer):
-                task = asyncio.ensure_future(answer())
+            if isinstance(answer, Question):
+                task = asyncio.ensure_future(answer.wait())
                 await clock.advance(60.0)
                 answer = await task
             assert answer is None

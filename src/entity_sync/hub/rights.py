@@ -6,12 +6,14 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from entity_sync.clock import Clock, is_cancelled, timeout
 from entity_sync.errors import AccessDenied, described
 from entity_sync.loading.catalog import Catalog
+from entity_sync.loading.signature import is_async
 from entity_sync.model import EntityKey
 from entity_sync.settings import Settings
 
@@ -19,8 +21,26 @@ __all__ = ["Question", "Rights"]
 
 _log = logging.getLogger("entity_sync.authorize")
 
-Question: TypeAlias = Callable[[], Coroutine[Any, Any, bool | None]]
-"""Asks; None is no answer, which denies until there is one."""
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One whose answer takes time.
+
+    Attributes:
+        wait: waits for the answer, a bounded time, once there is a place; None is none, which denies until
+            there is one.
+        handed: what ``authorize`` returned to be awaited; None if it is to be called yet.
+    """
+
+    wait: Callable[[], Awaitable[bool | None]]
+    handed: Awaitable[object] | None = None
+
+    def end(self) -> None:
+        """Nobody waits any more, perhaps before anybody began to."""
+        if isinstance(self.handed, Coroutine):
+            self.handed.close()
+        elif isinstance(self.handed, asyncio.Future):
+            self.handed.cancel()
 
 
 class Rights:
@@ -43,36 +63,32 @@ class Rights:
         return self._catalog[entity].authorize is not None
 
     def ask(self, principal: object, key: EntityKey) -> bool | Question | None:
-        """The answer, None if it failed; where ``authorize`` is async, what waits for it, a bounded time."""
-        authorize = self._catalog[key.entity].authorize
+        """The answer, None if it failed, or what waits for it."""
+        authorize: Any = self._catalog[key.entity].authorize
         assert authorize is not None
-        if inspect.iscoroutinefunction(authorize):
-            return partial(self._wait, principal, key)
+        if is_async(authorize):
+            return Question(partial(self._wait, key, partial(authorize, principal, key)))
         try:
             answer = authorize(principal, key)
         except Exception as error:  # noqa: BLE001 - the application may raise anything
             return self._failed(key, error)
         if inspect.isawaitable(answer):
-            return partial(self._finish, key, asyncio.ensure_future(answer))
+            return Question(partial(self._wait, key, lambda: answer), answer)
         return self._read(key, answer)
 
-    async def _wait(self, principal: object, key: EntityKey) -> bool | None:
+    async def _wait(self, key: EntityKey, answer: Callable[[], Awaitable[object]]) -> bool | None:
         async with self.places:
-            authorize: Any = self._catalog[key.entity].authorize
-            return await self._finish(key, authorize(principal, key))
-
-    async def _finish(self, key: EntityKey, answer: Awaitable[object]) -> bool | None:
-        try:
-            async with timeout(self._clock, self._settings.authenticate_timeout):
-                return self._read(key, await answer)
-        except TimeoutError as error:
-            return self._failed(key, error)
-        except asyncio.CancelledError as error:
-            if is_cancelled():
-                raise
-            return self._failed(key, error)
-        except Exception as error:  # noqa: BLE001 - the application may raise anything
-            return self._failed(key, error)
+            try:
+                async with timeout(self._clock, self._settings.authenticate_timeout):
+                    return self._read(key, await answer())
+            except TimeoutError as error:
+                return self._failed(key, error)
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    raise
+                return self._failed(key, error)
+            except Exception as error:  # noqa: BLE001 - the application may raise anything
+                return self._failed(key, error)
 
     def _read(self, key: EntityKey, answer: object) -> bool | None:
         if isinstance(answer, bool):

@@ -19,8 +19,14 @@ __all__ = [
     "check_revision",
     "globals_of",
     "id_type_of",
+    "is_async",
     "parameters_of",
 ]
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine, also where it is an object with an async ``__call__``."""
+    return any(inspect.iscoroutinefunction(one) for one in (function, type(function).__call__))
 
 
 def check_numbers(name: str, *, zero: bool = False, **numbers: float | None) -> None:

@@ -150,9 +150,10 @@ class Watching:
             self._decided(watched, is_granted=answer)
         else:
             watched.question = self._tasks.start(self._wait(watched, answer))
+            watched.question.add_done_callback(lambda _task: answer.end())
 
     async def _wait(self, watched: _Watched, question: Question) -> None:
-        is_granted = await question()
+        is_granted = await question.wait()
         if watched.question is asyncio.current_task():  # an application may swallow the end of an old one
             watched.question = None
             self._decided(watched, is_granted=is_granted)
