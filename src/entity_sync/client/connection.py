@@ -72,7 +72,8 @@ class Client:
     async def message(self, body: object) -> Any:
         """Send the application a message; returns its answer, None where it has none.
 
-        32 may be under way; further ones wait.
+        32 may be under way; further ones wait. Giving up, as by ``asyncio.timeout(5)``, takes back a message
+        that was not sent yet.
 
         Raises:
             Refusal: the application failed, takes no messages, or would not read so long a one.

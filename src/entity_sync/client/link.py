@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Any, NoReturn, TypeAlias
@@ -31,6 +30,7 @@ from entity_sync.errors import ConnectionLost
 __all__ = ["Link", "reason_of"]
 
 _Answer: TypeAlias = Ack | Reply
+_SECRET = 0  # no message's ref: the place of the one secret that waits
 
 
 class Link:
@@ -59,7 +59,7 @@ class Link:
         self._stale_after = 15.0
         self._limit = 65_536
         self._due = asyncio.Event()
-        self._waiting: deque[bytes] = deque()  # as many as there are callers, whom the client counts
+        self._waiting: dict[int, bytes] = {}  # of callers, whom the client counts, and one secret
         self._answers: dict[int, asyncio.Future[_Answer]] = {}
         self._refs = count(1)
         self._is_lost = False
@@ -84,6 +84,9 @@ class Link:
     async def ask(self, action: str, body: object) -> _Answer:
         """Send a message and wait for its answer.
 
+        Whoever gives up before it could be sent takes it back; but a secret only makes way for a newer one,
+        since until the server has answered it, data is discarded.
+
         Raises:
             Refusal: the server's error, or ``too_large`` for what it would not read.
             ConnectionLost: the connection ended before; the message may have arrived or not.
@@ -96,14 +99,18 @@ class Link:
             raise Refusal("too_large", f"{len(frame)} bytes, and the server reads {self._limit}")
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._answers[ref] = answer
+        place = ref
         if action == "secret":
+            place = _SECRET
+            self._waiting.pop(place, None)
             self._replica.identify(ref)
             self._tell()
-        self._waiting.append(frame)
+        self._waiting[place] = frame
         self.hurry()
         try:
             return await answer
         finally:
+            self._waiting.pop(ref, None)
             del self._answers[ref]
 
     async def write(self) -> NoReturn:
@@ -116,7 +123,8 @@ class Link:
             await self._due.wait()
             self._due.clear()
             while self._waiting:
-                await self._socket.send(self._waiting.popleft(), text=True)
+                frame = self._waiting.pop(next(iter(self._waiting)))
+                await self._socket.send(frame, text=True)
             if self.is_introduced:
                 for frame in self._replica.take(self._limit):
                     await self._socket.send(frame, text=True)
