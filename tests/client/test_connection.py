@@ -645,6 +645,63 @@ async def test_another_secret_before_the_end(server: Scripted):
         await peer.say("ack", ref=message["ref"])
 
 
+async def test_another_secret_that_takes_several_tries(server: Scripted, caplog: pytest.LogCaptureFixture):
+    """A function that fails when the secret is about to end, or a server that cannot tell, costs no
+    connection: the function is asked again, after longer each time, and its text is not in the log."""
+    clock = Hasty()
+    answers: list[str | BaseException] = ["first", LookupError("hunter2"), asyncio.CancelledError()]
+    answers += [ConnectionLost(1006, "to the vault"), "unsure", "second"]
+
+    def secret() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async with joined(server, secret, clock) as (client, peer):
+        await peer.say("expiring", in_ms=60_000)
+        message = await peer.heard("secret")
+        assert message["body"] == "unsure"
+        await peer.say("error", ref=message["ref"], code="busy", text="later", retryable=True)
+        assert await peer.identified() == "second"
+        order = client.subscribe("orders", 7)
+        await peer.asked()
+        await peer.snapshot("7", 1, "v1")
+        await until(order, shows(1))
+        assert clock.slept == [0.5, 1.0, 2.0, 4.0]
+    assert "LookupError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_another_secret_meanwhile(server: Scripted):
+    """A function that fails is asked no more once the program has given another secret."""
+    clock = FakeClock()
+    asked: list[str] = []
+
+    def secret() -> str:
+        if asked:
+            asked.append("failed")
+            raise LookupError("no vault")
+        asked.append("first")
+        return "first"
+
+    async with AsyncExitStack() as stack:
+        context = connect(server.url, secret=secret, clock=clock, random=Longest())
+        connecting = asyncio.ensure_future(stack.enter_async_context(context))
+        peer = await server.accepted()
+        assert await peer.identified() == "first"
+        client = await soon(connecting)
+        await peer.say("expiring", in_ms=60_000)
+        async with asyncio.timeout(10):
+            while len(asked) < 3:
+                await clock.advance(0.5)
+        identifying = asyncio.create_task(client.identify("bob"))
+        assert await peer.identified() == "bob"
+        await soon(identifying)
+        await clock.advance(10.0)
+        assert asked == ["first", "failed", "failed"]
+
+
 async def test_reached_ends_with_the_client(server: Scripted):
     """Who waits for a token when the client is closed, or asks afterwards, is told so."""
     context = connect(server.url, receipts=True, clock=Hasty())

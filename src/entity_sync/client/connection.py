@@ -19,8 +19,7 @@ from entity_sync.client.incoming import Reply, Unreadable
 from entity_sync.client.link import Link, reason_of
 from entity_sync.client.replica import Replica
 from entity_sync.client.requests import check
-from entity_sync.client.secret import Secret, introduce
-from entity_sync.client.state import Refusal
+from entity_sync.client.secret import Secret, introduce, renewed
 from entity_sync.client.subscription import Subscription
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.v2 import SUBPROTOCOL
@@ -206,13 +205,14 @@ class Client:
         while True:
             await link.expiring.wait()
             link.expiring.clear()
-            if not callable(self._secret):
-                continue
-            try:
-                async with self._identifying:
-                    await introduce(link, self._secret)
-            except (AccessDenied, Refusal) as error:
-                _log.warning("the new secret is refused: %s", error)
+            secret, delay = self._secret, _FIRST_DELAY
+            while callable(secret) and not await self._renewed(link, secret):
+                await self._clock.sleep(self._random.uniform(0.0, delay))
+                delay = min(_MAX_DELAY, delay * 2)
+
+    async def _renewed(self, link: Link, secret: Secret) -> bool:
+        async with self._identifying:
+            return secret is not self._secret or await renewed(link, secret)
 
     def _tell(self) -> None:
         """Wake whoever watches a key that differs, once for all that came together."""
@@ -252,7 +252,8 @@ async def connect(
     Args:
         url: of a v2 server, ``ws://`` or ``wss://``.
         secret: who the client is; a function (or coroutine function) is asked at each connection, and
-                whenever the server says that the secret is about to expire.
+                whenever the server says that the secret is about to expire: then, if it raises, again and
+                again until it does not.
         receipts: learn which notifies a state covers, for `Client.reached`.
         clock: where time comes from; for tests.
         random: where chance comes from; for tests.
