@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Collection
 from contextlib import closing
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -218,6 +218,31 @@ async def test_vanished_file(database: Path, caplog: pytest.LogCaptureFixture):
         kept.rename(database)
         assert await looks.look(2) == 1
         assert await looks.look(5) == 0
+
+
+async def test_replaced_as_it_is_opened(
+    database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """A file that takes the watched one's place at the moment of opening is watched from then on."""
+    other = database.with_name("other")
+    other.write_bytes(database.read_bytes())
+    connect_to = sqlite3.connect
+
+    def replacing(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        monkeypatch.undo()
+        connection: sqlite3.Connection = connect_to(*arguments, **options)
+        connection.execute("PRAGMA data_version")
+        other.replace(database)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", replacing)
+    async with Looks(database) as looks:
+        assert looks.found == [["items"]]
+        with closing(sqlite3.connect(database)) as writer:
+            writer.execute("UPDATE items SET n = 2")
+            writer.commit()
+        assert await looks.look() == 1
+    assert caplog.records == []
 
 
 @pytest.mark.needs("sqlite3")

@@ -58,8 +58,9 @@ class SQLiteCapture:
         is_first, was_reported = True, False
         while True:
             try:
+                inode = self._inode()  # before it is opened: a file that takes its place meanwhile is found
                 with closing(self._open()) as connection:
-                    inode, seen = self._inode(), _data_version(connection)
+                    seen = _data_version(connection)
                     was_reported = False
                     if not is_first:
                         yield self._entities
