@@ -19,7 +19,8 @@ from entity_sync.declarations import Declarations, check_origin
 from entity_sync.entity import Principal
 from entity_sync.errors import ConfigurationError
 from entity_sync.hub.auditor import Auditor
-from entity_sync.hub.node import Application, Capture, Node
+from entity_sync.hub.captures import Capture
+from entity_sync.hub.node import Application, Node
 from entity_sync.life import Life
 from entity_sync.loading.revision import check_revision
 from entity_sync.model import EntityKey, Receipt, Tags, ViewInfo
@@ -224,7 +225,7 @@ class EntitySync(Declarations[Principal]):
         Raises:
             ConfigurationError: it cannot work together.
         """
-        self.check()
+        self.check(self._captures)
         return Application(
             catalog=self._catalog,
             settings=self._settings,

@@ -14,6 +14,7 @@ from entity_sync.core.envelope import Envelope
 from entity_sync.entity import Entity, Principal
 from entity_sync.errors import ConfigurationError
 from entity_sync.hub.admission import Authenticate
+from entity_sync.hub.captures import Capture, check_entities
 from entity_sync.hub.node import OnMessage
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader, check_name
@@ -192,8 +193,8 @@ class Declarations(ABC, Generic[Principal]):
         """Of these entities keys will be notified; it may be said before they are registered."""
         self._to_notify.update(entities)
 
-    def check(self) -> None:
-        """All that was declared can work together.
+    def check(self, captures: Iterable[Capture] = ()) -> None:
+        """All that was declared can work together, and with these captures.
 
         Raises:
             ConfigurationError: it cannot.
@@ -207,6 +208,8 @@ class Declarations(ABC, Generic[Principal]):
                 f"{', '.join(map(repr, sorted(unknown)))} would be notified of commits, and is neither a "
                 "registered entity nor named in a rows="
             )
+        for capture in captures:
+            check_entities(capture, self._catalog.topics)
 
     def _refuse_while_running(self, what: str) -> None:
         if self.is_running:

@@ -256,6 +256,27 @@ async def test_commit_of_the_command_line(database: Path):
         assert looks.found == [["items"]]
 
 
+async def test_entities_that_nobody_knows(database: Path):
+    """A name that is no entity's, of which nothing would ever be noticed, is refused at the start; those of
+    rows are known."""
+    sync = EntitySync(captures=[SQLiteCapture(database, entities=["items", "orders", "itmes", "itsm"])])
+    sync.entity("all_orders", rows=("orders", "id"))(_load)
+    sync.entity("items")(_load)
+    said = "SQLiteCapture is about 'itmes', 'itsm', .* known are 'all_orders', 'items', 'orders'$"
+    with pytest.raises(ConfigurationError, match=said):
+        async with sync:
+            pass
+
+
+def test_entities_that_are_a_str():
+    """One name is none of a list: it would mean every entity whose name is within it."""
+    with pytest.raises(ConfigurationError, match=r"entities=\['items'\]"):
+        SQLiteCapture("shop.sqlite3", entities="items")
+
+
+async def _load(id: str) -> None: ...
+
+
 @pytest.mark.parametrize(("database", "interval"), [(":memory:", 0.1), ("", 0.1), ("x.sqlite3", 0.0)])
 def test_what_cannot_work(database: str, interval: float):
     """A database in memory and an interval of nothing are configuration errors."""

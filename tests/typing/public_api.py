@@ -31,7 +31,7 @@ from entity_sync.brokers.memory import MemoryBroker
 from entity_sync.brokers.registry import broker_from
 from entity_sync.capture.sqlite import SQLiteCapture
 from entity_sync.clock import Clock, SystemClock
-from entity_sync.hub.node import Capture
+from entity_sync.hub.captures import Capture
 from entity_sync.testing import BrokerContract, FakeClock, MemoryClient, connect, settled
 
 

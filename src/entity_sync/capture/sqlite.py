@@ -25,7 +25,11 @@ _RETRY = 1.0  # seconds between tries to open a database that is not there
 
 
 class SQLiteCapture:
-    """Watches one database file."""
+    """Watches one database file.
+
+    Attributes:
+        entities: what is loaded from it; None for all of the application's entities.
+    """
 
     def __init__(
         self,
@@ -38,10 +42,11 @@ class SQLiteCapture:
         Args:
             database: the file; it may appear later, and be replaced.
             interval: seconds between two looks, hence the longest time a commit goes unnoticed.
-            entities: what is loaded from this file; None for all of the application's entities.
+            entities: as the attribute. `EntitySync` refuses at its start a name that it does not know.
 
         Raises:
-            ConfigurationError: a database in memory, which no other connection can change.
+            ConfigurationError: a database in memory, which no other connection can change; or entities is a
+                str.
         """
         self._path = Path(database)
         if str(database) in ("", ":memory:"):
@@ -50,8 +55,10 @@ class SQLiteCapture:
             )
         if interval <= 0:
             raise ConfigurationError(f"interval must be positive, not {interval!r}")
+        if isinstance(entities, str):
+            raise ConfigurationError(f"entities is a list: entities=[{entities!r}]")
         self._interval = interval
-        self._entities = entities
+        self.entities = entities
 
     async def watch(self, clock: Clock) -> AsyncIterator[Collection[str] | None]:
         """`Capture.watch`: yields once after each stretch of commits, and after each reopening."""
@@ -63,14 +70,14 @@ class SQLiteCapture:
                     seen = _data_version(connection)
                     was_reported = False
                     if not is_first:
-                        yield self._entities
+                        yield self.entities
                     is_first = False
                     while self._inode() == inode:
                         await clock.sleep(self._interval)
                         version = _data_version(connection)
                         if version not in (None, seen):
                             seen = version
-                            yield self._entities
+                            yield self.entities
             except (sqlite3.Error, OSError) as error:
                 is_first = False
                 if not was_reported:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol, TypeAlias
@@ -20,6 +20,7 @@ from entity_sync.core.standing import Standing
 from entity_sync.core.trouble import Trouble
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.auditor import Audit, Auditor
+from entity_sync.hub.captures import Capture
 from entity_sync.hub.hub import Hub
 from entity_sync.hub.link import Link, Reactions
 from entity_sync.hub.principals import Holder, Principals
@@ -29,17 +30,9 @@ from entity_sync.loading.catalog import Catalog
 from entity_sync.model import Change, ClientMessage, EntityKey, Receipt, Source, Tags
 from entity_sync.settings import Settings
 
-__all__ = ["Application", "Capture", "Member", "Node", "OnMessage"]
+__all__ = ["Application", "Member", "Node", "OnMessage"]
 
 OnMessage: TypeAlias = Callable[[ClientMessage], Awaitable[Any]]
-
-
-class Capture(Protocol):
-    """Notices changes that nobody notified."""
-
-    def watch(self, clock: Clock) -> AsyncIterator[Collection[str] | None]:
-        """Yield the entities whose views may have changed (None: all), until closed."""
-        ...
 
 
 class Member(Holder, Protocol):
