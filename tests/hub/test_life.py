@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 
@@ -179,20 +180,76 @@ async def test_a_capture_has_the_applications_clock():
     assert clocks == [clock]
 
 
-async def test_capture_that_breaks_is_logged(caplog: pytest.LogCaptureFixture):
-    """A capture that raises is logged at once, and the node goes on."""
+class Broken(Script):
+    """A capture that fails for as long as it is told to, and notes when it was begun."""
 
-    class Broken:
-        async def watch(self, clock: Clock) -> AsyncIterator[None]:
-            raise OSError("no such file")
-            yield
+    entities = ("items",)
 
-    sync = EntitySync(captures=[Broken()])
-    async with sync:
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert "no such file" in caplog.text
+    def __init__(self, *errors: BaseException) -> None:
+        super().__init__()
+        self.errors = list(errors)
+        self.begun: list[float] = []
+
+    async def watch(self, clock: Clock) -> AsyncIterator[list[str] | None]:
+        self.begun.append(clock.now())
+        if self.errors:
+            raise self.errors.pop(0)
+        async for found in super().watch(clock):
+            if found == ["broken"]:
+                raise OSError("it broke")
+            yield found
+
+
+async def test_capture_that_breaks(caplog: pytest.LogCaptureFixture):
+    """A capture that raises is logged and begun again, after longer each time; once it runs, what it is about
+    is loaded again, and what it finds is seen."""
+    clock = FakeClock()
+    capture = Broken(
+        OSError("no such file"), asyncio.CancelledError(), OSError("nor yet"), OSError("still none")
+    )
+    sync = EntitySync(clock=clock, captures=[capture])
+    loads: list[str] = []
+
+    async def load(id: str) -> None:
+        loads.append(id)
+
+    sync.entity("items")(load)
+    sync.entity("others")(load)
+    async with sync, connect(sync) as client:
+        await subscribe(client, "1")
+        await client.send({"action": "subscribe", "body": {"entity": "others", "id": "2"}})
+        await clock.advance(0.75)
         assert sync.node.is_ready
+        assert loads == ["1", "2"]
+        assert len(caplog.records) == 3
+        assert "Broken failed, and begins again: OSError: no such file" in caplog.text
+        await clock.advance(1)
+        assert loads == ["1", "2", "1"]
+        assert [round(moment, 6) for moment in capture.begun] == [0, 0.1, 0.3, 0.7, 1.5]
+        capture.found.put_nowait(["others"])
+        await clock.advance(1)
+        assert loads == ["1", "2", "1", "2"]
+
+
+async def test_capture_that_breaks_again():
+    """After it ran for long the first pause is short again; one that breaks at once keeps the longest."""
+    clock = FakeClock()
+    capture = Broken(*(OSError("not there") for _ in range(9)))
+    sync = EntitySync(clock=clock, captures=[capture])
+    sync.entity("items")(_nothing)
+    async with sync:
+        await clock.advance(100)
+        assert [round(later - one, 6) for one, later in pairwise(capture.begun)][-3:] == [6.4, 10.0, 10.0]
+        assert len(capture.begun) == 10
+        for _ in range(2):
+            capture.found.put_nowait(["broken"])
+            await clock.advance(0)
+            ended = clock.now()
+            await clock.advance(20)
+            assert capture.begun[-1] - ended == pytest.approx(0.1)
+
+
+async def _nothing(id: str) -> None: ...
 
 
 async def test_beats_tell_the_age_of_the_link():

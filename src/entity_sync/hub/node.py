@@ -20,7 +20,7 @@ from entity_sync.core.standing import Standing
 from entity_sync.core.trouble import Trouble
 from entity_sync.hub.admission import Authenticate
 from entity_sync.hub.auditor import Audit, Auditor
-from entity_sync.hub.captures import Capture
+from entity_sync.hub.captures import Capture, capturing
 from entity_sync.hub.hub import Hub
 from entity_sync.hub.link import Link, Reactions
 from entity_sync.hub.principals import Holder, Principals
@@ -132,7 +132,9 @@ class Node:
             running.result()
         self._tasks.start(self._beat())
         for capture in self.application.captures:
-            self._tasks.start(self._capture(capture))
+            self._tasks.start(
+                capturing(capture, self.hub.resync, self.application.clock, self.application.settings)
+            )
         if self.application.auditor is not None:
             self._tasks.start(self._audit(self.application.auditor))
 
@@ -254,10 +256,6 @@ class Node:
         while True:
             await clock.sleep(interval)
             self.hub.tell(v2.frame(Beat(link_ms=round(self.link.age * 1_000))))
-
-    async def _capture(self, capture: Capture) -> None:
-        async for entities in capture.watch(self.application.clock):
-            self.hub.resync(entities)
 
     async def _audit(self, auditor: Auditor) -> None:
         clock, random = self.application.clock, self.application.random
