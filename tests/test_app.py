@@ -223,7 +223,7 @@ async def test_notify_soon_from_a_thread():
 async def test_handle_calls_the_loader():
     """The handle is the load function still, with its text."""
     item = shop().entity("others")(load)
-    assert await item("7") == {"id": "7"}
+    assert await item("7") == await item(id="7") == {"id": "7"}
     assert item.__doc__ == "One row."
 
 

@@ -59,9 +59,9 @@ class Entity(Named, Generic[Id]):
         self._function = function
         self.__doc__ = function.__doc__
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call the application's load function itself."""
-        return self._function(*arguments)
+        return self._function(*arguments, **named)
 
     async def notify(
         self, *ids: Id, tags: Mapping[str, Any] | None = None, revision: int | None = None

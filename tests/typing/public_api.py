@@ -69,6 +69,7 @@ async def declaring() -> None:
     assert_type(reports, Entity[UUID])
     assert_type(items.name, str)
     assert_type(await items(100), Any)
+    assert_type(reports(id=UUID(int=1), tenant="red"), Any)
 
     @sync.authenticate
     async def who(secret: str | None, connection: ConnectionInfo) -> User:
