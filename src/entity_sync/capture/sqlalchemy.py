@@ -14,11 +14,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy import event
 from sqlalchemy import inspect as inspected
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from entity_sync import transactions
 from entity_sync.capture.pending import Pending
 from entity_sync.capture.rows import Classes, Watched, checked, ids_of, tags_of
+from entity_sync.capture.sessions import outer_of, own_session, place_of, session_target
 from entity_sync.capture.statements import has_table, statement
 from entity_sync.errors import ConfigurationError, NotRunning
 
@@ -62,7 +63,7 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
             an entity that it does not know.
     """
     watched = {kind: checked(kind, how) for kind, how in classes.items()}
-    target = _target(sessions)
+    target = session_target(sessions)
     if isinstance(sync, _Checking):
         sync.will_notify(*(one.entity for one in watched.values()))
     commits = _Commits(sync, watched)
@@ -92,7 +93,7 @@ def notify_after_commit(
     Raises:
         ConfigurationError: nobody called `notify_on_commit` for this session.
     """
-    own = _own(session)
+    own = own_session(session)
     listening = _listening(own)
     if not listening:
         raise ConfigurationError("the commits of this session notify nothing: see notify_on_commit")
@@ -140,7 +141,7 @@ class _Commits:
         self, session: Session, entity: str, ids: Iterable[object], tags: Mapping[str, Any] | None
     ) -> None:
         for id in ids:
-            self._open(session).pending.add(_place(session), entity, id, tags)
+            self._open(session).pending.add(place_of(session), entity, id, tags)
 
     def created(self, session: Session, transaction: Any) -> None:
         if transaction.parent is None:
@@ -180,12 +181,12 @@ class _Commits:
             _log.exception("a change of %s will not be told: its id is not known", type(changed).__qualname__)
 
     def committed(self, session: Session) -> None:
-        self._open(session).pending.commit(_place(session))
+        self._open(session).pending.commit(place_of(session))
 
     def ended(self, session: Session, transaction: Any) -> None:
         if transaction.parent is not None:
             if transaction.nested:
-                self._open(session).pending.end(transaction, _outer(transaction))
+                self._open(session).pending.end(transaction, outer_of(transaction))
             return
         over = self._open(session)
         transactions.ended(over)
@@ -248,49 +249,6 @@ def _report(told: Future[Any]) -> None:
         _log.error("what a commit changed was not told: %s", error)
 
 
-# Async sessions are known by their attributes: their module cannot be imported where greenlet is missing.
-
-
-def _own(session: Any) -> Session:
-    """The plain session in an async one, and in a scoped one that of this thread or task."""
-    session = session() if hasattr(session, "session_factory") else session
-    own: Session = getattr(session, "sync_session", session)
-    return own
-
-
-def _target(sessions: Any) -> type[Session] | Session:
-    sessions = getattr(sessions, "session_factory", sessions)  # of a scoped session
-    if isinstance(sessions, sessionmaker):
-        return sessions.class_
-    if hasattr(sessions, "kw"):
-        return _of_async_sessionmaker(sessions)
-    sessions = getattr(
-        sessions, "sync_session_class" if isinstance(sessions, type) else "sync_session", sessions
-    )
-    if isinstance(sessions, Session) or (isinstance(sessions, type) and issubclass(sessions, Session)):
-        return sessions
-    raise ConfigurationError(f"{sessions!r} makes no sessions of SQLAlchemy, and is none")
-
-
-def _of_async_sessionmaker(sessions: Any) -> type[Session]:
-    own: type[Session] = sessions.kw.get("sync_session_class", sessions.class_.sync_session_class)
-    target = type(own.__name__, (own,), {})
-    sessions.configure(sync_session_class=target)
-    return target
-
-
 def _listening(session: Any) -> list[_Commits]:
     owners = [getattr(listener, "__self__", None) for listener in session.dispatch.after_flush]
     return [owner for owner in owners if isinstance(owner, _Commits)]
-
-
-def _place(session: Session) -> Any:
-    """The savepoint or transaction that what happens now belongs to."""
-    return session.get_nested_transaction() or session.get_transaction()
-
-
-def _outer(transaction: Any) -> Any:
-    outer = transaction.parent
-    while outer.parent is not None and not outer.nested:
-        outer = outer.parent
-    return outer
