@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import Future
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ from sqlalchemy.orm import (
 from entity_sync import ConfigurationError, EntitySync, Reads
 from entity_sync.capture.sqlalchemy import Watched, notify_after_commit, notify_on_commit
 from entity_sync.testing import connect, settled
+from tests.capture.told import Told
 
 
 class Base(DeclarativeBase):
@@ -92,27 +92,6 @@ CLASSES: dict[type, str | Watched] = {
     Order: Watched("orders", tags=("customer_id",)),
     Line: Watched("orders", id="order_id"),
 }
-
-
-class Told:
-    """Remembers what it was to notify; fails where the test says so."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, list[Any], dict[str, list[str]] | None]] = []
-        self.error: Exception | None = None
-
-    def notify_soon(self, entity: str, *ids: object, tags: Mapping[str, Any] | None = None) -> Future[Any]:
-        future: Future[Any] = Future()
-        if self.error is not None:
-            future.set_exception(self.error)
-        else:
-            future.set_result(None)
-            self.calls.append((entity, list(ids), None if tags is None else dict(tags)))
-        return future
-
-    def take(self) -> list[tuple[str, list[Any], dict[str, list[str]] | None]]:
-        calls, self.calls = self.calls, []
-        return sorted(calls, key=repr)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from sqlalchemy import inspect as inspected
 
 from entity_sync.errors import ConfigurationError
 
-__all__ = ["Classes", "Watched", "checked", "ids_of", "tags_of"]
+__all__ = ["Classes", "Held", "Watched", "checked", "held", "ids_of", "is_written", "tags_of"]
 
 _log = logging.getLogger("entity_sync.capture")
 
@@ -33,6 +33,8 @@ class Watched:
 
 
 Classes: TypeAlias = Mapping[type, str | Watched]
+Held: TypeAlias = Mapping[str, list[object]]
+"""Column → its value in the database, or nothing where that is not known."""
 
 
 def checked(kind: type, how: str | Watched) -> Watched:
@@ -62,8 +64,36 @@ def checked(kind: type, how: str | Watched) -> Watched:
     return watched
 
 
-def ids_of(changed: Any, watched: Watched, *, is_new: bool = False) -> list[object]:
-    """The id of its row, and the one that it had before."""
+def held(changed: Any, watched: Watched) -> Held:
+    """What the columns that name its row hold in the database, as far as this is known.
+
+    A value that the database makes (``order.total = Order.total + 1``) and one that a column sets by itself
+    (``onupdate=``) leave no trace of the old one, so it is asked for before the flush. An id that is neither
+    loaded nor changed is loaded.
+    """
+    state: Any = inspected(changed)
+    found = {}
+    for name in (*watched.tags, *_id_column(state, watched)):
+        history = state.attrs[name].history
+        found[name] = [*history.deleted, *history.unchanged]
+    for name in _id_column(state, watched):
+        if not found[name] and not state.attrs[name].history.added:
+            found[name] = [getattr(changed, name)]
+    return found
+
+
+def is_written(changed: Any) -> bool:
+    """After a flush: whether it made the database make a value, which then is not known here."""
+    state: Any = inspected(changed)
+    return not state.expired_attributes.isdisjoint(state.unloaded)
+
+
+def ids_of(changed: Any, watched: Watched, before: Held | None) -> list[object]:
+    """The id of its row, and the one that it had before.
+
+    Args:
+        before: what was `held`, or None for a new row.
+    """
     state: Any = inspected(changed)
     if watched.id is None:
         ids = [*state.mapper.primary_key_from_instance(changed), *(state.identity or ())]
@@ -71,10 +101,9 @@ def ids_of(changed: Any, watched: Watched, *, is_new: bool = False) -> list[obje
         ids = [watched.id(changed)]
     else:
         ids = [getattr(changed, watched.id)]
-        if watched.id in state.mapper.columns:
-            history = state.attrs[watched.id].history
-            ids += history.deleted
-            if not (is_new or history.deleted or history.unchanged):
+        if before is not None and watched.id in before:
+            ids += before[watched.id]
+            if not before[watched.id]:
                 _log.warning(
                     "%s.%s was changed without being loaded, so its old value is not told as an id of %s: "
                     "give the column active_history=True",
@@ -85,15 +114,23 @@ def ids_of(changed: Any, watched: Watched, *, is_new: bool = False) -> list[obje
     return [id for id in dict.fromkeys(ids) if id is not None]
 
 
-def tags_of(changed: Any, names: tuple[str, ...], *, is_new: bool) -> dict[str, list[object]] | None:
-    """Old and new values; one whose old value was never read is left out, and so matches everything."""
+def tags_of(changed: Any, names: tuple[str, ...], before: Held | None) -> dict[str, list[object]] | None:
+    """Old and new values; a tag of which one is not known is left out, and so matches everything.
+
+    Args:
+        before: what was `held`, or None for a new row.
+    """
     if not names:
         return None
     found: dict[str, list[object]] = {}
     for name in names:
         history = inspected(changed).attrs[name].history
-        values = [*history.added, *history.unchanged, *history.deleted]
-        is_known = bool(history.deleted or history.unchanged) or (is_new and bool(history.added))
-        if is_known:
-            found[name] = values
+        new = [*history.added, *history.unchanged]
+        old = new if before is None else before[name]
+        if new and old:
+            found[name] = [*new, *old]
     return found
+
+
+def _id_column(state: Any, watched: Watched) -> tuple[str, ...]:
+    return (watched.id,) if isinstance(watched.id, str) and watched.id in state.mapper.columns else ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy import event
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from entity_sync import transactions
 from entity_sync.capture.pending import Pending
-from entity_sync.capture.rows import Classes, Watched, checked, ids_of, tags_of
+from entity_sync.capture.rows import Classes, Held, Watched, checked, held, ids_of, is_written, tags_of
 from entity_sync.capture.sessions import outer_of, own_session, place_of, session_target
 from entity_sync.capture.statements import has_table, statement
 from entity_sync.errors import ConfigurationError, NotRunning
@@ -113,6 +114,7 @@ class _Open:
         self.pending = Pending()
         self.has_executed = False  # a statement that changes a watched table
         self.leaving: set[Any] = set()  # the states of what the flush was told to delete
+        self.changed: dict[Any, Held] = {}  # the states of what it found changed, and what they held
 
     def has_changed(self) -> bool:
         session = self._session
@@ -148,9 +150,16 @@ class _Commits:
             self._open(session)
 
     def flushing(self, session: Session, _context: object, _objects: object) -> None:
+        found = self._open(session)
+        found.changed = {}
+        for changed in session.dirty:
+            watched = self._watched(type(changed))
+            if watched is not None and session.is_modified(changed):
+                with suppress(Exception):  # it is asked for again, and then the log says what is wrong
+                    found.changed[inspected(changed)] = held(changed, watched)
         # what is not loaded of a deleted object cannot be asked for once it is deleted
-        leaving = self._open(session).leaving = {inspected(changed) for changed in session.deleted}
-        for state in leaving:
+        found.leaving = {inspected(changed) for changed in session.deleted}
+        for state in found.leaving:
             self._gather(session, state.object)
 
     def deleted(self, session: Session, changed: Any) -> None:
@@ -161,17 +170,24 @@ class _Commits:
     def flushed(self, session: Session, _context: object) -> None:
         for changed in session.new:
             self._gather(session, changed, is_new=True)
+        known = self._open(session).changed
         for changed in session.dirty:
-            if session.is_modified(changed):
-                self._gather(session, changed)
+            # what neither tells was changed by the flush itself, or by an event after ours
+            before = known.get(inspected(changed))
+            if before is not None or session.is_modified(changed) or is_written(changed):
+                self._gather(session, changed, before)
 
-    def _gather(self, session: Session, changed: Any, *, is_new: bool = False) -> None:
+    def _gather(
+        self, session: Session, changed: Any, before: Held | None = None, *, is_new: bool = False
+    ) -> None:
         watched = self._watched(type(changed))
         if watched is None:
             return
         try:
-            ids = ids_of(changed, watched, is_new=is_new)
-            tags = tags_of(changed, watched.tags, is_new=is_new)
+            if before is None and not is_new:
+                before = held(changed, watched)
+            ids = ids_of(changed, watched, before)
+            tags = tags_of(changed, watched.tags, before)
             try:
                 self.say(session, watched.entity, ids, tags)
             except ValueError as error:  # without tags it concerns every live query: nothing is missed
