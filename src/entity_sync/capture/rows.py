@@ -64,18 +64,23 @@ def checked(kind: type, how: str | Watched) -> Watched:
     return watched
 
 
-def held(changed: Any, watched: Watched) -> Held:
+def held(changed: Any, watched: Watched, *, is_flushed: bool = False) -> Held:
     """What the columns that name its row hold in the database, as far as this is known.
 
     A value that the database makes (``order.total = Order.total + 1``) and one that a column sets by itself
     (``onupdate=``) leave no trace of the old one, so it is asked for before the flush. An id that is neither
     loaded nor changed is loaded.
+
+    Args:
+        is_flushed: whether the flush has changed it already: then what it held before is asked for.
     """
     state: Any = inspected(changed)
     found = {}
     for name in (*watched.tags, *_id_column(state, watched)):
         history = state.attrs[name].history
-        found[name] = [*history.deleted, *history.unchanged]
+        found[name] = [*history.deleted]
+        if not (is_flushed and _sets_itself(state.mapper, name)):
+            found[name] += history.unchanged
     for name in _id_column(state, watched):
         if not found[name] and not state.attrs[name].history.added:
             found[name] = [getattr(changed, name)]
@@ -130,6 +135,11 @@ def tags_of(changed: Any, names: tuple[str, ...], before: Held | None) -> dict[s
         if new and old:
             found[name] = [*new, *old]
     return found
+
+
+def _sets_itself(mapper: Any, name: str) -> bool:
+    column = mapper.columns[name]
+    return column.onupdate is not None or column is mapper.version_id_col
 
 
 def _id_column(state: Any, watched: Watched) -> tuple[str, ...]:

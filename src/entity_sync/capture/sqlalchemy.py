@@ -175,17 +175,23 @@ class _Commits:
             # what neither tells was changed by the flush itself, or by an event after ours
             before = known.get(inspected(changed))
             if before is not None or session.is_modified(changed) or is_written(changed):
-                self._gather(session, changed, before)
+                self._gather(session, changed, before, is_flushed=True)
 
     def _gather(
-        self, session: Session, changed: Any, before: Held | None = None, *, is_new: bool = False
+        self,
+        session: Session,
+        changed: Any,
+        before: Held | None = None,
+        *,
+        is_new: bool = False,
+        is_flushed: bool = False,
     ) -> None:
         watched = self._watched(type(changed))
         if watched is None:
             return
         try:
             if before is None and not is_new:
-                before = held(changed, watched)
+                before = held(changed, watched, is_flushed=is_flushed)
             ids = ids_of(changed, watched, before)
             tags = tags_of(changed, watched.tags, before)
             try:
