@@ -314,6 +314,26 @@ async def test_answers_of_a_wrong_shape(answer: Any, text: str, caplog: pytest.L
     assert text in caplog.text
 
 
+class DriverUUID(UUID):
+    """As databases' drivers return them."""
+
+
+async def test_a_drivers_uuids():
+    """They are the keys of an answer like plain ones, also those that nobody asked for."""
+    sync = EntitySync()
+    id = "0a0a0a0a-0000-0000-0000-000000000001"
+
+    @sync.entity("prices", batch=10)
+    async def prices(ids: list[UUID]) -> dict[UUID, int]:
+        found: dict[UUID, int] = {DriverUUID(str(one)): 4 for one in ids}
+        return found | {DriverUUID(int=7): 5}
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "prices", id)
+        await settled(sync)
+        assert states(client) == {id: 4}
+
+
 async def test_plain_functions_and_uuids():
     """A plain batch loader runs in a thread, and its ids are of the annotated type."""
     sync = EntitySync()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
+import asyncpg.pgproto.pgproto
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync.core.change import decode, encode
 from entity_sync.errors import BadId
-from entity_sync.loading.ids import ID_TYPES
+from entity_sync.loading.ids import ID_TYPES, canonical_id
 from entity_sync.model import Change, EntityKey
 
 STR, INT, UID = ID_TYPES[str], ID_TYPES[int], ID_TYPES[UUID]
@@ -109,17 +110,21 @@ def test_classic_int_and_uuid_are_canonical(kind: Any, text: str):
         kind.canonical("items", text, "classic")
 
 
+Fake = type("UUID", (), {})
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "reason"),
     [
         (INT, True, "expected int, got bool"),
         (INT, 1.0, "expected int, got float"),
         (INT, None, "expected int, got NoneType"),
-        (INT, UUID(UUID_TEXT), "expected int, got UUID"),
+        (INT, UUID(UUID_TEXT), "expected int, got uuid.UUID"),
         (INT, 10**50, "integer id"),
         (STR, 5, "expected str, got int"),
         (STR, b"x", "expected str, got bytes"),
         (UID, 5, "expected UUID, got int"),
+        (UID, Fake(), r"expected UUID, got tests\.loading\.test_ids\.UUID"),
     ],
 )
 def test_value_of_another_type(kind: Any, value: object, reason: str):
@@ -150,6 +155,44 @@ def test_strings_of_other_classes(value: str):
     assert text == "red"
     key = EntityKey("items", text)
     assert decode(encode(Change(key))) == Change(key)
+
+
+class DriverUUID(UUID):
+    """A UUID of another class, as databases' drivers return it; it shows itself in its own way."""
+
+    def __str__(self) -> str:
+        return f"<{self.hex}>"
+
+
+class Size(IntEnum):
+    SMALL = 1
+
+
+class OldSize(int, Enum):  # its str() is not its value
+    SMALL = 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        (UID, DriverUUID(UUID_TEXT), UUID_TEXT),
+        (UID, asyncpg.pgproto.pgproto.UUID(UUID_TEXT), UUID_TEXT),
+        (INT, Size.SMALL, "1"),
+        (INT, OldSize.SMALL, "1"),
+        (STR, Colour.RED, "red"),
+    ],
+)
+def test_values_of_subclasses(kind: Any, value: object, text: str):
+    """A driver's UUID and an Enum of ints are their value, whether or not the entity is known."""
+    assert kind.canonical_of("items", value) == text
+    assert canonical_id("items", value) == text
+
+
+@pytest.mark.parametrize("value", [True, 1.0, None, [1], Plain])
+def test_what_is_no_id(value: object):
+    """Where the entity's type is not known either, a bool is no int."""
+    with pytest.raises(BadId, match="an id is a str, an int or a UUID, not a "):
+        canonical_id("items", value)
 
 
 @settings(deadline=None)

@@ -6,16 +6,12 @@ from enum import Enum
 from uuid import UUID
 
 from entity_sync.errors import AccessDenied
+from entity_sync.loading.exact import exact_text, exact_uuid
 from entity_sync.model import Audience
 
-__all__ = ["exact_text", "plain"]
+__all__ = ["plain"]
 
 _MAX_DEPTH = 8
-
-
-def exact_text(text: str) -> str:
-    """The text itself where its class could show, compare or spell it as another one's."""
-    return str.__str__(text)
 
 
 def plain(value: object, depth: int = 0) -> Audience:
@@ -32,8 +28,8 @@ def plain(value: object, depth: int = 0) -> Audience:
         return value
     if isinstance(value, str):
         return exact_text(value)
-    if isinstance(value, UUID):  # of a database's driver
-        return UUID(int=value.int)
+    if isinstance(value, UUID):
+        return exact_uuid(value)
     if isinstance(value, tuple):
         if depth == _MAX_DEPTH:
             raise AccessDenied(f"per= made a tuple that is nested deeper than {_MAX_DEPTH}")

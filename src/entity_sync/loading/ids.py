@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from entity_sync.errors import BadId
+from entity_sync.loading.exact import exact_text, exact_uuid
 from entity_sync.model import Wire
 
 __all__ = ["ID_TYPES", "IdType", "canonical_id"]
@@ -24,7 +25,7 @@ class IdType:
 
     Attributes:
         name: the annotation.
-        spell: a Python value → its canonical text; raises ValueError.
+        spell: a Python value, also of a subclass → its canonical text; raises ValueError.
         parse: canonical text → the value a loader gets; raises ValueError for any other text.
     """
 
@@ -54,7 +55,7 @@ class IdType:
             BadId: the value is not of this type, or a text that is not canonical.
         """
         try:
-            text = "".join(value) if isinstance(value, str) else self.spell(value)  # a plain str of any kind
+            text = exact_text(value) if isinstance(value, str) else self.spell(value)
             self.parse(text)
         except ValueError as error:
             raise BadId(entity, str(error)) from None
@@ -89,21 +90,36 @@ def _parse_uuid(text: str) -> UUID:
     return value
 
 
-def _spell(kind: type) -> Callable[[object], str]:
-    def spell(value: object) -> str:
-        if type(value) is not kind:
-            raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
-        return str(value)
-
-    return spell
+def _spell_str(value: object) -> str:
+    raise _unexpected("str", value)  # one that is has its own spelling
 
 
-_STR = IdType("str", _spell(str), _parse_str)
+def _spell_int(value: object) -> str:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _unexpected("int", value)
+    return int.__repr__(value)  # of an IntEnum too
+
+
+def _spell_uuid(value: object) -> str:
+    if not isinstance(value, UUID):
+        raise _unexpected("UUID", value)
+    return str(exact_uuid(value))
+
+
+def _unexpected(expected: str, value: object) -> ValueError:
+    return ValueError(f"expected {expected}, got {_name(type(value))}")
+
+
+def _name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+_STR = IdType("str", _spell_str, _parse_str)
 
 ID_TYPES: dict[type, IdType] = {
     str: _STR,
-    int: IdType("int", _spell(int), _parse_int),
-    UUID: IdType("UUID", _spell(UUID), _parse_uuid),
+    int: IdType("int", _spell_int, _parse_int),
+    UUID: IdType("UUID", _spell_uuid, _parse_uuid),
 }
 """What a loader's id parameter may be annotated with; str where it is not."""
 
@@ -114,7 +130,8 @@ def canonical_id(entity: str, id: object) -> str:
     Raises:
         BadId: it is no str, int or UUID, or not canonical.
     """
-    kind = ID_TYPES.get(type(id))
-    if kind is None:
-        raise BadId(entity, f"an id is a str, an int or a UUID, not a {type(id).__name__}")
-    return kind.canonical_of(entity, id)
+    if not isinstance(id, bool):
+        for kind, id_type in ID_TYPES.items():
+            if isinstance(id, kind):
+                return id_type.canonical_of(entity, id)
+    raise BadId(entity, f"an id is a str, an int or a UUID, not a {_name(type(id))}")

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from entity_sync.core.loaded import Loaded
 from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed
-from entity_sync.loading.audience import exact_text, plain
+from entity_sync.loading.audience import plain
 from entity_sync.loading.batch import checked, taken
+from entity_sync.loading.exact import exact_text
 from entity_sync.loading.ids import ID_TYPES, IdType
 from entity_sync.loading.revision import Revision
 from entity_sync.loading.rows import Collector, Known, RowsOf, collected

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from entity_sync.core.loaded import Loaded, LoadedRow, Unusable
 from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed
-from entity_sync.loading.audience import exact_text
+from entity_sync.loading.exact import exact_text
 from entity_sync.loading.revision import Revision, picked, revision_of
 from entity_sync.loading.shape import Shape
 from entity_sync.loading.values import loaded_row
