@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,19 +21,12 @@ from entity_sync.capture.pending import Pending
 from entity_sync.capture.rows import Classes, Held, Watched, checked, held, ids_of, is_written, tags_of
 from entity_sync.capture.sessions import outer_of, own_session, place_of, session_target
 from entity_sync.capture.statements import has_table, statement
-from entity_sync.errors import ConfigurationError, NotRunning
+from entity_sync.capture.telling import Notifying, Telling
+from entity_sync.errors import ConfigurationError
 
 __all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
 
 _log = logging.getLogger("entity_sync.capture")
-
-
-class Notifying(Protocol):
-    """An `EntitySync`, or whatever else notifies without waiting."""
-
-    def notify_soon(self, entity: str, *ids: object, tags: Mapping[str, Any] | None = None) -> Future[Any]:
-        """Say that these keys changed."""
-        ...
 
 
 @runtime_checkable
@@ -133,7 +125,7 @@ class _Commits:
         self.sync = sync
         self._classes = classes
         self._warned: set[tuple[type, str]] = set()
-        self._was_running = True  # or nobody has said yet that it is not
+        self._telling = Telling(sync)
 
     def names(self, entity: str) -> bool:
         """Whether rows of these classes are keys of this entity."""
@@ -214,7 +206,7 @@ class _Commits:
         transactions.ended(over)
         del session.info[self]
         for (entity, tags), ids in over.pending.take(transaction):
-            self._notify(entity, ids, tags)
+            self._telling.tell(entity, ids, tags)
 
     def _open(self, session: Session) -> _Open:
         found: _Open | None = session.info.get(self)
@@ -247,28 +239,6 @@ class _Commits:
 
     def _watched(self, kind: type) -> Watched | None:
         return next((self._classes[one] for one in kind.__mro__ if one in self._classes), None)
-
-    def _notify(self, entity: str, ids: list[object], tags: Mapping[str, Any] | None) -> None:
-        try:
-            self.sync.notify_soon(entity, *ids, tags=tags).add_done_callback(_report)
-            self._was_running = True
-        except NotRunning:
-            if self._was_running:
-                self._was_running = False
-                _log.warning(
-                    "a commit changed %d of %s while Entity Sync does not run in this process, so neither it "
-                    "nor those that follow until the start are told. That is fine if no other node runs; "
-                    "else enter 'async with sync' before the commits",
-                    len(ids),
-                    entity,
-                )
-        except Exception as error:  # noqa: BLE001 - the commit is done: whoever made it is not to blame
-            _log.error("a commit changed %d of %s, and nobody was told: %s", len(ids), entity, error)
-
-
-def _report(told: Future[Any]) -> None:
-    if not told.cancelled() and (error := told.exception()) is not None:
-        _log.error("what a commit changed was not told: %s", error)
 
 
 def _listening(session: Any) -> list[_Commits]:
