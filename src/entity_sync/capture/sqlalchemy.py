@@ -1,8 +1,9 @@
 """SQLAlchemy: what a session changed is notified once it has committed, and never if it rolls back.
 
 The keys come from the unit of work (the session events ``after_flush`` and ``after_transaction_end``, see
-SQLAlchemy, ORM Events). Statements that pass it by, like ``session.execute(update(User))``, are warned of;
-``bulk_save_objects`` and its like, and what is executed on a connection, pass by every event of a session.
+SQLAlchemy, ORM Events). Statements that pass it by, like ``session.execute(update(User))``, are warned of,
+and so are rows that the database deletes by itself; ``bulk_save_objects`` and its like, and what is executed
+on a connection, pass by every event of a session.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy import event
 from sqlalchemy import inspect as inspected
+from sqlalchemy.exc import NoReferenceError
 from sqlalchemy.orm import Session
 
 from entity_sync import transactions
+from entity_sync.capture.cascades import warn_of_cascades
 from entity_sync.capture.pending import Pending
 from entity_sync.capture.rows import Classes, Held, Watched, checked, held, ids_of, is_written, tags_of
 from entity_sync.capture.sessions import outer_of, own_session, place_of, session_target
@@ -126,6 +129,7 @@ class _Commits:
         self._classes = classes
         self._warned: set[tuple[type, str]] = set()
         self._telling = Telling(sync)
+        self._has_flushed = False
 
     def names(self, entity: str) -> bool:
         """Whether rows of these classes are keys of this entity."""
@@ -142,6 +146,10 @@ class _Commits:
             self._open(session)
 
     def flushing(self, session: Session, _context: object, _objects: object) -> None:
+        if not self._has_flushed:
+            self._has_flushed = True
+            with suppress(NoReferenceError):  # of a table that is not there: the flush itself says so
+                warn_of_cascades(self._classes)
         found = self._open(session)
         found.changed = {}
         for changed in session.dirty:
