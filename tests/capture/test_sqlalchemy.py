@@ -265,6 +265,13 @@ def test_statements(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture)
         (insert(ORDERS).values(customer_id=7, total=1), ["INSERT of Order"]),
         (text("update orders set total = 1"), ["UPDATE of Order"]),
         (text('with old as (select 1) DELETE FROM main."orders"'), ["DELETE of Order"]),
+        (
+            text("insert or replace into orders (id, customer_id, total) values (1, 7, 1)"),
+            ["INSERT of Order"],
+        ),
+        (text("REPLACE INTO orders (id, customer_id, total) values (1, 7, 1)"), ["REPLACE of Order"]),
+        (text("UPDATE OR IGNORE orders set total = 1"), ["UPDATE of Order"]),
+        (text("select replace(total, 'into', 'orders') from orders"), []),
         (text("select total from orders where 'update' <> 'orders'"), []),
         (text("update others set total = 1"), []),
         (update(OTHERS).values(total=1), []),

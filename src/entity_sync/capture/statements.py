@@ -11,8 +11,9 @@ from sqlalchemy.sql.elements import TextClause
 __all__ = ["has_table", "statement"]
 
 _TEXT = re.compile(
-    r"""\b(?:(insert)\s+into|(update)(?:\s+only)?|(delete)\s+from(?:\s+only)?)\s+([\w.$"`\[\]]+)""",
-    re.IGNORECASE,
+    r"""\b(?:(insert)(?:\s+(?:or\s+)?\w+)?\s+into|(replace)\s+into|(update)(?:\s+or\s+\w+)?(?:\s+only)?
+    |(delete)\s+from(?:\s+only)?)\s+([\w.$"`\[\]]+)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -27,7 +28,7 @@ def statement(state: Any) -> tuple[str, Any] | None:
         if found is None:
             return None
         verb = next(word for word in found.groups() if word)
-        return verb.upper(), found[4].split(".")[-1].strip('"`[]').lower()
+        return verb.upper(), found[5].split(".")[-1].strip('"`[]').lower()
     verbs = {"UPDATE": state.is_update, "DELETE": state.is_delete, "INSERT": state.is_insert}
     verb = next((verb for verb, is_it in verbs.items() if is_it), None)
     return None if verb is None else (verb, state.statement.table)
