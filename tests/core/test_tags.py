@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,8 @@ class Status(Enum):
         (False, {"false"}),
         (None, {"null"}),
         (Status.OPEN, {"open"}),
+        (date(2026, 1, 31), {"2026-01-31"}),
+        ([date(2026, 1, 31), "2026-01-31"], {"2026-01-31"}),
         (UUID(int=1), {"00000000-0000-0000-0000-000000000001"}),
         ([], set[str]()),
     ],
@@ -56,7 +59,8 @@ def test_bounds(longest: dict[str, Any], too_long: dict[str, Any]):
 @pytest.mark.parametrize(
     ("tags", "text"),
     [
-        ({"a": 1.5}, "tag 'a' is a float"),
+        ({"a": 1.5}, "tag 'a' is a float: use a str, int, bool, UUID, date or None"),
+        ({"a": datetime(2026, 1, 31, tzinfo=UTC)}, "tag 'a' is a datetime"),
         ({"a": "x" * 257}, "a value of tag 'a' is longer than 256 bytes"),
         ({"a": "\ud800"}, "or no text"),
         ({"a": "x\udfff"}, "or no text"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -57,9 +58,11 @@ def reading(reads: Reads) -> Reading:
 def canonical_tags(tags: Mapping[str, Any]) -> Tags:
     """Tags as text: a scalar is a list of one; 7 and "7" are equal, True is "true" and None "null".
 
+    A date is spelled as in ISO 8601.
+
     Raises:
-        ValueError: they are no mapping, a name is no str, a value is no str, int, bool, UUID, Enum of them
-            or None, or there are too many, or one is too long; the text names the tag.
+        ValueError: they are no mapping, a name is no str, a value is no str, int, bool, UUID, date,
+            Enum of them or None, or there are too many, or one is too long; the text names the tag.
     """
     if not hasattr(tags, "items"):
         raise ValueError(f"tags are a mapping of names to values, not {tags!r}")
@@ -96,8 +99,12 @@ def _text(name: str, value: Any) -> str:
         text = "null"
     elif isinstance(value, str | int | UUID):
         text = str(value)
+    elif isinstance(value, date) and not isinstance(value, datetime):  # of which zones spell one in many ways
+        text = value.isoformat()
     else:
-        raise ValueError(f"tag {name!r} is a {type(value).__qualname__}: use a str, int, bool, UUID or None")
+        raise ValueError(
+            f"tag {name!r} is a {type(value).__qualname__}: use a str, int, bool, UUID, date or None"
+        )
     if len(text.encode("utf-8", "surrogatepass")) > _MAX_BYTES or not _is_text(text):
         raise ValueError(f"a value of tag {name!r} is longer than {_MAX_BYTES} bytes, or no text")
     return text
