@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from itertools import count
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ from click.testing import CliRunner, Result
 
 from entity_sync import AccessDenied, ConnectionInfo, EntitySync
 from entity_sync.cli import main
+from entity_sync.cli.output import Output
+from entity_sync.cli.states import show
+from entity_sync.client import Row, State
+from entity_sync.client.state import StaleReason
 from entity_sync.server.standalone import Listener, listen
 
 APPLICATION = """
@@ -217,7 +221,7 @@ async def test_watch_shows_a_row(listener: tuple[EntitySync, Listener]):
     process = await watch(listener[1].url, "own", "7", "--json", ENTITY_SYNC_SECRET="ann")
     [line] = await lines(process, 1)
     assert json.loads(line)["event"] == "snapshot"
-    assert json.loads(line)["data"] == [{"secret": "ann"}]
+    assert json.loads(line)["rows"] == [{"entity": "own", "id": "7", "data": {"secret": "ann"}}]
     process.send_signal(signal.SIGTERM)
     output, errors = await process.communicate()
     assert json.loads(output)["event"] == "goodbye"
@@ -241,22 +245,83 @@ async def test_watch_tells_what_changed(counter: EntitySync):
     async with listen(counter) as place:
         text = await watch(place.url, "counts", "1")
         [first] = await lines(text, 1)
-        assert '{"n":1,"name":"tea"}' in first
+        assert first.endswith(' snapshot  counts/1 {"n":1,"name":"tea"}\n')
         program = await watch(place.url, "counts", "1", "--json")
-        before = json.loads((await lines(program, 1))[0])["data"][0]["n"]
+        key = {"entity": "counts", "id": "1"}
+        before = json.loads((await lines(program, 1))[0])["rows"][0]["data"]["n"]
         await counter.notify("counts", 1)
         [line] = await lines(program, 1)
         after = json.loads(line)
         assert after["event"] == "change"
-        assert after["changed"] == [{"n": before + 1}]
-        assert after["data"] == [{"n": before + 1, "name": "tea"}]
+        assert after["changed"] == [{**key, "set": {"n": before + 1}}]
+        assert after["rows"] == [{**key, "data": {"n": before + 1, "name": "tea"}}]
         shown = ""
-        while f'[{{"n":{before + 1}}}]' not in shown:
+        while not shown.endswith(f' change    ~ counts/1 {{"n":{before + 1}}}\n'):
             [shown] = await lines(text, 1)
-        assert "change" in shown
         for process in (text, program):
             process.kill()
             await process.communicate()
+
+
+def states(capsys: pytest.CaptureFixture[str], *states: State, is_json: bool = False) -> list[str]:
+    """What is written of the last of these states, without the time."""
+    output = Output(is_json=is_json)
+    for before, state in pairwise((State(), *states)):
+        capsys.readouterr()
+        show(before, state, output)
+    return [line if is_json else line[13:] for line in capsys.readouterr().out.splitlines()]
+
+
+def listed(*rows: tuple[str, str, Any], why: StaleReason | None = None) -> State:
+    return State(tuple(Row(*row) for row in rows), version=repr(rows), stale_reason=why)
+
+
+ORDERS = (("orders", "1", {"s": "new"}), ("orders", "2", {"s": "new"}), ("bakers", "9", {"name": "Cay"}))
+
+
+@pytest.mark.parametrize(
+    ("rows", "written"),
+    [
+        (ORDERS[1:], ["- orders/1"]),
+        ((), ["- orders/1", "- orders/2", "- bakers/9"]),
+        ((*ORDERS[:2], ("bakers", "9", {"name": "Eve"})), ['~ bakers/9 {"name":"Eve"}']),
+        ((*ORDERS[:2], ("bakers", "9", {})), ["~ bakers/9 {}"]),
+        ((*ORDERS[:2], ("bakers", "9", 5)), ["~ bakers/9 5"]),
+        ((("orders", "3", {"s": "new"}), *ORDERS), ['+ orders/3 {"s":"new"}']),
+        ((ORDERS[1], ORDERS[0], ORDERS[2]), ["order orders/2 orders/1 bakers/9"]),
+        ((*ORDERS, ("orders", "4 \x1b[2J", None)), ["+ 'orders/4 \\x1b[2J' null"]),
+    ],
+)
+def test_watch_names_the_rows_of_a_list(
+    capsys: pytest.CaptureFixture[str], rows: Sequence[tuple[str, str, Any]], written: list[str]
+):
+    """Each row that left, came or differs is a line with its key, and so is a new order."""
+    assert states(capsys, listed(*ORDERS), listed(*rows)) == [f"change    {line}" for line in written]
+
+
+def test_watch_names_them_for_programs(capsys: pytest.CaptureFixture[str]):
+    """In JSON what left and what differs has its key, and is one line."""
+    [line] = states(capsys, listed(*ORDERS), listed(ORDERS[1], ("orders", "3", 4)), is_json=True)
+    told = json.loads(line)
+    assert told["dropped"] == [{"entity": "orders", "id": "1"}, {"entity": "bakers", "id": "9"}]
+    assert told["changed"] == [{"entity": "orders", "id": "3", "data": 4}]
+    assert told["rows"][0] == {"entity": "orders", "id": "2", "data": {"s": "new"}}
+    assert told["order"] == []
+
+
+def test_watch_shows_the_rows_whole(capsys: pytest.CaptureFixture[str]):
+    """First, and after a time that nobody vouches for, each row is a line; so is what came meanwhile."""
+    row = 'orders/1 {"s":"new"}'
+    orders, old = listed(ORDERS[0]), listed(ORDERS[0], why="broker")
+    assert states(capsys, orders) == [f"snapshot  {row}"]
+    assert states(capsys, listed()) == ["snapshot  no rows"]
+    assert states(capsys, orders, old) == ["stale     broker"]
+    assert states(capsys, old) == ["stale     broker", f"stale     {row}"]
+    assert states(capsys, old, orders) == [f"snapshot  {row}"]
+    assert states(capsys, State(is_denied=True, stale_reason=None), orders) == [f"snapshot  {row}"]
+    assert states(capsys, State(version="x", is_gone=True, stale_reason=None)) == [
+        "gone      there is no such key"
+    ]
 
 
 async def test_watch_comes_back(counter: EntitySync):
@@ -270,7 +335,7 @@ async def test_watch_comes_back(counter: EntitySync):
         event: dict[str, Any] = {}
         while event.get("event") != "snapshot":
             event = json.loads((await lines(process, 1))[0])
-        assert event["data"][0]["n"] > 1
+        assert event["rows"][0]["data"]["n"] > 1
         process.kill()
         await process.communicate()
 

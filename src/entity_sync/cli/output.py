@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -45,16 +46,28 @@ class Output:
         """Write a line for people."""
         click.echo(text, color=self._colour)
 
-    def event(self, name: str, **members: Any) -> None:
-        """Write something that happened, with the time."""
+    def coloured(self, text: str, colour: str) -> str:
+        """For what is to be told apart."""
+        return click.style(text, fg=colour)
+
+    def event(self, name: str, lines: Sequence[str] | None = None, **members: Any) -> None:
+        """Write something that happened, with the time.
+
+        Args:
+            name: what.
+            lines: for people, instead of the members' values.
+            members: for programs.
+        """
         now = datetime.now().astimezone()
         if self.is_json:
-            line = {"time": now.isoformat(timespec="milliseconds"), "event": name, **members}
-            click.echo(msgspec.json.encode(line).decode())
+            told = {"time": now.isoformat(timespec="milliseconds"), "event": name, **members}
+            click.echo(msgspec.json.encode(told).decode())
             return
-        shown = " ".join(_compact(value) for value in members.values() if value not in (None, ()))
+        if lines is None:
+            lines = [" ".join(_compact(value) for value in members.values() if value is not None)]
         label = click.style(f"{name:9}", fg=_COLOURS.get(name))
-        self.say(f"{self.dim(now.strftime('%H:%M:%S.%f')[:-3])} {label} {shown}")
+        for line in lines:
+            self.say(f"{self.dim(now.strftime('%H:%M:%S.%f')[:-3])} {label} {line}".rstrip())
 
 
 def _compact(value: Any) -> str:

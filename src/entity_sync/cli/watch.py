@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from entity_sync.cli.output import Output
+from entity_sync.cli.states import show
 from entity_sync.client import Refusal, State, connect
 from entity_sync.client.link import reason_of
 from entity_sync.errors import AccessDenied, ConnectionLost
@@ -67,40 +68,8 @@ async def _follow_v2(url: str, key: EntityKey, secret: str | None, output: Outpu
     before = State()
     async with connect(url, secret=secret) as client:
         async for state in client.subscribe(*key):
-            _show(before, state, output)
+            show(before, state, output)
             before = state
-
-
-def _show(before: State, state: State, output: Output) -> None:
-    data = [row.data for row in state.rows]
-    if state.is_denied:
-        output.event("denied", why="this secret may not see it, or it is no longer valid")
-    elif state.is_stale:
-        output.event("stale", why=state.stale_reason, data=data, version=state.version)
-    elif state.is_gone:
-        output.event("gone", version=state.version)
-    elif before.version is None or before.is_stale or before.is_gone:
-        output.event("snapshot", data=data, version=state.version)
-    elif output.is_json:
-        output.event("change", data=data, version=state.version, changed=_changed(before, state))
-    else:
-        output.event("change", changed=_changed(before, state), version=state.version)
-
-
-def _changed(before: State, state: State) -> list[Any]:
-    """What differs: fields of objects, else whole rows, each new or changed row an element."""
-    held = {(row.entity, row.id): row.data for row in before.rows}
-    found: list[Any] = []
-    for row in state.rows:
-        old = held.get((row.entity, row.id))
-        if isinstance(old, dict) and isinstance(row.data, dict) and old.keys() <= row.data.keys():
-            fields = {
-                name: value for name, value in row.data.items() if name not in old or old[name] != value
-            }
-            found += [fields] if fields else []
-        elif old != row.data:
-            found.append(row.data)
-    return found
 
 
 async def _follow_classic(url: str, key: EntityKey, secret: str | None, output: Output) -> None:
