@@ -152,6 +152,18 @@ async def test_wrong_path(listener: Listener):
             pass
 
 
+async def test_final_slash(listener: Listener):
+    """Where a path is refused that has no final slash, the reason proposes it with one; else it does not."""
+    with pytest.raises(ConnectionLost, match="did you mean the path /ws/entity-sync/ with") as lost:
+        async with connect(listener.url.removesuffix("/") + "?token=hunter2"):
+            pass
+    assert "hunter2" not in str(lost.value)
+    with pytest.raises(ConnectionLost, match="404") as lost:
+        async with connect(listener.url + "nowhere/"):
+            pass
+    assert "did you mean" not in str(lost.value)
+
+
 async def test_server_restarts(shop: Shop):
     """While the server is away the state is kept and stale; the next server brings the newest."""
     async with AsyncExitStack() as server, AsyncExitStack() as clients:

@@ -87,8 +87,8 @@ async def _follow_classic(url: str, key: EntityKey, secret: str | None, output: 
             why = "the server closed the connection"
         except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
             if is_first:
-                raise ConnectionLost(1006, reason_of(error)) from None
-            why = reason_of(error)
+                raise ConnectionLost(1006, reason_of(error, url)) from None
+            why = reason_of(error, url)
         output.event("stale", why=why)
         await asyncio.sleep(SystemRandom().uniform(0.0, delay))
         delay = min(_MAX_DELAY, delay * 2)

@@ -162,13 +162,13 @@ class Client:
                 self._link = Link(socket, self._replica, self._clock, self._tell)
                 await self._use(socket, self._link, opened)
         except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, EntitySyncError) as error:
-            _log.info("the connection ended: %s", reason_of(error))
-            _fail(opened, error)
+            _log.info("the connection ended: %s", reason_of(error, self._url))
+            _fail(opened, error, self._url)
         except Exception as error:  # noqa: BLE001 - the program's secret function may raise anything
             # The text may hold the secret: only whoever asks for debugging output gets it.
             _log.warning("the connection is given up: %s", type(error).__name__)
             _log.debug("the connection is given up", exc_info=error)
-            _fail(opened, error)
+            _fail(opened, error, self._url)
         finally:
             link, self._link = self._link, None
             if link is not None:
@@ -288,11 +288,11 @@ async def _until_one_fails(*coroutines: Coroutine[Any, Any, None]) -> Never:
     raise RuntimeError("reading and writing end by an exception")
 
 
-def _fail(opened: asyncio.Future[None], error: Exception) -> None:
+def _fail(opened: asyncio.Future[None], error: Exception, url: str) -> None:
     if opened.done():
         return
     if isinstance(error, ConnectionClosed) and error.rcvd is not None:
         error = ConnectionLost(error.rcvd.code, error.rcvd.reason)
     elif isinstance(error, OSError | InvalidHandshake | InvalidURI | ConnectionClosed | Unreadable):
-        error = ConnectionLost(1006, reason_of(error))
+        error = ConnectionLost(1006, reason_of(error, url))
     opened.set_exception(error)

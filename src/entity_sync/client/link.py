@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 from typing import Any, NoReturn, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
@@ -187,8 +188,12 @@ class Link:
             answer.set_result(message)
 
 
-def reason_of(error: Exception) -> str:
-    """Why there is no connection: where the server answered with a text, that too."""
-    said = error.response.body if isinstance(error, InvalidStatus) else None
-    text = bytes(said or b"").decode(errors="replace").strip()
-    return f"{error}: {text[:200]}" if text else str(error)
+def reason_of(error: Exception, url: str) -> str:
+    """Why there is no connection: what the server said, and whether its address may lack a slash."""
+    if not isinstance(error, InvalidStatus):
+        return str(error)
+    text = bytes(error.response.body or b"").decode(errors="replace").strip()
+    path = urlsplit(url).path
+    may_lack_slash = error.response.status_code in (403, 404) and not path.endswith("/")
+    hint = f"; did you mean the path {path}/ with a final slash?" if may_lack_slash else ""
+    return f"{error}{f': {text[:200]}' if text else ''}{hint}"
