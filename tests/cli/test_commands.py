@@ -388,7 +388,7 @@ async def test_watch_names_the_refusal(listener: tuple[EntitySync, Listener]):
     process = await watch(listener[1].url, "nothing", "7")
     output, errors = await process.communicate()
     assert (process.returncode, output) == (1, b"")
-    assert b"unknown_entity" in errors
+    assert errors == b"Error: the server refused nothing/'7': unknown_entity: no such entity\n"
 
 
 async def test_watch_names_a_refused_secret():

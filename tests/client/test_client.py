@@ -99,11 +99,12 @@ async def test_two_subscriptions_share_one(shop: Shop, listener: Listener):
 
 
 async def test_refused_key_disturbs_nobody(shop: Shop, listener: Listener):
-    """A bad id raises for its subscription alone."""
+    """A bad id raises for its subscription alone, with its key."""
     async with connect(listener.url) as client:
         bad, good = client.subscribe("items", "01"), client.subscribe("items", 1)
-        with pytest.raises(Refusal, match="bad_id"):
+        with pytest.raises(Refusal, match=r"^items/'01': bad_id: ") as refusal:
             await bad.next()
+        assert refusal.value.key == ("items", "01")
         await until(good, fresh(10))
 
 

@@ -51,7 +51,7 @@ def watch(url: str, key: EntityKey, secret: str | None, *, is_classic: bool, out
             "the server refused the secret.\nSet ENTITY_SYNC_SECRET to a valid one, or use --ask-secret."
         ) from None
     except Refusal as refusal:
-        raise click.ClickException(f"the server refused {key}: {refusal}") from None
+        raise click.ClickException(f"the server refused {refusal}") from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         output.event("goodbye")
 

@@ -227,7 +227,7 @@ class Replica:
             self._bind(key, copy, None)
             self.news.pop(key, None)
             self._requests.drop(key)
-            self.refused[key] = Refusal(failure.code, failure.text, failure.retryable)
+            self.refused[key] = Refusal(failure.code, failure.text, failure.retryable, key)
 
     def _fail_named(self, message: Stale | Error, failure: StaleReason) -> None:
         if message.entity is not None and message.id is not None:

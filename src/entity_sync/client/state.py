@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from entity_sync.errors import EntitySyncError
+from entity_sync.model import EntityKey
 
 __all__ = ["Refusal", "Row", "StaleReason", "State"]
 
@@ -58,11 +59,15 @@ class Refusal(EntitySyncError):
     Attributes:
         code: as on the wire, for example ``bad_id`` or ``unknown_entity``.
         text: the reason, for people.
+        key: what was refused, where it is a key.
         is_retryable: whether the same request may be granted later.
     """
 
-    def __init__(self, code: str, text: str, is_retryable: bool = False) -> None:
+    def __init__(
+        self, code: str, text: str, is_retryable: bool = False, key: EntityKey | None = None
+    ) -> None:
         self.code = code
         self.text = text
         self.is_retryable = is_retryable
-        super().__init__(f"{code}: {text}")
+        self.key = key
+        super().__init__(f"{code}: {text}" if key is None else f"{key}: {code}: {text}")
