@@ -55,16 +55,20 @@ class UnknownEntity(ConfigurationError):
 
 
 class UnknownBroker(ConfigurationError):
-    """A broker URL whose scheme no adapter answers to.
+    """A broker URL whose scheme no adapter answers to, or that has none.
 
     Attributes:
-        scheme: the scheme as given.
+        scheme: the scheme as given; empty where there is none.
     """
 
-    def __init__(self, scheme: str, known: tuple[str, ...]) -> None:
+    def __init__(self, scheme: str, known: tuple[str, ...], text: str | None = None) -> None:
+        """
+        Args:
+            text: instead of "no broker answers to …".
+        """
         self.scheme = scheme
         super().__init__(
-            f"no broker answers to {scheme!r}:// (known: {', '.join(known)}); "
+            f"{text or f'no broker answers to {scheme!r}://'} (known: {', '.join(known)}); "
             "adapters of other packages register the entry point group 'entity_sync.brokers'"
         )
 

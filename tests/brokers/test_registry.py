@@ -26,6 +26,27 @@ def test_unknown_scheme(url: str):
     assert isinstance(error.value, ConfigurationError)
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "127.0.0.1:4150",
+            "'127.0.0.1:4150' has no scheme: did you mean nsq://127.0.0.1:4150 ? (known: memory, ",
+        ),
+        ("localhost:6379/0", "'localhost:6379/0' has no scheme: did you mean redis://localhost:6379/0 ?"),
+        ("shop:hunter2@db:5432/shop", "did you mean postgresql://…@db:5432/shop ?"),
+        ("shop:hunter2@db", "'…@db' has no scheme, as nsq://127.0.0.1:4150 has one (known: memory, "),
+        ("nats", "'nats' is no URL: did you mean nats:// and an address? (known: memory, "),
+    ],
+)
+def test_no_scheme(url: str, said: str):
+    """An address without a scheme is told with the one that its port suggests, without its password."""
+    with pytest.raises(UnknownBroker) as error:
+        broker_from(url)
+    assert said in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
 def test_default_is_the_environment(monkeypatch: pytest.MonkeyPatch):
     """Without an argument ENTITY_SYNC_BROKER is used."""
     monkeypatch.setenv("ENTITY_SYNC_BROKER", "carrier-pigeon://loft")

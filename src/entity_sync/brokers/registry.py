@@ -29,6 +29,9 @@ _ADAPTERS = {
 }
 """URL scheme → module:class; the module is imported only when its scheme is asked for."""
 
+_PORTS = {"4150": "nsq", "4161": "nsq+lookup", "4222": "nats", "5432": "postgresql", "6379": "redis"}
+"""The scheme of a broker that listens at its usual port."""
+
 
 def broker_from(url: str) -> Broker:
     """Make the broker a URL names; it is not connected yet.
@@ -37,7 +40,7 @@ def broker_from(url: str) -> Broker:
         url: for example ``nsq://127.0.0.1:4150`` or ``memory://``.
 
     Raises:
-        UnknownBroker: nothing answers to the URL's scheme.
+        UnknownBroker: nothing answers to the URL's scheme, or it has none.
         MissingExtra: the adapter's client library is not installed.
     """
     scheme = urlsplit(url).scheme
@@ -48,6 +51,19 @@ def broker_from(url: str) -> Broker:
         found = entry_points(group=GROUP, name=scheme)
         if not found:
             names = {entry.name for entry in entry_points(group=GROUP)}
-            raise UnknownBroker(scheme, tuple(sorted(names.union(_ADAPTERS))))
+            known = tuple(sorted(names.union(_ADAPTERS)))
+            raise UnknownBroker(scheme, known) if "://" in url else UnknownBroker("", known, _proposal(url))
         make = next(iter(found)).load()
     return cast(Callable[[str], Broker], make)(url)
+
+
+def _proposal(text: str) -> str:
+    """What is said of a broker's address without a scheme; of a password in it nothing."""
+    _, user, place = text.rpartition("@")
+    shown = f"…@{place}" if user else place
+    port = place.partition("/")[0].rpartition(":")[2]
+    if place in _ADAPTERS:
+        return f"{shown!r} is no URL: did you mean {place}:// and an address?"
+    if port in _PORTS:
+        return f"{shown!r} has no scheme: did you mean {_PORTS[port]}://{shown} ?"
+    return f"{shown!r} has no scheme, as nsq://127.0.0.1:4150 has one"

@@ -9,11 +9,12 @@ from typing import get_args
 
 import click
 
+from entity_sync.brokers.registry import broker_from
 from entity_sync.cli.logs import LogFormat, log_to_stderr
 from entity_sync.cli.output import Output
 from entity_sync.cli.target import load_target
 from entity_sync.cli.watch import watch as watch_row
-from entity_sync.errors import ConfigurationError, EntitySyncError
+from entity_sync.errors import EntitySyncError, UnknownBroker
 from entity_sync.model import EntityKey
 from entity_sync.publisher import Publisher
 from entity_sync.server import standalone
@@ -147,10 +148,8 @@ def demo(
             f"{nodes} nodes need a broker that joins them: --broker nsq (or nats, redis, postgresql) "
             "starts its server, --broker URL uses one that runs."
         )
-    if broker is not None and "://" not in broker and broker not in show.SCHEMES:
-        raise click.BadParameter(
-            f"{broker!r} is neither a URL nor one of {', '.join(show.SCHEMES)}.", param_hint="--broker"
-        )
+    if broker is not None and broker not in show.SCHEMES:
+        _check(broker, f"; --broker {', '.join(show.SCHEMES)} alone starts a server")
     if broker is not None and nodes > 1:
         _refuse_memory(broker)
     place = show.Place(host=host, port=port, database=database, topic_prefix=topic_prefix)
@@ -195,6 +194,7 @@ def watch(url: str, entity: str, id: str, *, classic: bool, is_json: bool, ask_s
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 def notify(broker: str, topic_prefix: str, entity: str, ids: tuple[str, ...]) -> None:
     """Say that rows changed, to all nodes behind a broker; do it after the commit."""
+    _check(broker)
     _refuse_memory(broker)
     with Publisher(broker, topic_prefix=topic_prefix) as publisher:
         receipt = publisher.notify(entity, *ids)
@@ -202,9 +202,17 @@ def notify(broker: str, topic_prefix: str, entity: str, ids: tuple[str, ...]) ->
     Output(is_json=False).say(f"{receipt.status}: {keys} (token {receipt.token})")
 
 
+def _check(broker: str, more: str = "") -> None:
+    try:
+        broker_from(broker)
+    except UnknownBroker as error:
+        raise click.BadParameter(f"{error}{more}", param_hint="--broker") from None
+
+
 def _refuse_memory(broker: str) -> None:
     if broker.startswith("memory:"):
-        raise ConfigurationError(
+        raise click.BadParameter(
             "memory:// joins the nodes of one process: nothing that another process says can reach them. "
-            "Name the broker that your nodes use."
+            "Name the broker that your nodes use.",
+            param_hint="--broker",
         )
