@@ -105,19 +105,21 @@ def test_serve_and_stop(served: tuple[subprocess.Popen[str], str]):
 
 
 @pytest.mark.parametrize(
-    ("target", "error"),
+    ("arguments", "error"),
     [
-        ("shop", "is not MODULE:NAME"),
-        ("nowhere:sync", "no module 'nowhere'"),
-        ("shop:nothing", "has no 'nothing'"),
-        ("shop:text", "is a str, not an EntitySync"),
+        (["shop"], "is not MODULE:NAME"),
+        (["nowhere:sync"], "no module 'nowhere'"),
+        (["shop:nothing"], "has no 'nothing'"),
+        (["shop:text"], "is a str, not an EntitySync"),
+        (["shop:sync", "--port", "65536"], "not in the range"),
+        (["shop:sync", "--path", "live/"], "a path starts with a slash"),
     ],
 )
-def test_serve_names_the_mistake(application: Path, target: str, error: str):
-    """A wrong target is one line that says what is wrong, and exit code 1."""
-    with start("serve", target, cwd=application) as process:
+def test_serve_names_the_mistake(application: Path, arguments: list[str], error: str):
+    """A wrong target, port or path is one line that says what is wrong, and exit code 2."""
+    with start("serve", *arguments, cwd=application) as process:
         output, errors = process.communicate(timeout=20)
-    assert (process.returncode, output) == (1, "")
+    assert (process.returncode, output) == (2, "")
     assert error in errors
     assert "Traceback" not in errors
 
@@ -193,7 +195,7 @@ def test_demo_says_what_to_try(tmp_path: Path):
         (("--broker", "127.0.0.1:4150"), "did you mean nsq://127.0.0.1:4150 ?", 2),
         (("--nodes", "2", "--broker", "kafka://x"), "no broker answers to 'kafka'://", 2),
         (("--nodes", "2", "--broker", "memory://x"), "joins the nodes of one process", 2),
-        (("--nodes", "2", "--broker", "nsq", "--topic-prefix", "a b"), "a topic prefix is", 1),
+        (("--nodes", "2", "--broker", "nsq", "--topic-prefix", "a b"), "a topic prefix is", 2),
         (("--broker", "redis"), "redis-server is not installed: apt-get install redis-server", 1),
     ],
 )

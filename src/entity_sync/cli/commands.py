@@ -14,7 +14,8 @@ from entity_sync.cli.logs import LogFormat, log_to_stderr
 from entity_sync.cli.output import Output
 from entity_sync.cli.target import load_target
 from entity_sync.cli.watch import watch as watch_row
-from entity_sync.errors import EntitySyncError, UnknownBroker
+from entity_sync.core.envelope import Envelope
+from entity_sync.errors import ConfigurationError, EntitySyncError, UnknownBroker
 from entity_sync.model import EntityKey
 from entity_sync.publisher import Publisher
 from entity_sync.server import standalone
@@ -22,8 +23,26 @@ from entity_sync.server.standalone import Listener
 
 __all__ = ["main"]
 
+_PORTS = click.IntRange(0, 65_535)
+
+
+def _prefix(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        Envelope(value)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+def _path(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value.startswith("/"):
+        raise click.BadParameter(f"a path starts with a slash, not {value!r}")
+    return value
+
+
 _TOPIC_PREFIX = click.option(
     "--topic-prefix",
+    callback=_prefix,
     envvar="ENTITY_SYNC_TOPIC_PREFIX",
     default="",
     show_envvar=True,
@@ -69,8 +88,16 @@ def main() -> None:
 )
 @click.argument("target", metavar="MODULE:NAME")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on; 0 for any that is free.")
-@click.option("--path", default="/ws/entity-sync/", show_default=True, help="Path of the WebSocket, exactly.")
+@click.option(
+    "--port", type=_PORTS, default=8080, show_default=True, help="Port to listen on; 0 for any that is free."
+)
+@click.option(
+    "--path",
+    callback=_path,
+    default="/ws/entity-sync/",
+    show_default=True,
+    help="Path of the WebSocket, exactly.",
+)
 @click.option("--uvloop/--no-uvloop", default=None, help="Run on uvloop, or not; default: where installed.")
 @click.option(
     "--log-format",
@@ -102,7 +129,9 @@ def serve(
     "  entity-sync demo --nodes 3 --broker redis://127.0.0.1:6379"
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on; 0 for any that is free.")
+@click.option(
+    "--port", type=_PORTS, default=8080, show_default=True, help="Port to listen on; 0 for any that is free."
+)
 @click.option(
     "--database",
     type=click.Path(dir_okay=False, path_type=Path),
