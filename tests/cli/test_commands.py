@@ -82,6 +82,13 @@ def test_help(command: tuple[str, ...]):
     assert "Example" in result.output
 
 
+def test_no_description_is_cut():
+    """The list of commands has whole sentences on 80 columns."""
+    listed = run("--help", COLUMNS="80").output.partition("Commands:")[2].partition("\n\n")[0]
+    assert "..." not in listed
+    assert [line[-1] for line in listed.strip().splitlines()] == ["."] * 4
+
+
 def test_exit_codes_are_explained():
     """The help tells what the exit codes mean."""
     assert (

@@ -83,8 +83,9 @@ def main() -> None:
 
 
 @main.command(
+    short_help="Serve an EntitySync, without a web framework.",
     epilog="\b\nExamples:\n  entity-sync serve shop:sync\n"
-    "  entity-sync serve shop.live:sync --host 0.0.0.0 --port 80 --path /live/ --log-format json"
+    "  entity-sync serve shop.live:sync --host 0.0.0.0 --port 80 --path /live/ --log-format json",
 )
 @click.argument("target", metavar="MODULE:NAME")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -124,9 +125,10 @@ def serve(
 
 
 @main.command(
+    short_help="Serve a live page on SQLite, on one node or several.",
     epilog="\b\nExamples:\n  entity-sync demo --open\n  entity-sync demo --port 0 --database shop.sqlite3\n"
     "  entity-sync demo --nodes 3 --broker nsq\n"
-    "  entity-sync demo --nodes 3 --broker redis://127.0.0.1:6379"
+    "  entity-sync demo --nodes 3 --broker redis://127.0.0.1:6379",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -189,8 +191,9 @@ def demo(
 
 
 @main.command(
+    short_help="Show rows, and every change of them.",
     epilog="\b\nExamples:\n  entity-sync watch ws://localhost:8080/ws/entity-sync/ orders 7\n"
-    "  ENTITY_SYNC_SECRET=… entity-sync watch wss://shop.example/ws/entity-sync/ orders 7 --json"
+    "  ENTITY_SYNC_SECRET=… entity-sync watch wss://shop.example/ws/entity-sync/ orders 7 --json",
 )
 @click.argument("url")
 @click.argument("entity")
@@ -212,8 +215,9 @@ def watch(url: str, entity: str, id: str, *, classic: bool, is_json: bool, ask_s
 
 
 @main.command(
+    short_help="Say that rows changed, to all nodes behind a broker.",
     epilog="\b\nExamples:\n  entity-sync notify --broker nsq://127.0.0.1:4150 orders 7 8\n"
-    "  ENTITY_SYNC_BROKER=redis://… entity-sync notify orders 7"
+    "  ENTITY_SYNC_BROKER=redis://… entity-sync notify orders 7",
 )
 @click.option(
     "--broker", envvar="ENTITY_SYNC_BROKER", required=True, show_envvar=True, help="The broker's URL."
