@@ -192,6 +192,19 @@ def test_demo_says_what_to_try(tmp_path: Path):
     assert database.exists()
 
 
+def test_demo_removes_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A demo whose terminal is closed leaves no temporary file behind."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with start("demo", "--port", "0") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert list(tmp_path.iterdir()) != []
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "code"),
     [

@@ -17,11 +17,10 @@ from entity_sync.server.direct import Door
 from entity_sync.server.entrance import Entrance
 from entity_sync.server.http import Page
 
-__all__ = ["Listener", "Startable", "listen", "run"]
+__all__ = ["Listener", "Startable", "end_signals", "listen", "run"]
 
 _log = logging.getLogger("entity_sync.server")
 _BACKLOG = 512
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Startable(Protocol):
@@ -71,7 +70,7 @@ def run(
     on_ready: Callable[[Listener], object] | None = None,
     uvloop: bool | None = None,
 ) -> None:
-    """Start ``sync`` and serve it until SIGTERM or SIGINT; then send the clients away and stop.
+    """Start ``sync`` and serve it until SIGTERM, SIGINT or SIGHUP; then send the clients away and stop.
 
     A second signal ends the process at once. Call it in the main thread.
 
@@ -151,16 +150,25 @@ async def _bind(entrance: Entrance, host: str, port: int) -> asyncio.Server:
         raise ConfigurationError(f"cannot listen on {host} port {port}: {error}") from error
 
 
+def end_signals() -> list[signal.Signals]:
+    """What asks a server to end: SIGHUP too, where its terminal may close (nohup has it ignored)."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
 @contextmanager
 def _signals(asked: asyncio.Event) -> Generator[None]:
     loop = asyncio.get_running_loop()
+    numbers = end_signals()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
-        for number in _SIGNALS:
+        for number in numbers:
             signal.signal(number, signal.SIG_DFL)  # the second one ends the process
         loop.call_soon_threadsafe(asked.set)
 
-    before = {number: signal.signal(number, ask) for number in _SIGNALS}
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield
     finally:

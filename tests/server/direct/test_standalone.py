@@ -13,7 +13,7 @@ import pytest
 
 from entity_sync import ConfigurationError, EntitySync
 from entity_sync.errors import MissingExtra
-from entity_sync.server.standalone import Listener, listen, run
+from entity_sync.server.standalone import Listener, end_signals, listen, run
 from tests.server.direct.board import Board
 from tests.server.direct.raw import CLOSE, PATIENCE, V2, connected, dial, request
 
@@ -62,9 +62,9 @@ async def line(process: asyncio.subprocess.Process) -> str:
 
 
 @pytest.mark.parametrize("uvloop", [False, None])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_asks_for_an_orderly_end(number, uvloop):
-    """SIGTERM or SIGINT: goodbye, close 1012, the application's lifespan is left, the process ends with 0."""
+    """Each of them: goodbye, close 1012, the application's lifespan is left, the process ends with 0."""
     async with serving(uvloop) as (process, listener), connected(listener, V2) as client:
         process.send_signal(number)
         await client.event("goodbye")
@@ -74,6 +74,16 @@ async def test_a_signal_asks_for_an_orderly_end(number, uvloop):
         assert [await line(process), await line(process)] == ["left", "returned"]
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
         assert await process.stderr.read() == b""
+
+
+def test_nohup():
+    """A SIGHUP that whoever started the process has ignored asks for nothing."""
+    assert signal.SIGHUP in end_signals()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert end_signals() == [signal.SIGTERM, signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("uvloop", [False, None])

@@ -122,7 +122,7 @@ def run(
     link: Link | None = None,
     on_ready: Callable[[Listener, Path], object] | None = None,
 ) -> None:
-    """Serve the demonstration until SIGTERM or SIGINT.
+    """Serve the demonstration until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         port: 0 for any that is free.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -19,12 +18,12 @@ from entity_sync.cli.demo.node import Assignment
 from entity_sync.cli.demo.servers import serving
 from entity_sync.cli.demo.shop import Shop
 from entity_sync.errors import ConfigurationError
+from entity_sync.server.standalone import end_signals
 
 __all__ = ["Cluster", "Started", "run"]
 
 _MAX_LINE = 1 << 20  # bytes of a node's log
 _PATIENCE = 15.0  # seconds a node may take to stop: more than its drain does
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +133,7 @@ async def _supervise(
             for process in processes:
                 _kill(process)
 
-    for number in _SIGNALS:
+    for number in end_signals():
         with suppress(NotImplementedError):  # on Windows asyncio itself turns Ctrl-C into a cancellation
             loop.add_signal_handler(number, ask)
     _check(cluster)
