@@ -132,13 +132,16 @@ def test_serve_names_the_mistake(application: Path, arguments: list[str], error:
 
 
 def test_serve_says_when_the_port_is_taken(served: tuple[subprocess.Popen[str], str], tmp_path: Path):
-    """A port in use is an error that names it."""
+    """A port in use is an error of one line that names it, and how to choose another."""
     port = served[1].split(":")[2].split("/")[0]
     (tmp_path / "other.py").write_text(APPLICATION.format(name="other"))
     with start("serve", "other:sync", "--port", port, cwd=tmp_path) as process:
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert f"port {port}" in errors
+    assert errors.endswith(
+        f"Error: cannot listen on 127.0.0.1 port {port}: it is taken. "
+        "Choose another with --port, or 0 for any that is free\n"
+    )
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
@@ -147,7 +148,9 @@ async def _bind(entrance: Entrance, host: str, port: int) -> asyncio.Server:
             lambda: Door(entrance), host, port, backlog=_BACKLOG, start_serving=False
         )
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host} port {port}: {error}") from error
+        is_taken = error.errno == errno.EADDRINUSE
+        why = "it is taken. Choose another with --port, or 0 for any that is free" if is_taken else error
+        raise ConfigurationError(f"cannot listen on {host} port {port}: {why}") from error
 
 
 def end_signals() -> list[signal.Signals]:
