@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from entity_sync.core import v2
 from entity_sync.core.frame import Frame
-from entity_sync.errors import EntitySyncError, NotRunning
+from entity_sync.errors import EntitySyncError, NotRunning, described
 from entity_sync.hub.node import Node
 from entity_sync.server.connection import Connection
 from entity_sync.server.handshake import Handshake, Refusal, consider
@@ -181,6 +181,7 @@ class _Door:
 
     async def end(self) -> None:
         """The reader has stopped: stop the writer too, and say why if it is us who close."""
+        self.is_closing = self.is_over = True  # a server may make another exception of the cancellation
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
         if self._closing is not None:
@@ -241,3 +242,9 @@ class _Door:
         except (RuntimeError, OSError) as error:
             # The peer is gone, which servers tell in ways of their own; the reader hears of it too.
             _log.debug("the peer is gone: %s", error)
+        except Exception as error:  # noqa: BLE001 - a server may raise anything, and the reader may hear of nothing
+            if not self.is_over:
+                _log.warning(
+                    "a connection ends: the server cannot send: %s", described(error), exc_info=error
+                )
+            self.abort()

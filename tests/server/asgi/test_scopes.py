@@ -167,6 +167,58 @@ async def test_writes_stop_when_the_peer_is_gone():
         assert not sync.node.members
 
 
+async def test_a_send_that_fails_strangely(caplog: pytest.LogCaptureFixture):
+    """Whatever a server raises where it sends: the log has it, and the connection ends at once, since the
+    reader may never be told."""
+    sync = shop()
+
+    class Disconnected(Exception):
+        """What a server may call a peer that is gone."""
+
+    class Gone(Peer):
+        async def send(self, message: Message) -> None:
+            await super().send(message)
+            if message["type"] == "websocket.send":
+                raise Disconnected("code 1006")
+
+    async with sync:
+        peer = Gone()
+        peer.received.put_nowait({"type": "websocket.connect"})
+        async with asyncio.timeout(30):
+            await peer.start(sync, websocket("/"))
+        assert not sync.node.members
+    assert [message["type"] for message in peer.sent] == ["websocket.accept", "websocket.send"]
+    [record] = [record for record in caplog.records if record.name == "entity_sync.asgi"]
+    assert record.levelname == "WARNING"
+    assert "Disconnected: code 1006" in record.getMessage()
+
+
+async def test_a_send_that_makes_something_else_of_its_end(caplog: pytest.LogCaptureFixture):
+    """A client that leaves while a send hangs, on a server that does not let it be cancelled as such: the
+    application returns as always, and there is nothing to log."""
+    sync = shop()
+
+    class Hanging(Peer):
+        async def send(self, message: Message) -> None:
+            await super().send(message)
+            if message["type"] == "websocket.send":
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    raise LookupError("the send was given up") from None
+
+    async with sync:
+        peer = Hanging()
+        peer.received.put_nowait({"type": "websocket.connect"})
+        running = peer.start(sync, websocket("/"))
+        while len(peer.sent) < 2:
+            await asyncio.sleep(0)
+        peer.received.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        await running
+        assert not sync.node.members
+    assert caplog.text == ""
+
+
 async def test_server_that_cancels():
     """A server that cancels the application ends the connection."""
     sync, peer = shop(), Peer()
