@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 from entity_sync.core import v2
 from entity_sync.core.frame import Frame
-from entity_sync.errors import EntitySyncError, NotRunning, described
+from entity_sync.errors import NotRunning, described
 from entity_sync.hub.node import Node
 from entity_sync.server.connection import Connection
 from entity_sync.server.handshake import Handshake, Refusal, consider
@@ -61,15 +62,19 @@ async def serve_asgi(sync: Servable, scope: Scope, receive: Receive, send: Send)
 
 async def _lifespan(sync: Servable, receive: Receive, send: Send) -> None:
     await receive()
-    try:
-        await sync.__aenter__()
-    except EntitySyncError as error:
-        await send({"type": "lifespan.startup.failed", "message": str(error)})
-        return
-    await send({"type": "lifespan.startup.complete"})
+    await _step("startup", sync.__aenter__(), send)
     await receive()
-    await sync.__aexit__(None, None, None)
-    await send({"type": "lifespan.shutdown.complete"})
+    await _step("shutdown", sync.__aexit__(None, None, None), send)
+
+
+async def _step(name: str, work: Awaitable[object], send: Send) -> None:
+    try:
+        await work
+    except Exception:
+        # A server takes an exception by itself for an application without a lifespan, and serves.
+        await send({"type": f"lifespan.{name}.failed", "message": traceback.format_exc()})
+        raise
+    await send({"type": f"lifespan.{name}.complete"})
 
 
 async def _http(scope: Scope, send: Send) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -28,8 +29,8 @@ class Peer:
         return asyncio.create_task(sync(scope, self.received.get, self.send))
 
 
-def shop() -> EntitySync:
-    sync = EntitySync()
+def shop(**options: Any) -> EntitySync:
+    sync = EntitySync(**options)
 
     @sync.entity("items")
     async def item(id: str) -> dict[str, str]:
@@ -137,13 +138,47 @@ async def test_failed_start_is_told_to_the_server():
         return ""
 
     peer.received.put_nowait({"type": "lifespan.startup"})
-    await peer.start(sync, {"type": "lifespan"})
+    with pytest.raises(ConfigurationError):
+        await peer.start(sync, {"type": "lifespan"})
     [failed] = peer.sent
     assert failed["type"] == "lifespan.startup.failed"
     assert "public=True" in failed["message"]
     with pytest.raises(ConfigurationError):
         async with sync:
             pass
+
+
+async def test_failed_resources_are_told_to_the_server():
+    """Whatever the application's own resources raise as they open or close, the server hears it and where."""
+    fails = {"startup"}
+
+    @asynccontextmanager
+    async def pool(_sync: EntitySync) -> AsyncIterator[None]:
+        if "startup" in fails:
+            raise ConnectionRefusedError("the database is away")
+        yield
+        raise LookupError("the pool was closed before")
+
+    sync, peer = shop(lifespan=pool), Peer()
+    peer.received.put_nowait({"type": "lifespan.startup"})
+    with pytest.raises(ConnectionRefusedError):
+        await peer.start(sync, {"type": "lifespan"})
+    fails.clear()
+    for name in ("startup", "shutdown"):
+        peer.received.put_nowait({"type": f"lifespan.{name}"})
+    with pytest.raises(LookupError):
+        await peer.start(sync, {"type": "lifespan"})
+    refused, complete, failed = peer.sent
+    assert complete["type"] == "lifespan.startup.complete"
+    for message, name, said in (
+        (refused, "startup", "ConnectionRefusedError: the database is away"),
+        (failed, "shutdown", "LookupError: the pool was closed before"),
+    ):
+        assert message["type"] == f"lifespan.{name}.failed"
+        assert message["message"].startswith("Traceback")
+        assert "in pool" in message["message"]
+        assert said in message["message"]
+    assert not sync.is_running
 
 
 async def test_writes_stop_when_the_peer_is_gone():
