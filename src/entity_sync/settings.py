@@ -45,7 +45,8 @@ class Settings:
         max_loads, max_entity_loads: loads running at once in this process, and of one entity.
         load_attempts: tries of one load before its subscribers are told ``stale``.
         retry_delay, max_retry_delay: seconds before the second try, doubling up to the maximum; of a load,
-            of an ``authorize`` that raised or gave no answer in time, and of a capture.
+            of an ``authorize`` that raised or gave no answer in time, of an ``authenticate`` that did so when it
+            was asked again after a gap, and of a capture.
         breaker_failures: loads of one entity that fail in a row until no more of it begin and what waits
             is told ``stale``. Only keys that had been loaded before count, and a call of a batch once.
         breaker_pause, max_breaker_pause: seconds until one load of it may try again, doubling up to the
@@ -109,6 +110,10 @@ class Settings:
     drain_timeout: float = 10.0
     fail_closed: bool = False
     classic_snapshot: bool = False
+
+    def retry_after(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row; the caller spreads them."""
+        return min(self.max_retry_delay, self.retry_delay * 2.0 ** min(failures - 1, 30))
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -25,6 +25,7 @@ from entity_sync.core.effects import (
     Overdue,
     Refused,
     Repeat,
+    Wait,
     Watch,
 )  # fmt: skip
 from entity_sync.core.messages import (
@@ -148,6 +149,7 @@ def test_refused_secret():
     ]
     assert one.receive(subscribe(TWO, ref=7)) == [
         Answer(Ack(ref=7)),
+        Forget((TWO,)),
         Answer(Denied(entity="items", id="2", code="denied")),
     ]
     for message in (Pass(b"1", ref=8), Resync(1, 1, ref=8)):
@@ -188,6 +190,43 @@ def test_refused_unasked(code: str):
     one.receive(Secret("bob", ref=1))
     one.receive(Admitted("bob"))
     assert answers(one.receive(Ended())) == [Denied(entity="items", id="1", code="denied")]
+
+
+BUSY_NOW = Refused("busy", "not now", retryable=True)
+
+
+def test_in_doubt_until_there_is_an_answer():
+    """Where nobody can tell who a client still is, its keys are watched on, and the question is put again: a
+    failure of the application is no refusal."""
+    one = admitted(ONE)
+    for _ in range(3):
+        assert one.receive(Doubted()) == [Authenticate("ann", again=True)]
+        assert one.receive(subscribe(TWO, ref=1)) == []
+        assert one.receive(BUSY_NOW) == [
+            Wait(),
+            Answer(Ack(ref=1)),
+            Forget((TWO,)),
+            Answer(Denied(entity="items", id="2", code="busy")),
+        ]
+    one.receive(Doubted())
+    assert one.receive(Admitted("ann")) == [Admit("ann", (ONE, TWO))]
+    one.receive(Doubted())
+    assert one.receive(Refused())[0] == Forget((ONE, TWO))
+    assert one.state is SessionState.REFUSED
+
+
+def test_a_secret_ends_the_doubt():
+    """It is a question of the client's own, so it is answered, whatever becomes of it."""
+    one = admitted(ONE)
+    one.receive(Doubted())
+    one.receive(Secret("bob", ref=1))
+    assert one.receive(BUSY_NOW) == [Wait(), Authenticate("bob")]
+    assert one.receive(BUSY_NOW) == [
+        Answer(Error(code="busy", text="not now", retryable=True, ref=1)),
+        Forget((ONE,)),
+        Answer(Denied(entity="items", id="1", code="busy")),
+    ]
+    assert one.receive(Doubted()) == []
 
 
 def test_causes_are_wanted_still():
@@ -318,10 +357,11 @@ def test_secrets_do_not_show():
     assert "hush" not in repr([Secret("hush"), Authenticate("hush")])
 
 
-NEW, BUSY, IN, OUT = (
+NEW, BUSY, IN, DOUBTED, OUT = (
     SessionState.NEW,
     SessionState.AUTHENTICATING,
     SessionState.ADMITTED,
+    SessionState.DOUBTED,
     SessionState.REFUSED,
 )
 EVENTS: dict[type, Any] = {
@@ -385,8 +425,21 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (IN, Overdue): (IN, []),
     (IN, Ended): (OUT, [Forget((ONE,)), Answer(Denied(entity="items", id="1", code="denied"))]),
     (IN, Doubted): (BUSY, [Authenticate("bob", again=True)]),
+    (DOUBTED, Secret): (BUSY, [Authenticate("bob")]),
+    (DOUBTED, Subscribe): (
+        DOUBTED,
+        [ACK, Forget((TWO,)), Answer(Denied(entity="items", id="2", code="busy"))],
+    ),
+    (DOUBTED, Unsubscribe): (DOUBTED, [Forget((ONE,)), ACK]),
+    (DOUBTED, Resync): (DOUBTED, [Repeat(7, 8, 1)]),
+    (DOUBTED, Pass): (DOUBTED, [Answer(Error(code="busy", text="not now", retryable=True, ref=1))]),
+    (DOUBTED, Ping): (DOUBTED, [PONG]),
+    (DOUBTED, Invalid): (DOUBTED, [INVALID]),
+    (DOUBTED, Overdue): (DOUBTED, []),
+    (DOUBTED, Ended): (DOUBTED, []),
+    (DOUBTED, Doubted): (BUSY, [Authenticate("bob", again=True)]),
     (OUT, Secret): (BUSY, [Authenticate("bob")]),
-    (OUT, Subscribe): (OUT, [ACK, Answer(Denied(entity="items", id="2", code="denied"))]),
+    (OUT, Subscribe): (OUT, [ACK, Forget((TWO,)), Answer(Denied(entity="items", id="2", code="denied"))]),
     (OUT, Unsubscribe): (OUT, [Forget((ONE,)), ACK]),
     (OUT, Resync): (OUT, [DENIED]),
     (OUT, Pass): (OUT, [DENIED]),
@@ -407,6 +460,9 @@ def in_state(state: SessionState, wire: Wire = "v2") -> Session:
         one.receive(event)
     if state is IN:
         one.receive(Admitted("bob"))
+    elif state is DOUBTED:
+        for outcome in (Admitted("bob"), Doubted(), BUSY_NOW):
+            one.receive(outcome)
     elif state is OUT:
         one.receive(Refused())
     return one

@@ -86,6 +86,23 @@ def test_fresh_waits_for_rows_that_are_not_at_hand():
     assert told(outbox) == [b"beat", FRESH]
 
 
+def test_told_at_once_where_states_are_withheld():
+    """Once, with the age of the node's own trouble if it has one; fresh follows the states."""
+    for trouble, age in ((None, 500), (STALE, 2_000)):
+        standing, outbox = Standing(), Outbox("v2", 100)
+        mark, one = StandingMark(standing, outbox), Rows(outbox)
+        outbox.suspended, standing.stale = True, trouble
+        [frame] = mark.doubt(1.5, 2.0)
+        stale = {"event": "stale", "reason": "broker", "age_ms": age}
+        assert msgspec.json.decode(frame.payload) == stale
+        assert mark.doubt(1.5, 3.0) == []
+        standing.stale = None
+        assert told(outbox, mark, one) == []
+        outbox.suspended = False
+        assert told(outbox) == [b"rows", FRESH]
+        assert told(outbox, mark) == []
+
+
 def test_stale_again_before_fresh_was_told():
     """Then nothing is told: the client says stale still."""
     standing, outbox = Standing(), Outbox("v2", 100)

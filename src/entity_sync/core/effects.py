@@ -10,7 +10,7 @@ from entity_sync.model import EntityKey
 
 __all__ = [
     "Admit", "Admitted", "Answer", "Authenticate", "Close", "Deliver", "Doubted", "Effect", "Ended", "Event",
-    "Forget", "Overdue", "Refused", "Repeat", "Watch",
+    "Forget", "Overdue", "Refused", "Repeat", "Wait", "Watch",
 ]  # fmt: skip
 
 
@@ -121,6 +121,11 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """The application cannot tell who this still is: withhold states, and feed `Doubted` after a while."""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close the connection."""
 
@@ -128,5 +133,5 @@ class Close:
     reason: str
 
 
-Effect: TypeAlias = Answer | Authenticate | Admit | Watch | Forget | Repeat | Deliver | Close
+Effect: TypeAlias = Answer | Authenticate | Admit | Watch | Forget | Repeat | Deliver | Wait | Close
 Event: TypeAlias = Upward | Admitted | Refused | Overdue | Ended | Doubted

@@ -26,6 +26,7 @@ from entity_sync.core.effects import (
     Overdue,
     Refused,
     Repeat,
+    Wait,
     Watch,
 )  # fmt: skip
 from entity_sync.core.messages import (
@@ -57,6 +58,7 @@ class SessionState(Enum):
     NEW = "new"
     AUTHENTICATING = "authenticating"
     ADMITTED = "admitted"
+    DOUBTED = "doubted"  # asked afresh, the application could not tell: it is asked again
     REFUSED = "refused"
 
 
@@ -75,7 +77,10 @@ class Session:
         held: messages that wait until it is decided who the client is.
     """
 
-    __slots__ = ("_limit", "_refusal", "_resolve", "_secret", "_secret_ref", "_wire", "held", "keys", "state")
+    __slots__ = (
+        "_is_doubted", "_limit", "_refusal", "_resolve", "_secret", "_secret_ref", "_wire", "held", "keys",
+        "state",
+    )  # fmt: skip
 
     def __init__(self, wire: Wire, resolve: Resolve, max_subscriptions: int) -> None:
         """
@@ -93,6 +98,7 @@ class Session:
         self._secret: str | None = None
         self._secret_ref: Ref | None = None  # None while nobody waits to hear of a secret
         self._refusal = Refused()
+        self._is_doubted = False  # the question is ours, not the client's
 
     def receive(self, event: Event) -> list[Effect]:
         """Take one message or outcome; returns what is to be done, in order."""
@@ -109,10 +115,12 @@ class Session:
     def _identify(self, message: Secret) -> list[Effect]:
         self._secret_ref = message.ref
         self._secret = message.value
+        self._is_doubted = False
         self.state = SessionState.AUTHENTICATING
         return [Authenticate(message.value)]
 
     def _identify_again(self, _event: Doubted) -> list[Effect]:
+        self._is_doubted = True
         self.state = SessionState.AUTHENTICATING
         return [Authenticate(self._secret, again=True)]
 
@@ -136,8 +144,11 @@ class Session:
         return [*ack, Admit(outcome.principal, tuple(self.keys), causes)]
 
     def _refuse(self, outcome: Refused) -> list[Effect]:
-        self.state = SessionState.REFUSED
         self._refusal = outcome
+        if self._is_doubted and outcome.retryable:
+            self.state = SessionState.DOUBTED
+            return [Wait()]
+        self.state = SessionState.REFUSED
         ref, self._secret_ref = self._secret_ref, None
         error: list[Effect] = [] if ref is None else [self._refused(ref)]
         return [*error, *self._withdraw()]
@@ -169,9 +180,10 @@ class Session:
             found = self._look_up(wanted)
             if isinstance(found, Failure):
                 failed.append(found)
-            elif self.state is SessionState.REFUSED:
+            elif self.state is not SessionState.ADMITTED:
+                # Should it be watched, for somebody who is in doubt: the client drops what it held of it.
                 self.keys[found] = wanted.causes
-                effects.append(self._denied(found))
+                effects += [Forget((found,)), self._denied(found)]
             else:
                 effects.append(Watch(found, wanted.version, again=found in self.keys, causes=wanted.causes))
                 self.keys[found] = wanted.causes
@@ -221,10 +233,11 @@ class Session:
         return []
 
 
-_NEW, _BUSY, _IN, _OUT = (
+_NEW, _BUSY, _IN, _DOUBTED, _OUT = (
     SessionState.NEW,
     SessionState.AUTHENTICATING,
     SessionState.ADMITTED,
+    SessionState.DOUBTED,
     SessionState.REFUSED,
 )
 _S = Session
@@ -256,6 +269,16 @@ _TABLE: dict[tuple[SessionState, type], Callable[[Session, Any], list[Effect]]] 
     (_IN, Overdue): _S._ignore,
     (_IN, Ended): _S._end,
     (_IN, Doubted): _S._identify_again,
+    (_DOUBTED, Secret): _S._identify,
+    (_DOUBTED, Subscribe): _S._subscribe,
+    (_DOUBTED, Unsubscribe): _S._unsubscribe,
+    (_DOUBTED, Resync): _S._repeat,
+    (_DOUBTED, Pass): _S._deny,
+    (_DOUBTED, Ping): _S._pong,
+    (_DOUBTED, Invalid): _S._invalid,
+    (_DOUBTED, Overdue): _S._ignore,
+    (_DOUBTED, Ended): _S._ignore,
+    (_DOUBTED, Doubted): _S._identify_again,
     (_OUT, Secret): _S._identify,
     (_OUT, Subscribe): _S._subscribe,
     (_OUT, Unsubscribe): _S._unsubscribe,

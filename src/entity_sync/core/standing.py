@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entity_sync.core import v2
 from entity_sync.core.frame import Frame
-from entity_sync.core.messages import Fresh
+from entity_sync.core.messages import Fresh, Stale
 from entity_sync.core.outbox import Mark, Outbox
 from entity_sync.core.trouble import Trouble
 
@@ -35,6 +35,18 @@ class StandingMark(Mark):
         super().__init__(outbox)
         self._standing = standing
         self._told = False
+
+    def doubt(self, since: float, now: float) -> list[Frame]:
+        """What to tell at once of a session whose states, and so this mark, are withheld; `take` has its end.
+
+        Args:
+            since: seconds of the clock at which that began.
+        """
+        if self._told:
+            return []
+        self._told = True
+        stale = self._standing.stale or Trouble(Stale(reason="broker", age_ms=0), since)
+        return [stale.frame(now)]
 
     def take(self, now: float) -> list[Frame]:
         """`Mark.take`."""

@@ -268,7 +268,7 @@ class Loads:
             self._settled(view, told)
         if not error.retryable:
             return None
-        return min(settings.max_retry_delay, settings.retry_delay * 2.0 ** min(attempts - 1, 30))
+        return settings.retry_after(attempts)
 
     def _give_up(self, view: View, error: LoadFailed) -> None:
         is_overtaken = isinstance(error, Unusable) and self._depend(view, error.found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -17,10 +16,10 @@ from entity_sync.core.messages import Downward, Error, Expiring, Goodbye, Invali
 from entity_sync.core.outbox import Outbox
 from entity_sync.core.session import Session
 from entity_sync.core.standing import StandingMark
-from entity_sync.hub.admission import Authenticate, admit
 from entity_sync.hub.node import Node
 from entity_sync.hub.tasks import Tasks
 from entity_sync.model import ClientMessage, ConnectionInfo
+from entity_sync.server.asking import Asking
 from entity_sync.server.expiry import Expiry
 from entity_sync.server.passing import Passing
 from entity_sync.server.transport import Transport
@@ -50,6 +49,7 @@ class Connection:
         self._principal: Any = None
         self._tasks = Tasks()
         self._watching = Watching(node, self.outbox, self._tasks, self._answer)
+        self._asking = Asking(node, info, self, self._tasks, self._decided)
         self._expiry = Expiry(application.clock, settings, self._warn, self.end)
         self._passing = Passing(application.on_message, self._tasks, self._answer, self._reply, self._pace)
         self._deadline: Timer | None = None
@@ -112,6 +112,7 @@ class Connection:
         for timer in (self._deadline, self._slow):
             if timer is not None:
                 timer.cancel()
+        self._asking.close()
         self._expiry.cancel()
         self._watching.close()
 
@@ -176,13 +177,15 @@ class Connection:
             self._deadline.cancel()
         self.outbox.suspended = True
         self._expiry.cancel()
-        self._node.principals.ask(self)
-        function = self._node.application.authenticate
-        if function is None:
-            self._node.principals.enter(self, effect.secret or "")
-            self._feed(effects.Admitted(effect.secret or ""))
-        else:
-            self._tasks.start(self._authenticate(function, effect))
+        self._asking.ask(effect)
+
+    def _on_wait(self, _effect: effects.Wait) -> None:
+        self.outbox.suspended = True
+        self._asking.ask_later(lambda: self._feed(effects.Doubted()))
+        if self._standing is not None:
+            for frame in self._standing.doubt(self._asking.since, self._node.application.clock.now()):
+                self._send(frame)
+            self.inform()  # `fresh` follows the states that are withheld now
 
     def _on_admit(self, effect: effects.Admit) -> None:
         self._principal = effect.principal
@@ -241,22 +244,9 @@ class Connection:
 
     # Who it is
 
-    async def _authenticate(self, function: Authenticate, effect: effects.Authenticate) -> None:
-        application, principals = self._node.application, self._node.principals
-        while True:
-            async with self._node.rights.places if effect.again else nullcontext():
-                outcome = await admit(
-                    function, effect.secret, self._info, application.settings, application.clock
-                )
-            if self._closed.is_set():  # an application may swallow the end of this task
-                return
-            if isinstance(outcome, effects.Refused):
-                principals.leave(self)
-                self.outbox.suspended = False  # what is left to tell is not about anybody's data
-                break
-            if principals.enter(self, outcome.principal):
-                break
-            principals.ask(self)  # somebody was revoked while we asked: the answer may be from before
+    def _decided(self, outcome: effects.Admitted | effects.Refused) -> None:
+        if isinstance(outcome, effects.Refused):
+            self.outbox.suspended = False  # what is left to tell is not about anybody's data
         self._feed(outcome)
         self._node.hub.fanout.wake(self.outbox)
         self._pace()
@@ -294,5 +284,6 @@ _EFFECTS: dict[type, Callable[[Connection, Any], None]] = {
     effects.Forget: Connection._on_forget,
     effects.Repeat: Connection._on_repeat,
     effects.Deliver: Connection._on_deliver,
+    effects.Wait: Connection._on_wait,
     effects.Close: Connection._on_close,
 }

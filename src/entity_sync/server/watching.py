@@ -233,10 +233,9 @@ class Watching:
 
     def _ask_again_soon(self, failures: int) -> None:
         if self._again is None:
-            clock, settings = self._node.application.clock, self._node.application.settings
-            delay = min(settings.max_retry_delay, settings.retry_delay * 2.0 ** min(failures - 1, 30))
-            jitter = self._node.application.random.uniform(0.5, 1.0)
-            self._again = clock.call_later(delay * jitter, self._ask_again)
+            application = self._node.application
+            delay = application.settings.retry_after(failures) * application.random.uniform(0.5, 1.0)
+            self._again = application.clock.call_later(delay, self._ask_again)
 
     def _ask_again(self) -> None:
         self._again = None

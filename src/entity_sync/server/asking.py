@@ -1,0 +1,109 @@
+"""Who a client is: asked of the application, and asked again when that is in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from entity_sync.clock import Timer
+from entity_sync.core.effects import Admitted, Authenticate, Refused
+from entity_sync.hub.admission import Authenticate as Function
+from entity_sync.hub.admission import admit
+from entity_sync.hub.node import Node
+from entity_sync.hub.principals import Holder
+from entity_sync.hub.tasks import Tasks
+from entity_sync.model import ConnectionInfo
+
+__all__ = ["Asking"]
+
+
+class Asking:
+    """The questions about one connection, one at a time.
+
+    Attributes:
+        since: seconds of the clock at which it came into doubt who the client is.
+    """
+
+    __slots__ = (
+        "_again",
+        "_decided",
+        "_failures",
+        "_holder",
+        "_info",
+        "_is_closed",
+        "_node",
+        "_tasks",
+        "since",
+    )
+
+    def __init__(
+        self,
+        node: Node,
+        info: ConnectionInfo,
+        holder: Holder,
+        tasks: Tasks,
+        decided: Callable[[Admitted | Refused], None],
+    ) -> None:
+        """
+        Args:
+            holder: the connection, as `Principals` knows it.
+            decided: called with each answer.
+        """
+        self.since = 0.0
+        self._node = node
+        self._info = info
+        self._holder = holder
+        self._tasks = tasks
+        self._decided = decided
+        self._again: Timer | None = None
+        self._failures = 0
+        self._is_closed = False
+
+    def ask(self, effect: Authenticate) -> None:
+        """The answer is told later, or at once where the application asks nobody."""
+        self._cancel()
+        if not (effect.again and self._failures):
+            self.since, self._failures = self._node.application.clock.now(), 0
+        self._node.principals.ask(self._holder)
+        function = self._node.application.authenticate
+        if function is None:
+            secret = effect.secret or ""
+            self._node.principals.enter(self._holder, secret)
+            self._decided(Admitted(secret))
+        else:
+            self._tasks.start(self._ask(function, effect))
+
+    def ask_later(self, again: Callable[[], object]) -> None:
+        """The application could not tell: call ``again`` after a while, unless something is asked before."""
+        application = self._node.application
+        self._failures += 1
+        delay = application.settings.retry_after(self._failures) * application.random.uniform(0.5, 1.0)
+        self._again = application.clock.call_later(delay, again)
+
+    def close(self) -> None:
+        """The client is gone."""
+        self._is_closed = True
+        self._cancel()
+
+    async def _ask(self, function: Function, effect: Authenticate) -> None:
+        application, principals = self._node.application, self._node.principals
+        while True:
+            async with self._node.rights.places if effect.again else nullcontext():
+                outcome = await admit(
+                    function, effect.secret, self._info, application.settings, application.clock
+                )
+            if self._is_closed:  # an application may swallow the end of this task
+                return
+            if isinstance(outcome, Refused):
+                principals.leave(self._holder)
+                break
+            if principals.enter(self._holder, outcome.principal):
+                self._failures = 0
+                break
+            principals.ask(self._holder)  # somebody was revoked while we asked: the answer may be from before
+        self._decided(outcome)
+
+    def _cancel(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
