@@ -65,6 +65,9 @@ class Connection:
     def open(self) -> None:
         """The handshake is done."""
         node = self._node
+        if node.is_draining or node.is_full:  # a door may wait between asking and this
+            self._turn_away()
+            return
         node.members[self] = None
         node.hub.fanout.open(self)
         if self._info.wire == "v2":
@@ -74,6 +77,14 @@ class Connection:
                 self._deadline = node.application.clock.call_later(
                     timeout, lambda: self._feed(effects.Overdue())
                 )
+
+    def _turn_away(self) -> None:
+        if not self._node.is_draining:
+            self._transport.close(1013, "full")
+            return
+        if self._info.wire == "v2":
+            self._send(self._node.welcome)
+        self.drain()
 
     def receive(self, data: str | bytes) -> None:
         """A whole message arrived: ``str`` of a text frame, ``bytes`` of a binary one."""

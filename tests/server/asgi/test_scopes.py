@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from entity_sync import ConfigurationError, EntitySync
+from entity_sync import ConfigurationError, EntitySync, Settings
 from entity_sync.testing import settled
 
 Message = MutableMapping[str, Any]
@@ -200,6 +201,56 @@ async def test_writes_stop_when_the_peer_is_gone():
         peer.received.put_nowait({"type": "websocket.disconnect", "code": 1006})
         await running
         assert not sync.node.members
+
+
+class Slow(Peer):
+    """A server that takes its time to accept."""
+
+    def __init__(self, may_accept: asyncio.Event) -> None:
+        super().__init__()
+        self._may_accept = may_accept
+        self.received.put_nowait({"type": "websocket.connect"})
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "websocket.accept":
+            await self._may_accept.wait()
+        await super().send(message)
+
+    def events(self) -> list[Any]:
+        """Of v2's messages and of the close."""
+        texts = [json.loads(message["text"]) for message in self.sent if "text" in message]
+        closes = [(message["code"], message["reason"]) for message in self.sent if "code" in message]
+        return [message["event"] for message in texts] + closes
+
+
+@pytest.mark.parametrize(("offered", "told"), [("entity-sync.v2", ["welcome", "goodbye"]), ("none", [])])
+async def test_a_handshake_that_outlasts_its_node(offered: str, told: list[str]):
+    """Who is accepted when the node is draining, or gone, is told so as all were, and does not join it."""
+    sync, may_accept = shop(), asyncio.Event()
+    peer = Slow(may_accept)
+    async with sync:
+        node = sync.node
+        running = peer.start(sync, websocket("/", subprotocols=[offered]))
+        await asyncio.sleep(0)
+    may_accept.set()
+    await asyncio.wait_for(running, 30)
+    assert peer.events() == [*told, (1012, "drain")]
+    assert not node.members
+
+
+async def test_handshakes_at_the_same_time_keep_the_limit():
+    """Those that were accepted for the last place at once share it not: the first has it."""
+    sync, may_accept = shop(settings=Settings(max_connections=1)), asyncio.Event()
+    async with sync:
+        peers = [Slow(may_accept) for _ in range(3)]
+        first, *others = [peer.start(sync, websocket("/")) for peer in peers]
+        await asyncio.sleep(0)
+        may_accept.set()
+        await asyncio.wait_for(asyncio.gather(*others), 30)
+        assert [peer.events() for peer in peers] == [["welcome"], [(1013, "full")], [(1013, "full")]]
+        assert len(sync.node.members) == 1
+        peers[0].received.put_nowait({"type": "websocket.disconnect", "code": 1001})
+        await first
 
 
 async def test_a_send_that_fails_strangely(caplog: pytest.LogCaptureFixture):
