@@ -45,8 +45,8 @@ class Settings:
         max_loads, max_entity_loads: loads running at once in this process, and of one entity.
         load_attempts: tries of one load before its subscribers are told ``stale``.
         retry_delay, max_retry_delay: seconds before the second try, doubling up to the maximum; of a load,
-            of an ``authorize`` that raised or gave no answer in time, of an ``authenticate`` that did so when it
-            was asked again after a gap, and of a capture.
+            of an ``authorize`` that raised or gave no answer in time, of an ``authenticate`` that did so
+            when it was asked again after a gap, and of a capture.
         breaker_failures: loads of one entity that fail in a row until no more of it begin and what waits
             is told ``stale``. Only keys that had been loaded before count, and a call of a batch once.
         breaker_pause, max_breaker_pause: seconds until one load of it may try again, doubling up to the
