@@ -31,7 +31,7 @@ class Settings:
             seconds the application's ``authenticate`` and ``authorize`` may take.
         authorize_ttl: seconds after which ``authorize`` is asked again about what is watched.
         max_questions: questions of ``authorize``, and after a gap of ``authenticate``, that run at once
-            in this process.
+            in this process; of one connection, an eighth of it.
         expiry_warning: seconds before the end of a principal at which its client is warned; of one that has
             less than twice as long, when half of that is over.
         expiry_grace: seconds after its end for which a client is still served.

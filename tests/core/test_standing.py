@@ -99,7 +99,10 @@ def test_told_at_once_where_states_are_withheld():
         standing.stale = None
         assert told(outbox, mark, one) == []
         outbox.suspended = False
-        assert told(outbox) == [b"rows", FRESH]
+        assert told(outbox) == [b"rows"]
+        assert told(outbox, mark) == []
+        mark.is_doubted = False
+        assert told(outbox, mark, one) == [b"rows", FRESH]
         assert told(outbox, mark) == []
 
 

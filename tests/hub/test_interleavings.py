@@ -180,9 +180,9 @@ def _trusts_old_answers(patch: pytest.MonkeyPatch) -> None:
     """Who a client is was asked before a revocation, and is believed after it."""
     patch.setattr(Principals, "doubt", lambda _self: None)
 
-    def enter(self: Principals, holder: Holder, principal: object) -> bool:
+    def enter(self: Principals, holder: Holder, key: str) -> bool:
         self._asked.pop(holder, None)
-        return real(self, holder, principal)
+        return real(self, holder, key)
 
     real = Principals.enter
     patch.setattr(Principals, "enter", enter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -100,6 +101,47 @@ async def test_allowed_and_refused(shop: Shop):
         assert brief(client) == [("snapshot", "1")]
 
 
+class Panic(BaseException):
+    """What some extension modules raise: no Exception."""
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, Panic, GeneratorExit])
+@pytest.mark.parametrize("form", ["plain", "async"])
+async def test_authorize_that_raises_anything(form: str, error: type[BaseException]):
+    """It denies and is asked again, wherever it is asked; what another is told does not depend on it."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock)
+    is_broken = False
+
+    def plain(_user: str, _key: EntityKey) -> bool:
+        if is_broken:
+            raise error
+        return True
+
+    async def may(user: str, key: EntityKey) -> bool:
+        return plain(user, key)
+
+    authorize: Any = plain if form == "plain" else may
+
+    @sync.entity("orders", authorize=authorize)
+    async def order(_id: str) -> int:
+        return 1
+
+    async with sync, connect(sync, secret="ann") as client, connect(sync, secret="ann") as other:
+        for each in (client, other):
+            await subscribe(each, "1")
+        await clock.advance(0)
+        is_broken = True
+        await sync.reauthorize("ann")
+        await clock.advance(0)
+        for each in (client, other):
+            assert brief(each)[-1] == ("denied", "1")
+        is_broken = False
+        await clock.advance(10)
+        for each in (client, other):
+            assert ("snapshot", "1") in brief(each)
+
+
 @pytest.mark.parametrize("answer", [ValueError("no database"), 1, None, "yes", AccessDenied()], ids=repr)
 async def test_whatever_is_no_yes_is_a_no(shop: Shop, answer: object, caplog: pytest.LogCaptureFixture):
     """An authorize that raises, or returns something else than a bool, denies that key and no other."""
@@ -180,20 +222,29 @@ FORMS: dict[str, Callable[[Shop], Callable[[User, EntityKey], Any]]] = {
 @pytest.mark.parametrize("form", FORMS)
 async def test_questions_are_bounded(form: str):
     """So many at once are asked of the application, and all are answered, whatever ``authorize`` is."""
-    shop = Shop(settings=Settings(max_questions=3))
+    shop = Shop(settings=Settings(max_questions=24))
     shop.sync.entity("parcels", authorize=FORMS[form](shop))(shop.load)
     shop.may.update({("ann", str(number)): True for number in range(20)})
-    async with shop.sync, connect(shop.sync, secret="ann") as client:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(shop.sync)
+        first, *others = [
+            await stack.enter_async_context(connect(shop.sync, secret="ann")) for _ in range(10)
+        ]
         shop.may_answer.clear()
-        await subscribe(client, *(str(number) for number in range(20)), entity="parcels")
+        await subscribe(first, *(str(number) for number in range(20)), entity="parcels")
         for _ in range(10):
             await asyncio.sleep(0)
-        assert len(shop.asked) == 3
+        assert len(shop.asked) == 3  # of one connection's, an eighth
+        for client in others:
+            await subscribe(client, "1", "2", "3", entity="parcels")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(shop.asked) == 24
         shop.may_answer.set()
-        await settled(shop.sync)
-        while len(client.received) < 23:
-            await client.receive()
-        assert len(shop.asked) == 20
+        while len(first.received) < 23:
+            await first.receive()
+        while len(shop.asked) < 20 + 9 * 3:
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("form", [*FORMS, "returns a task"])
@@ -592,6 +643,61 @@ def test_said_while_the_broker_is_away():
                 return [one for one in brief(ann) if one != "beat"]
 
     assert run(main())[0] == [("denied", "1")]
+
+
+class Detaching:
+    """A principal whose key can be read once, as an object of an ORM whose session is closed then."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    @property
+    def key(self) -> str:
+        self.reads += 1
+        if self.reads > 1:
+            raise RuntimeError("not bound to a session")
+        return "ann"
+
+
+async def test_a_principal_whose_key_is_gone():
+    """What needs it later is denied; the client is answered."""
+    sync = EntitySync()
+
+    @sync.authenticate
+    async def who(_secret: str | None, _connection: ConnectionInfo) -> Detaching:
+        return Detaching()
+
+    @sync.entity("orders")
+    async def order(_id: str, _user: str) -> int:
+        return 1
+
+    async with sync, connect(sync) as client:
+        await client.send({"action": "secret", "ref": 1, "body": "ann"})
+        await client.receive_until("ack")
+        await subscribe(client, "1")
+        assert (await client.receive_until("denied"))["id"] == "1"
+
+
+async def test_a_per_that_failed_is_asked_again_by_reauthorize():
+    """What it was refused for may be over."""
+    sync = EntitySync()
+    is_broken = True
+
+    def tenant(user: str) -> str:
+        if is_broken:
+            raise OSError("on purpose")
+        return user
+
+    @sync.entity("orders", per=tenant)
+    async def order(_id: str, _tenant: str) -> int:
+        return 1
+
+    async with sync, connect(sync, secret="ann") as client:
+        await subscribe(client, "1")
+        await client.receive_until("denied")
+        is_broken = False
+        await sync.reauthorize("ann")
+        assert (await client.receive_until("snapshot"))["id"] == "1"
 
 
 # Expiry

@@ -19,9 +19,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The application knows this principal."""
+    """The application knows this principal.
+
+    Attributes:
+        key: the string that names it.
+    """
 
     principal: object
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

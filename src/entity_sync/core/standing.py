@@ -27,21 +27,27 @@ class Standing:
 
 
 class StandingMark(Mark):
-    """What one v2 session was told of it: a state, so a slow client misses only what is over."""
+    """What one v2 session was told of it: a state, so a slow client misses only what is over.
 
-    __slots__ = ("_standing", "_told")
+    Attributes:
+        is_doubted: it was told so because states are withheld from it, and is not told otherwise meanwhile.
+    """
+
+    __slots__ = ("_standing", "_told", "is_doubted")
 
     def __init__(self, standing: Standing, outbox: Outbox) -> None:
         super().__init__(outbox)
+        self.is_doubted = False
         self._standing = standing
         self._told = False
 
     def doubt(self, since: float, now: float) -> list[Frame]:
-        """What to tell at once of a session whose states, and so this mark, are withheld; `take` has its end.
+        """What to tell at once of a session whose states are withheld; `take` has its end.
 
         Args:
             since: seconds of the clock at which that began.
         """
+        self.is_doubted = True
         if self._told:
             return []
         self._told = True
@@ -52,7 +58,7 @@ class StandingMark(Mark):
         """`Mark.take`."""
         stale, outbox = self._standing.stale, self.outbox
         is_last, outbox.last = outbox.last is self, None
-        if (stale is not None) == self._told:
+        if self.is_doubted or (stale is not None) == self._told:
             return []
         if stale is None and not is_last:
             outbox.last = self  # fresh would be a lie before the states that make it true

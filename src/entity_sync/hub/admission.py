@@ -39,7 +39,9 @@ async def admit(
             "authenticate gave no answer within %g s, or was cancelled", settings.authenticate_timeout
         )
         return Refused("busy", "who this is could not be established in time", retryable=True)
-    except Exception as error:  # noqa: BLE001 - the application may raise anything
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - the application may raise anything
         # Its text may hold the secret: only whoever asks for debugging output gets it.
         _log.warning("authenticate raised %s", type(error).__name__)
         _log.debug("authenticate raised", exc_info=error)
@@ -49,12 +51,12 @@ async def admit(
 def _checked(principal: object, now: float) -> Admitted | Refused:
     """Whether it can be a principal, and is one still."""
     try:
-        principal_key(principal)
+        key = principal_key(principal)
         ends = expires_at(principal)
     except AccessDenied as mistake:  # of the application, not of the client: somebody has to hear of it
         _log.error("%s", mistake)
         return Refused()
-    return Admitted(principal) if ends is None or ends > now else Refused()
+    return Admitted(principal, key) if ends is None or ends > now else Refused()
 
 
 def expires_at(principal: object) -> float | None:

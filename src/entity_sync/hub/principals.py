@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from entity_sync.core.rights import Verdict, named
-from entity_sync.loading.loader import principal_key
 
 __all__ = ["Holder", "Principals"]
 
@@ -43,13 +42,13 @@ class Principals:
         self.leave(holder)
         self._asked[holder] = set()
 
-    def enter(self, holder: Holder, principal: object) -> bool:
-        """The answer came.
+    def enter(self, holder: Holder, key: str) -> bool:
+        """The answer came: it is the principal with this key.
 
         Returns:
             whether it counts; if not, ask again.
         """
-        name = named(principal_key(principal))
+        name = named(key)
         revoked = self._asked.pop(holder, set[str]())
         if revoked is None or name in revoked:
             return False

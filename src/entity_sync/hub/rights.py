@@ -70,7 +70,9 @@ class Rights:
             return Question(partial(self._wait, key, partial(authorize, principal, key)))
         try:
             answer = authorize(principal, key)
-        except Exception as error:  # noqa: BLE001 - the application may raise anything
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the application may raise anything
             return self._failed(key, error)
         if inspect.isawaitable(answer):
             return Question(partial(self._wait, key, lambda: answer), answer)
@@ -83,11 +85,11 @@ class Rights:
                     return self._read(key, await answer())
             except TimeoutError as error:
                 return self._failed(key, error)
-            except asyncio.CancelledError as error:
-                if is_cancelled():
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and is_cancelled():
                     raise
-                return self._failed(key, error)
-            except Exception as error:  # noqa: BLE001 - the application may raise anything
                 return self._failed(key, error)
 
     def _read(self, key: EntityKey, answer: object) -> bool | None:

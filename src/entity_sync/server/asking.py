@@ -18,11 +18,7 @@ __all__ = ["Asking"]
 
 
 class Asking:
-    """The questions about one connection, one at a time.
-
-    Attributes:
-        since: seconds of the clock at which it came into doubt who the client is.
-    """
+    """The questions about one connection, one at a time."""
 
     __slots__ = (
         "_again",
@@ -33,7 +29,6 @@ class Asking:
         "_is_closed",
         "_node",
         "_tasks",
-        "since",
     )
 
     def __init__(
@@ -49,7 +44,6 @@ class Asking:
             holder: the connection, as `Principals` knows it.
             decided: called with each answer.
         """
-        self.since = 0.0
         self._node = node
         self._info = info
         self._holder = holder
@@ -63,13 +57,13 @@ class Asking:
         """The answer is told later, or at once where the application asks nobody."""
         self._cancel()
         if not (effect.again and self._failures):
-            self.since, self._failures = self._node.application.clock.now(), 0
+            self._failures = 0
         self._node.principals.ask(self._holder)
         function = self._node.application.authenticate
         if function is None:
             secret = effect.secret or ""
             self._node.principals.enter(self._holder, secret)
-            self._decided(Admitted(secret))
+            self._decided(Admitted(secret, secret))
         else:
             self._tasks.start(self._ask(function, effect))
 
@@ -97,7 +91,7 @@ class Asking:
             if isinstance(outcome, Refused):
                 principals.leave(self._holder)
                 break
-            if principals.enter(self._holder, outcome.principal):
+            if principals.enter(self._holder, outcome.key):
                 self._failures = 0
                 break
             principals.ask(self._holder)  # somebody was revoked while we asked: the answer may be from before

@@ -14,13 +14,13 @@ from entity_sync.core import classic, effects, v2
 from entity_sync.core.frame import Frame
 from entity_sync.core.messages import Downward, Error, Expiring, Goodbye, Invalid, Ref, Reply, Upward
 from entity_sync.core.outbox import Outbox
-from entity_sync.core.session import Session
-from entity_sync.core.standing import StandingMark
+from entity_sync.core.session import Session, SessionState
 from entity_sync.hub.node import Node
 from entity_sync.hub.tasks import Tasks
 from entity_sync.model import ClientMessage, ConnectionInfo
 from entity_sync.server.asking import Asking
 from entity_sync.server.expiry import Expiry
+from entity_sync.server.freshness import Freshness
 from entity_sync.server.passing import Passing
 from entity_sync.server.transport import Transport
 from entity_sync.server.watching import Watching
@@ -48,13 +48,13 @@ class Connection:
         self._session = Session(info.wire, application.catalog.resolve, settings.max_subscriptions)
         self._principal: Any = None
         self._tasks = Tasks()
-        self._watching = Watching(node, self.outbox, self._tasks, self._answer)
+        self._freshness = Freshness(node, self.outbox, self._send)
+        self._watching = Watching(node, self.outbox, self._tasks, self._freshness, self._answer)
         self._asking = Asking(node, info, self, self._tasks, self._decided)
         self._expiry = Expiry(application.clock, settings, self._warn, self.end)
         self._passing = Passing(application.on_message, self._tasks, self._answer, self._reply, self._pace)
         self._deadline: Timer | None = None
         self._slow: Timer | None = None
-        self._standing: StandingMark | None = None
         self._paused = False
         self._is_given_up = False
         self._closed = asyncio.Event()
@@ -124,6 +124,7 @@ class Connection:
             if timer is not None:
                 timer.cancel()
         self._asking.close()
+        self._freshness.close()
         self._expiry.cancel()
         self._watching.close()
 
@@ -135,8 +136,7 @@ class Connection:
 
     def inform(self) -> None:
         """`Member.inform`: nothing is said to a client that never subscribed."""
-        if self._standing is not None:
-            self._node.hub.fanout.mark(self._standing)
+        self._freshness.inform()
 
     def withhold(self) -> None:
         """`Member.withhold`."""
@@ -153,8 +153,9 @@ class Connection:
         self._transport.close(1012, "drain")
 
     async def closed(self) -> None:
-        """`Member.closed`."""
+        """`Member.closed`: what the application was asked for it, and is told to end, has ended too."""
         await self._closed.wait()
+        await self._tasks.close()
 
     def end(self) -> None:
         """`Holder.end`."""
@@ -187,35 +188,27 @@ class Connection:
         if self._deadline is not None:
             self._deadline.cancel()
         self.outbox.suspended = True
+        self._freshness.withhold(self)
         self._expiry.cancel()
         self._asking.ask(effect)
 
     def _on_wait(self, _effect: effects.Wait) -> None:
         self.outbox.suspended = True
         self._asking.ask_later(lambda: self._feed(effects.Doubted()))
-        if self._standing is not None:
-            for frame in self._standing.doubt(self._asking.since, self._node.application.clock.now()):
-                self._send(frame)
-            self.inform()  # `fresh` follows the states that are withheld now
+        self._freshness.doubt()
 
     def _on_admit(self, effect: effects.Admit) -> None:
         self._principal = effect.principal
         self.outbox.suspended = False
         self._expiry.begin(effect.principal)
         if effect.keys:  # it may have asked for them while it was nobody
-            self._stand()
+            self._freshness.begin()
         self._watching.begin(effect.principal, effect.keys, effect.causes)
         self._node.hub.fanout.wake(self.outbox)
 
     def _on_watch(self, effect: effects.Watch) -> None:
-        self._stand()
+        self._freshness.begin()
         self._watching.watch(effect.key, effect.version, causes=effect.causes)
-
-    def _stand(self) -> None:
-        """From now on the client is told whether what it watches may be old."""
-        if self._standing is None and self._info.wire == "v2":
-            self._standing = StandingMark(self._node.standing, self.outbox)
-            self.inform()
 
     def _on_forget(self, effect: effects.Forget) -> None:
         self._watching.forget(effect.keys)
@@ -259,6 +252,8 @@ class Connection:
         if isinstance(outcome, effects.Refused):
             self.outbox.suspended = False  # what is left to tell is not about anybody's data
         self._feed(outcome)
+        if self._session.state in (SessionState.ADMITTED, SessionState.REFUSED):
+            self._freshness.release(self)
         self._node.hub.fanout.wake(self.outbox)
         self._pace()
 

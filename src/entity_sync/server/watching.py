@@ -16,10 +16,12 @@ from entity_sync.hub.node import Node
 from entity_sync.hub.rights import Question
 from entity_sync.hub.tasks import Tasks
 from entity_sync.model import EntityKey
+from entity_sync.server.freshness import Freshness
 
 __all__ = ["Watching"]
 
 _log = logging.getLogger("entity_sync.connection")
+_SHARE = 8  # connections that it takes to have all places for questions
 
 
 @dataclass(slots=True, eq=False)
@@ -54,9 +56,22 @@ class Watching:
     Whatever the application is asked about a key, the newest question counts: an earlier one ends.
     """
 
-    __slots__ = ("_again", "_answer", "_node", "_outbox", "_principal", "_tasks", "_timer", "_watched")
+    __slots__ = (
+        "_again", "_answer", "_freshness", "_node", "_outbox", "_places", "_principal", "_tasks", "_timer",
+        "_watched",
+    )  # fmt: skip
 
-    def __init__(self, node: Node, outbox: Outbox, tasks: Tasks, answer: Callable[[Denied], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        outbox: Outbox,
+        tasks: Tasks,
+        freshness: Freshness,
+        answer: Callable[[Denied], None],
+    ) -> None:
+        # Whoever asks about keys whose questions hang leaves places for others.
+        self._places = asyncio.Semaphore(max(1, node.application.settings.max_questions // _SHARE))
+        self._freshness = freshness
         self._node = node
         self._outbox = outbox
         self._tasks = tasks
@@ -103,6 +118,7 @@ class Watching:
             watched = self._watched.pop(key, None)
             if watched is not None:
                 self._ask_no_more(watched)
+                self._freshness.release(watched)
                 self._unsubscribe(watched)
 
     def close(self) -> None:
@@ -133,6 +149,8 @@ class Watching:
                 self._decide(watched, withhold=True)
             elif watched.subscription is not None:
                 self._release(watched.subscription)
+            else:  # `per=` refused it, perhaps for what is over
+                self._decide(watched)
 
     # One key
 
@@ -149,11 +167,14 @@ class Watching:
         if answer is None or isinstance(answer, bool):
             self._decided(watched, is_granted=answer)
         else:
+            if watched.subscription is None or watched.subscription.withheld:
+                self._freshness.withhold(watched)
             watched.question = self._tasks.start(self._wait(watched, answer))
             watched.question.add_done_callback(lambda _task: answer.end())
 
     async def _wait(self, watched: _Watched, question: Question) -> None:
-        is_granted = await question.wait()
+        async with self._places:
+            is_granted = await question.wait()
         if watched.question is asyncio.current_task():  # an application may swallow the end of an old one
             watched.question = None
             self._decided(watched, is_granted=is_granted)
@@ -164,6 +185,7 @@ class Watching:
             self._grant(watched)
         else:
             self._refuse(watched)
+        self._freshness.release(watched)
         if is_granted is None:
             self._ask_again_soon(watched.failures)
 
