@@ -18,6 +18,7 @@ from entity_sync.core.effects import (
     Authenticate,
     Close,
     Deliver,
+    Dismiss,
     Doubted,
     Effect,
     Ended,
@@ -143,6 +144,7 @@ def test_refused_secret():
     one = admitted(ONE)
     one.receive(Secret("bad", ref=6))
     assert one.receive(Refused()) == [
+        Dismiss(Refused()),
         Answer(Error(code="denied", text="the secret was refused", retryable=False, ref=6)),
         Forget((ONE,)),
         Answer(Denied(entity="items", id="1", code="denied")),
@@ -203,6 +205,7 @@ def test_in_doubt_until_there_is_an_answer():
         assert one.receive(Doubted()) == [Authenticate("ann", again=True)]
         assert one.receive(subscribe(TWO, ref=1)) == []
         assert one.receive(BUSY_NOW) == [
+            Dismiss(BUSY_NOW),
             Wait(),
             Answer(Ack(ref=1)),
             Forget((TWO,)),
@@ -211,7 +214,7 @@ def test_in_doubt_until_there_is_an_answer():
     one.receive(Doubted())
     assert one.receive(Admitted("ann")) == [Admit("ann", (ONE, TWO))]
     one.receive(Doubted())
-    assert one.receive(Refused())[0] == Forget((ONE, TWO))
+    assert one.receive(Refused())[:2] == [Dismiss(Refused()), Forget((ONE, TWO))]
     assert one.state is SessionState.REFUSED
 
 
@@ -220,8 +223,9 @@ def test_a_secret_ends_the_doubt():
     one = admitted(ONE)
     one.receive(Doubted())
     one.receive(Secret("bob", ref=1))
-    assert one.receive(BUSY_NOW) == [Wait(), Authenticate("bob")]
+    assert one.receive(BUSY_NOW) == [Dismiss(BUSY_NOW), Wait(), Authenticate("bob")]
     assert one.receive(BUSY_NOW) == [
+        Dismiss(BUSY_NOW),
         Answer(Error(code="busy", text="not now", retryable=True, ref=1)),
         Forget((ONE,)),
         Answer(Denied(entity="items", id="1", code="busy")),
@@ -410,6 +414,7 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (BUSY, Refused): (
         OUT,
         [
+            Dismiss(Refused("denied", "no")),
             Answer(Error(code="denied", text="no", retryable=False, ref=9)),
             Forget((ONE,)),
             Answer(Denied(entity="items", id="1", code="denied")),
@@ -423,7 +428,10 @@ ROWS: dict[tuple[SessionState, type], tuple[SessionState, list[Effect]]] = {
     (IN, Ping): (IN, [PONG]),
     (IN, Invalid): (IN, [INVALID]),
     (IN, Overdue): (IN, []),
-    (IN, Ended): (OUT, [Forget((ONE,)), Answer(Denied(entity="items", id="1", code="denied"))]),
+    (IN, Ended): (
+        OUT,
+        [Dismiss(Refused()), Forget((ONE,)), Answer(Denied(entity="items", id="1", code="denied"))],
+    ),
     (IN, Doubted): (BUSY, [Authenticate("bob", again=True)]),
     (DOUBTED, Secret): (BUSY, [Authenticate("bob")]),
     (DOUBTED, Subscribe): (

@@ -9,8 +9,8 @@ from entity_sync.core.messages import Downward, Ref, Upward
 from entity_sync.model import EntityKey
 
 __all__ = [
-    "Admit", "Admitted", "Answer", "Authenticate", "Close", "Deliver", "Doubted", "Effect", "Ended", "Event",
-    "Forget", "Overdue", "Refused", "Repeat", "Wait", "Watch",
+    "Admit", "Admitted", "Answer", "Authenticate", "Close", "Deliver", "Dismiss", "Doubted", "Effect",
+    "Ended", "Event", "Forget", "Overdue", "Refused", "Repeat", "Wait", "Watch",
 ]  # fmt: skip
 
 
@@ -126,6 +126,13 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Answer the messages that wait for the application with this refusal, and do not hand them over."""
+
+    why: Refused
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """The application cannot tell who this still is: withhold states, and feed `Doubted` after a while."""
 
@@ -138,5 +145,5 @@ class Close:
     reason: str
 
 
-Effect: TypeAlias = Answer | Authenticate | Admit | Watch | Forget | Repeat | Deliver | Wait | Close
+Effect: TypeAlias = Answer | Authenticate | Admit | Watch | Forget | Repeat | Deliver | Dismiss | Wait | Close
 Event: TypeAlias = Upward | Admitted | Refused | Overdue | Ended | Doubted

@@ -18,6 +18,7 @@ from entity_sync.core.effects import (
     Authenticate,
     Close,
     Deliver,
+    Dismiss,
     Doubted,
     Effect,
     Ended,
@@ -147,16 +148,16 @@ class Session:
         self._refusal = outcome
         if self._is_doubted and outcome.retryable:
             self.state = SessionState.DOUBTED
-            return [Wait()]
+            return [Dismiss(outcome), Wait()]
         self.state = SessionState.REFUSED
         ref, self._secret_ref = self._secret_ref, None
         error: list[Effect] = [] if ref is None else [self._refused(ref)]
-        return [*error, *self._withdraw()]
+        return [Dismiss(outcome), *error, *self._withdraw()]
 
     def _end(self, _event: Ended) -> list[Effect]:
         self.state = SessionState.REFUSED
         self._refusal = Refused()
-        return self._withdraw()
+        return [Dismiss(self._refusal), *self._withdraw()]
 
     def _withdraw(self) -> list[Effect]:
         return [Forget(tuple(self.keys)), *(self._denied(key) for key in self.keys)]

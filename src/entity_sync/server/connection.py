@@ -221,6 +221,9 @@ class Connection:
     def _on_deliver(self, effect: effects.Deliver) -> None:
         self._passing.put(ClientMessage(effect.data, self._principal, self._info), effect.ref)
 
+    def _on_dismiss(self, effect: effects.Dismiss) -> None:
+        self._passing.dismiss(effect.why)
+
     def _on_close(self, effect: effects.Close) -> None:
         self._transport.close(effect.code, effect.reason)
 
@@ -272,14 +275,8 @@ class Connection:
     def _note(self, message: Invalid) -> None:
         self._strange += 1
         if self._strange.bit_count() == 1:  # 1, 2, 4, 8 …: a flood cannot fill the log
-            _log.info(
-                "%s %s message %d from %s: %s",
-                self._info.wire,
-                message.code,
-                self._strange,
-                self._info.peer,
-                message.text,
-            )
+            wire, peer = self._info.wire, self._info.peer
+            _log.info("%s %s message %d from %s: %s", wire, message.code, self._strange, peer, message.text)
 
 
 _EFFECTS: dict[type, Callable[[Connection, Any], None]] = {
@@ -290,6 +287,7 @@ _EFFECTS: dict[type, Callable[[Connection, Any], None]] = {
     effects.Forget: Connection._on_forget,
     effects.Repeat: Connection._on_repeat,
     effects.Deliver: Connection._on_deliver,
+    effects.Dismiss: Connection._on_dismiss,
     effects.Wait: Connection._on_wait,
     effects.Close: Connection._on_close,
 }

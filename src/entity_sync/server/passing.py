@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from entity_sync.clock import is_cancelled
+from entity_sync.core.effects import Refused
 from entity_sync.core.messages import Ack, Downward, Error, Ref
 from entity_sync.hub.node import OnMessage
 from entity_sync.hub.tasks import Tasks
@@ -37,7 +38,7 @@ class Passing:
         Args:
             answer: sends an ack or an error.
             reply: sends what the application answered.
-            taken: called whenever one message fewer waits.
+            taken: called whenever fewer messages wait.
         """
         self._function = function
         self._tasks = tasks
@@ -60,6 +61,14 @@ class Passing:
         if not self._busy:
             self._busy = True
             self._tasks.start(self._run(self._function))
+
+    def dismiss(self, why: Refused) -> None:
+        """Answer those that wait with this refusal: whoever sent them is nobody now."""
+        waiting, self._waiting = self._waiting, deque()
+        for _, ref in waiting:
+            self._answer(Error(code=why.code, text=why.text, retryable=why.retryable, ref=ref))
+        if waiting:
+            self._taken()
 
     async def _run(self, function: OnMessage) -> None:
         try:

@@ -1,0 +1,115 @@
+"""Messages on their way to the application, when who sent them is nobody any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from entity_sync import AccessDenied, ClientMessage, ConnectionInfo, EntitySync
+from entity_sync.testing import MemoryClient, connect, settled
+
+
+class Shop:
+    """An application that takes its time for each message."""
+
+    def __init__(self) -> None:
+        self.sync = EntitySync()
+        self.taken: list[tuple[str, Any]] = []
+        self.may_answer = asyncio.Event()
+        self.fails: Exception | None = None
+        self.sync.authenticate(self.who)
+        self.sync.on_message(self.answer)
+
+    async def who(self, secret: str | None, connection: ConnectionInfo) -> str:
+        if secret == "bad":
+            raise AccessDenied
+        if self.fails is not None:
+            raise self.fails
+        return secret or ""
+
+    async def answer(self, message: ClientMessage) -> Any:
+        self.taken.append((message.principal, message.json()))
+        await self.may_answer.wait()
+        return message.json()
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    shop = Shop()
+    async with shop.sync:
+        yield shop
+
+
+async def send(client: MemoryClient, *bodies: int) -> None:
+    await client.send([{"action": "message", "ref": body, "body": body} for body in bodies])
+    await asyncio.sleep(0)  # the first is handed over
+
+
+async def told(shop: Shop, client: MemoryClient) -> list[Any]:
+    """What comes once the application answers."""
+    shop.may_answer.set()
+    await settled(shop.sync)
+    await client.send({"action": "ping"})
+    came: list[Any] = []
+    while ("pong", None, None) not in came:
+        message = await client.receive()
+        came.append((message["event"], message.get("code"), message.get("ref")))
+    return came[:-1]
+
+
+async def test_revoked_while_messages_wait(shop: Shop):
+    """What was handed over is answered; what waited, and what follows, is refused and not handed over."""
+    async with connect(shop.sync, secret="eve") as client:
+        await send(client, 1, 2, 3)
+        await shop.sync.revoke("eve")
+        await send(client, 4)
+        assert await told(shop, client) == [
+            ("error", "denied", 2),
+            ("error", "denied", 3),
+            ("error", "denied", 4),
+            ("message", None, 1),
+        ]
+        assert shop.taken == [("eve", 1)]
+        await client.send({"action": "secret", "ref": 9, "body": "ann"})
+        await send(client, 5)
+        assert await told(shop, client) == [("ack", None, 9), ("message", None, 5)]
+        assert shop.taken == [("eve", 1), ("ann", 5)]
+
+
+async def test_refused_while_messages_wait(shop: Shop):
+    """A secret that is refused makes its client nobody, for what it sent before too."""
+    async with connect(shop.sync, secret="ann") as client:
+        await send(client, 1, 2)
+        await client.send({"action": "secret", "ref": 3, "body": "bad"})
+        assert await told(shop, client) == [
+            ("error", "denied", 2),
+            ("error", "denied", 3),
+            ("message", None, 1),
+        ]
+        assert shop.taken == [("ann", 1)]
+
+
+async def test_in_doubt_while_messages_wait(shop: Shop):
+    """Where nobody can tell who sent them, they are to be sent again later."""
+    async with connect(shop.sync, secret="ann") as client:
+        await send(client, 1, 2)
+        shop.fails = ConnectionError("no store of sessions")
+        shop.sync.node.principals.doubt()
+        assert await told(shop, client) == [("error", "busy", 2), ("message", None, 1)]
+        assert shop.taken == [("ann", 1)]
+
+
+async def test_a_client_that_had_to_wait_is_read_again(shop: Shop):
+    """Reading stopped because so many waited: it goes on when they are refused."""
+    async with connect(shop.sync, secret="eve") as client:
+        await send(client, *range(100))
+        waiting = asyncio.ensure_future(client.send({"action": "ping"}))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await shop.sync.revoke("eve")
+        await waiting
+        assert (await client.receive_until("pong"))["event"] == "pong"
+        assert len(shop.taken) == 1
