@@ -277,7 +277,10 @@ def test_entities_that_are_a_str():
 async def _load(id: str) -> None: ...
 
 
-@pytest.mark.parametrize(("database", "interval"), [(":memory:", 0.1), ("", 0.1), ("x.sqlite3", 0.0)])
+@pytest.mark.parametrize(
+    ("database", "interval"),
+    [(":memory:", 0.1), ("", 0.1), ("x.sqlite3", 0.0), ("x.sqlite3", float("nan"))],
+)
 def test_what_cannot_work(database: str, interval: float):
     """A database in memory and an interval of nothing are configuration errors."""
     with pytest.raises(ConfigurationError):

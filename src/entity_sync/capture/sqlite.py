@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Collection
 from contextlib import closing
+from math import inf
 from pathlib import Path
 
 from entity_sync.clock import Clock
@@ -53,8 +54,8 @@ class SQLiteCapture:
             raise ConfigurationError(
                 "a SQLite database in memory has no other connections: capture needs a file"
             )
-        if interval <= 0:
-            raise ConfigurationError(f"interval must be positive, not {interval!r}")
+        if not 0 < interval < inf:
+            raise ConfigurationError(f"interval must be positive and finite, not {interval!r}")
         if isinstance(entities, str):
             raise ConfigurationError(f"entities is a list: entities=[{entities!r}]")
         self._interval = interval

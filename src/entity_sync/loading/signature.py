@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any, cast, get_args, get_type_hints
 
 from entity_sync.errors import ConfigurationError
@@ -30,14 +31,14 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 def check_numbers(name: str, *, zero: bool = False, **numbers: float | None) -> None:
-    """None of these is negative, or zero unless that is allowed.
+    """Each of these is positive and finite, or zero where that is allowed.
 
     Raises:
-        ConfigurationError: one is.
+        ConfigurationError: one is not.
     """
     for option, number in numbers.items():
-        if number is not None and (number < 0 or not (number or zero)):
-            raise ConfigurationError(f"entity {name!r}: {option} must be positive, not {number!r}")
+        if number is not None and not (0 < number < inf or (zero and number == 0)):  # NaN is neither
+            raise ConfigurationError(f"entity {name!r}: {option} must be positive and finite, not {number!r}")
 
 
 def check_authorize(name: str, authorize: Callable[..., Any], *, public: bool) -> None:
