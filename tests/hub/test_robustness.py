@@ -226,9 +226,10 @@ async def test_plain_function_that_hangs_holds_its_own_places_only(release: thre
         async with asyncio.timeout(5):
             assert (await client.receive_until("snapshot"))["id"] == "x"
         release.set()
-        while len(calls) < 10:
-            await asyncio.sleep(0.001)
-            await clock.advance(1.0)
+        async with asyncio.timeout(10):
+            while len(calls) < 10:
+                await asyncio.sleep(0.001)
+                await clock.advance(1.0)
 
 
 async def test_transport_that_raises_stops_nobody_else(caplog: pytest.LogCaptureFixture):

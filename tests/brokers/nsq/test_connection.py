@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 from entity_sync.brokers.nsq import connection as module
-from entity_sync.brokers.nsq import exchange, protocol
+from entity_sync.brokers.nsq import endpoint, exchange, protocol
 from entity_sync.brokers.nsq.connection import Connection
 from entity_sync.brokers.nsq.endpoint import Endpoint, bounded
 from entity_sync.errors import BrokerUnavailable, ConfigurationError
@@ -174,29 +174,77 @@ async def test_refusal_ends_all_that_wait(nsqd):
     await client.connection.close()
 
 
-async def test_nsqd_without_a_sign_is_given_up(nsqd, monkeypatch):
+class Timer:
+    """A call that is due later."""
+
+    def __init__(self, when, callback):
+        self.callback = callback
+        self.when = lambda: when
+
+    def cancel(self):
+        self.callback = None
+
+
+class Time:
+    """The loop of a connection from now on, with a time that only the test moves."""
+
+    def __init__(self, connection):
+        self._loop = connection._loop
+        self._now = connection._heard = 0.0
+        connection._loop = connection._exchange._loop = self
+        connection._arm(2 * module._HEARTBEAT)
+
+    def __getattr__(self, name):
+        return getattr(self._loop, name)
+
+    def time(self):
+        return self._now
+
+    def call_at(self, when, callback):
+        self._timer = Timer(when, callback)  # a connection has one
+        return self._timer
+
+    def advance(self, seconds):
+        until = self._now + seconds
+        while self._timer.callback is not None and self._timer.when() <= until:
+            self.stand_still(self._timer.when() - self._now)
+        self._now = until
+
+    def stand_still(self, seconds):
+        """Nothing ran for so long; then what is due does."""
+        self._now += seconds
+        if self._timer.callback is not None and self._timer.when() <= self._now:
+            callback, self._timer.callback = self._timer.callback, None
+            callback()
+
+
+async def test_nsqd_without_a_sign_is_given_up(nsqd):
     """No heartbeat for two intervals ends the connection; any sign in time keeps it."""
-    monkeypatch.setattr(module, "_HEARTBEAT", 0.2)
     client = await joined(nsqd)
-    loop = asyncio.get_running_loop()
+    time = Time(client.connection)
     for number in range(4):
-        await asyncio.sleep(0.2)  # the interval itself is what is tested
+        time.advance(7.5)
         client.peer.send(HEARTBEAT)
         await client.peer.count("NOP", number + 1)
+    time.advance(7.5)
     assert not client.end.done()
-    heard = loop.time()
-    assert "silent for" in await client.ended()
-    assert loop.time() - heard < 2.0
+    time.advance(0.5)
+    assert "silent for 8.0 s" in await client.ended()
     await client.connection.close()
 
 
-async def test_answer_that_never_comes(nsqd, monkeypatch):
+async def test_answer_that_never_comes(nsqd):
     """nsqd that beats but does not answer fails what waits in time, and the connection with it."""
-    monkeypatch.setattr(module, "PATIENCE", 0.3)
     client = await joined(nsqd)
+    time = Time(client.connection)
     answers = [client.connection.publish(topic, [b"1"]) for topic in (b"t", b"u")]
     await client.peer.came("PUB", "PUB")
+    time.advance(endpoint.PATIENCE - 0.5)
     client.peer.send(HEARTBEAT)
+    await client.peer.came("NOP")
+    assert not any(answer.done() for answer in answers)
+    time.advance(0.5)
+    assert all(answer.done() for answer in answers)
     for answer in answers:
         with pytest.raises(BrokerUnavailable, match="did not answer"):
             await answer
@@ -204,27 +252,34 @@ async def test_answer_that_never_comes(nsqd, monkeypatch):
     await client.connection.close()
 
 
-async def test_answer_to_a_batch_that_never_comes(nsqd, monkeypatch):
+async def test_answer_to_a_batch_that_never_comes(nsqd):
     """What was joined behind a heartbeat's answer is watched as well as what was sent at once."""
-    monkeypatch.setattr(module, "PATIENCE", 0.3)
     client = await joined(nsqd)
+    time = Time(client.connection)
     client.connection.data_received(HEARTBEAT)
     answer = client.connection.publish(b"t", [b"1"])
+    await client.peer.came("PUB")
+    time.advance(endpoint.PATIENCE)
+    assert answer.done()
     with pytest.raises(BrokerUnavailable, match="did not answer"):
-        async with asyncio.timeout(2.0):
-            await answer
+        await answer
     await client.connection.close()
 
 
-async def test_own_stall_is_not_taken_for_silence(nsqd, monkeypatch):
-    """A loop that stood still for longer than two intervals first reads what nsqd sent meanwhile."""
-    monkeypatch.setattr(module, "_HEARTBEAT", 0.2)
+async def test_own_stall_is_not_taken_for_silence(nsqd):
+    """A loop that stood still for longer than two intervals first reads what nsqd sent meanwhile, and gives
+    it up if that is nothing."""
     client = await joined(nsqd)
-    client.connection._heard -= 10.0
-    client.connection._arm(asyncio.get_running_loop().time() - 10.0)
+    time = Time(client.connection)
+    time.stand_still(10.0)
     client.peer.send(HEARTBEAT)
     await client.peer.came("NOP")
+    time.advance(7.0)
     assert not client.end.done()
+    time.stand_still(10.0)
+    assert not client.end.done()
+    time.advance(0.5)
+    assert "silent for 17.5 s" in await client.ended()
     await client.connection.close()
 
 
