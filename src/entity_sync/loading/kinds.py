@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
-__all__ = ["a", "fields", "hides", "is_attrs", "is_mapped", "is_pydantic", "is_supported"]
+__all__ = ["a", "has_fields", "is_attrs", "is_mapped", "is_pydantic", "is_supported", "members"]
 
 _KINDS = (dict, msgspec.Struct, str, int, float, Decimal, UUID, date, time, timedelta, Enum)
 
@@ -24,13 +28,12 @@ def a(kind: type) -> str:
 
 def is_supported(value: object) -> bool:
     """Whether it says itself which members it has, or is a scalar."""
-    kind = type(value)
-    return (
-        isinstance(value, _KINDS)
-        or (dataclasses.is_dataclass(value) and not isinstance(value, type))
-        or is_attrs(kind)
-        or is_pydantic(kind)
-    )
+    return isinstance(value, _KINDS) or is_pydantic(type(value)) or has_fields(type(value))
+
+
+def has_fields(kind: type) -> bool:
+    """Whether it is a dataclass or an attrs class."""
+    return dataclasses.is_dataclass(kind) or is_attrs(kind)
 
 
 def is_attrs(kind: type) -> bool:
@@ -39,8 +42,8 @@ def is_attrs(kind: type) -> bool:
 
 
 def is_pydantic(kind: type) -> bool:
-    """Whether it is a pydantic model."""
-    return hasattr(kind, "__pydantic_serializer__") and hasattr(kind, "model_dump")
+    """Whether it is a model or a dataclass of pydantic, which serializes it as it declares."""
+    return hasattr(kind, "__pydantic_serializer__")
 
 
 def is_mapped(kind: type) -> bool:
@@ -48,15 +51,40 @@ def is_mapped(kind: type) -> bool:
     return hasattr(kind, "__mapper__") or (hasattr(kind, "_meta") and hasattr(kind, "_base_manager"))
 
 
-def hides(value: Any) -> bool:
-    """Whether it is a dataclass of pydantic with members that only pydantic would leave out."""
-    if not dataclasses.is_dataclass(value):
-        return False
-    return any(getattr(one, "exclude", None) for one in getattr(value, "__pydantic_fields__", {}).values())
+def members(value: Any) -> Iterable[tuple[str, Any]]:
+    """What an object declares, by name, and nothing that it merely holds; nothing of what declares none."""
+    if is_pydantic(type(value)):
+        return _of_pydantic(value)
+    names = _names_of(value)
+    return ((name, one) for name in names if (one := getattr(value, name, UNSET)) is not UNSET)
 
 
-def fields(value: Any) -> list[str]:
-    """The names of an object's declared members."""
-    declared = ("__struct_fields__", "__dataclass_fields__", "__pydantic_fields__")
-    names = [name for attribute in declared for name in getattr(value, attribute, ())]
-    return names or [one.name for one in getattr(value, "__attrs_attrs__", ())]
+def _names_of(value: Any) -> tuple[str, ...]:
+    kind: Any = type(value)
+    return _names(kind)
+
+
+@lru_cache(maxsize=1024)
+def _names(kind: Any) -> tuple[str, ...]:
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    if is_attrs(kind):
+        names = (one.name for one in getattr(kind, "__attrs_attrs__", ()))
+        return tuple(name for name in names if name[0] != "_")
+    return tuple(getattr(kind, "__struct_fields__", ()))
+
+
+def _of_pydantic(value: Any) -> Iterable[tuple[str, Any]]:
+    fields = value.__pydantic_fields__
+    names = [name for name, field in fields.items() if not field.exclude]
+    names += [name for name in _names_of(value) if name not in fields]  # of a subclass that is a plain one
+    names += value.__pydantic_decorators__.computed_fields
+    found = ((name, one) for name in names if (one := _read(value, name)) is not UNSET)
+    return chain(found, (getattr(value, "__pydantic_extra__", None) or {}).items())
+
+
+def _read(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except Exception:  # noqa: BLE001 - a property is the application's code, and fails again when it is sent
+        return UNSET

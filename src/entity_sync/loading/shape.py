@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 from collections import abc
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_t
 import msgspec
 
 from entity_sync.errors import LoadFailed
-from entity_sync.loading.kinds import a, is_attrs, is_mapped, is_pydantic, is_supported
+from entity_sync.loading.kinds import a, has_fields, is_mapped, is_pydantic, is_supported
 from entity_sync.model import Reads, Row
 
 __all__ = ["Shape", "shape_of"]
@@ -61,15 +60,15 @@ def _is_beside(kind: Any) -> bool:
 
 
 def _is_model(kind: type) -> bool:
-    declares = issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind) or is_attrs(kind)
-    return (declares or is_pydantic(kind)) and not is_mapped(kind) and not _is_beside(kind)
+    declares = issubclass(kind, msgspec.Struct) or has_fields(kind) or is_pydantic(kind)
+    return declares and not is_mapped(kind) and not _is_beside(kind)
 
 
 def _shaped(model: Any, value: Any) -> Any:
     if value is None or (is_supported(value) and not is_mapped(type(value))):
         return value
     try:
-        if is_pydantic(model):
+        if hasattr(model, "model_validate"):
             return model.model_validate(value, from_attributes=True)
         return msgspec.convert(value, model, from_attributes=True)
     except Exception as error:  # noqa: BLE001 - an attribute of it may raise anything

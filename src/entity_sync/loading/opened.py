@@ -1,0 +1,136 @@
+"""A value → what of it may be sent, and no more, in a form that msgspec can encode."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from copy import copy
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache, partial
+from typing import Any
+
+import msgspec
+
+from entity_sync.errors import LoadFailed
+from entity_sync.loading.kinds import a, has_fields, is_mapped, is_pydantic, members
+from entity_sync.loading.sets import in_order, ordered
+
+__all__ = ["MAX_DEPTH", "encodable", "field", "refuse_mapped", "steps"]
+
+MAX_DEPTH = 64
+_SEVERAL = (list, tuple, set, frozenset, deque)
+_TEXT = frozenset({str})
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+def encodable(value: object) -> Any:
+    """What is sent of a value, in built-in types.
+
+    Raises:
+        LoadFailed: part of it must not be sent, naming the field.
+        Exception: it has no JSON form.
+    """
+    return _builtins(_opened(value))
+
+
+def refuse_mapped(value: object, path: str = "") -> None:
+    """An object of an ORM says nothing of what may be seen of it.
+
+    Raises:
+        LoadFailed: it is one.
+    """
+    if is_mapped(type(value)):
+        raise LoadFailed(
+            f"{field(path)} is {a(type(value))} of an ORM, with all its columns: return what "
+            "may be seen of it, or name a model of that in the loader's return annotation"
+        )
+
+
+def field(path: str) -> str:
+    """How a text names a place in the value."""
+    return f"field {path.lstrip('.')!r}" if path else "the value"
+
+
+def steps(value: object) -> Iterable[tuple[str, object]]:
+    """What stands in a value, with the step of the path that leads to it."""
+    if isinstance(value, dict):
+        return ((f".{name}", member) for name, member in value.items())
+    if isinstance(value, _SEVERAL):
+        return ((f"[{index}]", member) for index, member in enumerate(value))
+    return ((f".{name}", member) for name, member in members(value))
+
+
+def _opened(value: Any, path: str = "", depth: int = 0) -> Any:
+    """The value, with what it declares in place of each object that msgspec would encode otherwise."""
+    if depth > MAX_DEPTH:
+        raise LoadFailed(f"{field(path)} is nested deeper than {MAX_DEPTH}")
+    refuse_mapped(value, path)
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise LoadFailed(f"{field(path)} is {value}, which JSON cannot hold")
+    if isinstance(value, dict):
+        if {*map(type, value)} - _TEXT:
+            _refuse_equal_names(value, path)
+        return _within(value.items(), path, depth)
+    if isinstance(value, _SEVERAL):
+        found = [
+            one if type(one) in _PLAIN else _opened(one, f"{path}[{index}]", depth + 1)
+            for index, one in enumerate(value)
+        ]
+        return in_order(map(_builtins, found)) if isinstance(value, set | frozenset) else found
+    return value if isinstance(value, Enum) else _declared(value, path, depth)
+
+
+def _within(found: Iterable[tuple[Any, Any]], path: str, depth: int) -> dict[Any, Any]:
+    return {
+        name: member if type(member) in _PLAIN else _opened(member, f"{path}.{name}", depth + 1)
+        for name, member in found
+    }
+
+
+def _declared(value: Any, path: str, depth: int) -> Any:
+    found = _within(members(value), path, depth)
+    if is_pydantic(type(value)):
+        return _serialized(value)
+    if has_fields(type(value)):  # msgspec would take all that is in its __dict__
+        return found
+    if not isinstance(value, msgspec.Struct):
+        return value
+    whole = copy(value)
+    for name, member in found.items():
+        msgspec.structs.force_setattr(whole, name, member)
+    return whole
+
+
+def _serialized(value: Any) -> Any:
+    kind: Any = type(value)
+    is_model = hasattr(kind, "model_dump")
+    dump = value.model_dump if is_model else partial(_adapter(kind).dump_python, value)
+    dumped = dump(mode="json")
+    try:
+        return ordered(dumped, dump())
+    except TypeError:  # a set of models would be one of dicts
+        return ordered(dumped, value)
+
+
+@lru_cache(maxsize=256)
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter  # it is there: this is a dataclass of it
+
+    return TypeAdapter(kind)
+
+
+def _builtins(value: object) -> Any:
+    return value if type(value) in _PLAIN else msgspec.to_builtins(value, str_keys=True)
+
+
+def _refuse_equal_names(value: dict[Any, Any], path: str) -> None:
+    seen: dict[str, object] = {}
+    for name in value:
+        try:
+            (text,) = msgspec.to_builtins({name: 0}, str_keys=True)
+        except (msgspec.MsgspecError, TypeError):
+            raise LoadFailed(f"{field(path)} has the member {name!r}: JSON names are texts") from None
+        if text in seen:
+            raise LoadFailed(f"{field(path)} has the members {seen[text]!r} and {name!r}: one name in JSON")
+        seen[text] = name
