@@ -10,12 +10,15 @@ from typing import Any
 import attrs
 import msgspec
 import pydantic
+import pydantic.alias_generators
 import pydantic.dataclasses
 import pytest
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from entity_sync.errors import LoadFailed
+from entity_sync.loading.rows import Collector, RowsOf, collected
 from entity_sync.loading.values import loaded_row
+from entity_sync.model import EntityKey
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
@@ -120,6 +123,57 @@ def test_what_was_returned_is_left_as_it_was():
     wallet = Wallet([CARD])
     sent(wallet)
     assert wallet.the_card == [CARD]
+
+
+class Renamed(pydantic.BaseModel, frozen=True):
+    model_config = pydantic.ConfigDict(alias_generator=pydantic.alias_generators.to_camel)
+
+    customer_id: int
+    some_tags: Any = frozenset({10, 9})
+    others: frozenset[Renamed] = frozenset()
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def all_tags(self) -> set[int]:
+        return {10, 9}
+
+
+@pydantic.dataclasses.dataclass
+class RenamedToo:
+    customer_id: int = pydantic.Field(serialization_alias="customerId")
+
+
+RENAMED = Renamed.model_construct(customer_id=7)
+CAMEL = {"customerId": 7, "someTags": [9, 10], "others": [], "allTags": [9, 10]}
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [
+        (RENAMED, CAMEL),
+        ({"in": RENAMED}, {"in": CAMEL}),
+        (RENAMED.model_copy(update={"others": frozenset({RENAMED})}), {**CAMEL, "others": [CAMEL]}),
+        (RenamedToo(7), {"customerId": 7}),
+    ],
+    ids=["itself", "within", "set", "dataclass"],
+)
+def test_pydantic_is_sent_by_its_aliases(value: object, form: Any):
+    """As FastAPI answers, and with sets in one order as before."""
+    assert sent(value) == form
+
+
+def test_keys_and_revisions_are_found_by_attribute():
+    """An alias renames what clients get; `rows=` and `revision=` name what the loader's value has."""
+    own = EntityKey("customers", "7")
+
+    def known(entity: str, id: object) -> EntityKey:
+        return EntityKey(entity, str(id))
+
+    of = Collector(own, known, rows=RowsOf("customers", "customer_id"))
+    revised = Collector(own, known, revision="customer_id")
+    [row] = collected([RenamedToo(8)], of).rows
+    assert (row.key, row.data) == (EntityKey("customers", "8"), b'{"customerId":8}')
+    assert collected(RenamedToo(8), revised).revision == 8
 
 
 @attrs.define(slots=False)

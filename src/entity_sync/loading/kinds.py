@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-__all__ = ["a", "has_fields", "is_attrs", "is_mapped", "is_pydantic", "is_supported", "members"]
+__all__ = ["a", "alias_of", "has_fields", "is_attrs", "is_mapped", "is_pydantic", "is_supported", "members"]
 
 _KINDS = (dict, msgspec.Struct, str, int, float, Decimal, UUID, date, time, timedelta, Enum)
 
@@ -57,6 +57,16 @@ def members(value: Any) -> Iterable[tuple[str, Any]]:
         return _of_pydantic(value)
     names = _names_of(value)
     return ((name, one) for name in names if (one := getattr(value, name, UNSET)) is not UNSET)
+
+
+def alias_of(value: Any, name: str) -> str:
+    """What pydantic calls a member of its object when it dumps it by alias; the name of any other."""
+    if not is_pydantic(type(value)):
+        return name
+    if (field := value.__pydantic_fields__.get(name)) is not None:
+        return field.serialization_alias or name
+    computed = value.__pydantic_decorators__.computed_fields.get(name)
+    return (computed and computed.info.alias) or name
 
 
 def _names_of(value: Any) -> tuple[str, ...]:

@@ -106,9 +106,9 @@ def _serialized(value: Any) -> Any:
     kind: Any = type(value)
     is_model = hasattr(kind, "model_dump")
     dump = value.model_dump if is_model else partial(_adapter(kind).dump_python, value)
-    dumped = dump(mode="json")
+    dumped = dump(mode="json", by_alias=True)  # as FastAPI answers
     try:
-        return ordered(dumped, dump())
+        return ordered(dumped, dump(by_alias=True))
     except TypeError:  # a set of models would be one of dicts
         return ordered(dumped, value)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from entity_sync.loading.kinds import members
+from entity_sync.loading.kinds import alias_of, members
 
 __all__ = ["in_order", "ordered"]
 
@@ -67,7 +67,7 @@ def _steps(value: Any) -> Iterable[tuple[_Step, Any]]:
         return ((name if type(name) is str else at, one) for at, (name, one) in enumerate(value.items()))
     if isinstance(value, list | tuple | deque):
         return enumerate(value)
-    return members(value)
+    return ((alias_of(value, name), member) for name, member in members(value))
 
 
 def _sorted(dumped: Any, sets: _Sets | None) -> Any:
