@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from entity_sync.errors import LoadFailed
+from entity_sync.errors import LoadFailed, described
 from entity_sync.loading.kinds import a, has_fields, is_mapped, is_pydantic, members
 from entity_sync.loading.sets import in_order, ordered
 
-__all__ = ["MAX_DEPTH", "encodable", "field", "refuse_mapped", "steps"]
+__all__ = ["MAX_DEPTH", "dump_raised", "encodable", "field", "refuse_mapped", "steps"]
 
 MAX_DEPTH = 64
 _SEVERAL = (list, tuple, set, frozenset, deque)
@@ -28,7 +28,7 @@ def encodable(value: object) -> Any:
     """What is sent of a value, in built-in types.
 
     Raises:
-        LoadFailed: part of it must not be sent, naming the field.
+        LoadFailed: part of it must not be sent, or serializing it failed, naming the field.
         Exception: it has no JSON form.
     """
     return _builtins(_opened(value))
@@ -50,6 +50,12 @@ def refuse_mapped(value: object, path: str = "") -> None:
 def field(path: str) -> str:
     """How a text names a place in the value."""
     return f"field {path.lstrip('.')!r}" if path else "the value"
+
+
+def dump_raised(value: object, error: BaseException) -> str:
+    """What a text says of an object that pydantic could not serialize."""
+    dump = "model_dump" if hasattr(value, "model_dump") else "serialization"
+    return f"is {a(type(value))}: its {dump} raised {described(error)}"
 
 
 def steps(value: object) -> Iterable[tuple[str, object]]:
@@ -91,7 +97,12 @@ def _within(found: Iterable[tuple[Any, Any]], path: str, depth: int) -> dict[Any
 def _declared(value: Any, path: str, depth: int) -> Any:
     found = _within(members(value), path, depth)
     if is_pydantic(type(value)):
-        return _serialized(value)
+        try:
+            return _serialized(value)
+        except Exception as error:
+            if (reason := _raised_by_application(error)) is None:
+                raise
+            raise LoadFailed(f"{field(path)} {dump_raised(value, reason)}", retryable=True) from reason
     if has_fields(type(value)):  # msgspec would take all that is in its __dict__
         return found
     if not isinstance(value, msgspec.Struct):
@@ -111,6 +122,13 @@ def _serialized(value: Any) -> Any:
         return ordered(dumped, dump(by_alias=True))
     except TypeError:  # a set of models would be one of dicts
         return ordered(dumped, value)
+
+
+def _raised_by_application(error: Exception) -> BaseException | None:
+    """What a serializer or property raised, which may be over soon; None where pydantic refuses the value."""
+    if type(error).__name__ == "PydanticSerializationError":
+        return error.__cause__
+    return None if isinstance(error, UnicodeError) else error
 
 
 @lru_cache(maxsize=256)

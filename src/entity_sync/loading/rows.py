@@ -155,7 +155,7 @@ class Collector:
         try:
             found = _row(row.data, shape)
         except LoadFailed as error:
-            raise LoadFailed(f"row {key}: {error}") from None
+            raise LoadFailed(f"row {key}: {error}", retryable=error.retryable) from error.__cause__
         if key == self._own:
             self._put_own(found, row.data)
         else:

@@ -9,8 +9,8 @@ import msgspec
 from entity_sync.core.canonical import canonical
 from entity_sync.core.loaded import LoadedRow
 from entity_sync.errors import LoadFailed
-from entity_sync.loading.kinds import a, is_supported
-from entity_sync.loading.opened import MAX_DEPTH, encodable, field, refuse_mapped, steps
+from entity_sync.loading.kinds import a, is_pydantic, is_supported
+from entity_sync.loading.opened import MAX_DEPTH, dump_raised, encodable, field, refuse_mapped, steps
 
 __all__ = ["loaded_row"]
 
@@ -54,8 +54,10 @@ def _builtins(value: object) -> Any:
         )
     try:
         return encodable(value)
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         path, culprit = _locate(value)
+        if is_pydantic(type(culprit)):
+            raise LoadFailed(f"{field(path)} {dump_raised(culprit, error)}") from error
         raise LoadFailed(f"{field(path)} is {a(type(culprit))}, which has no JSON form") from None
 
 
