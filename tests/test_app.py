@@ -269,7 +269,16 @@ def one_parameter_authenticate(sync: EntitySync) -> None:
         (wrong_signature, r"a loader takes \(id\) or \(id, audience\)"),
         (wrong_id, "an id is a str, an int or a UUID"),
         (lambda sync: sync.entity("x", rows=("a b", "id"))(load), "an entity name is 1 to 64 of"),
-        (lambda sync: sync.entity("x", rows=("orders", 5))(load), "the id is a name or a function"),
+        *[
+            (lambda sync, rows=rows: sync.entity("x", rows=rows)(load), f"'x': rows= .* not {text}")
+            for rows, text in (
+                ("orders", "'orders'"),
+                (("orders",), r"\('orders',\)"),
+                (("orders", 5), r"\('orders', 5\)"),
+                (("orders", None), r"\('orders', None\)"),
+                ((5, "id"), r"\(5, 'id'\)"),
+            )
+        ],
         (sync_authenticate, "authenticate must be an async function"),
         (one_parameter_authenticate, "authenticate takes 2 positional arguments"),
         (lambda _sync: EntitySync(origins=["app.example"]), "an origin is a scheme and a host"),

@@ -148,7 +148,7 @@ class Declarations(ABC, Generic[Principal]):
         Raises:
             ConfigurationError: name, signature or id annotation cannot work.
         """
-        check_declared(name, per)
+        check_declared(name, per, rows)
 
         def register(function: Callable[..., Any]) -> Entity[Any]:
             self._refuse_while_running(f"entity {name!r}")

@@ -6,8 +6,11 @@ import asyncio
 import functools
 import inspect
 import operator
+import re
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
 from enum import StrEnum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -204,11 +207,37 @@ def test_unusable_names(name: str):
         loader(by_str, name)
 
 
-@pytest.mark.parametrize("timeout", [0, -1.0])
-def test_unusable_timeout(timeout: float):
-    """A timeout that nothing can meet is refused."""
-    with pytest.raises(ConfigurationError, match="timeout must be positive"):
-        loader(by_str, timeout=timeout)
+NO_SECONDS = [-1.0, float("nan"), float("inf"), True, "5", Decimal("0.5"), timedelta(seconds=5)]
+
+
+@pytest.mark.parametrize(
+    ("option", "least", "values"),
+    [
+        ("timeout", "positive", [None, 0, *NO_SECONDS]),
+        ("refresh_every", "positive", [0, *NO_SECONDS]),
+        ("min_interval", "0 or more", [None, *NO_SECONDS]),
+    ],
+)
+def test_unusable_seconds(option: str, least: str, values: list[Any]):
+    """What cannot be counted with, or waited for, is refused, naming entity, option and value."""
+    for value in values:
+        text = f"entity 'items': {option} must be {least}, seconds as a number, not {value!r}"
+        with pytest.raises(ConfigurationError, match=re.escape(text)):
+            loader(by_str, **{option: value})
+
+
+def test_seconds():
+    """Whole ones and parts are taken, no pause at all, and no refreshing."""
+    found = loader(by_str, timeout=2, min_interval=0, refresh_every=0.5)
+    assert (found.timeout, found.min_interval, found.refresh_every) == (2, 0, 0.5)
+    assert loader(by_str, refresh_every=None).refresh_every is None
+
+
+@pytest.mark.parametrize("revision", [3, True, ("version",)])
+def test_unusable_revision(revision: Any):
+    """A revision that could not be found in any value is refused, saying what it is."""
+    with pytest.raises(ConfigurationError, match=r"'items': revision= is the name of a member .*, not"):
+        loader(by_str, revision=revision)
 
 
 def test_per_needs_an_audience():

@@ -23,8 +23,8 @@ from entity_sync.loading.shape import Shape, shape_of
 from entity_sync.loading.signature import (
     check_authorize,
     check_batch,
-    check_numbers,
     check_revision,
+    check_seconds,
     globals_of,
     id_type_of,
     parameters_of,
@@ -101,8 +101,7 @@ class Loader:
         """
         check_name(name)
         check_batch(name, function, batch)
-        check_numbers(name, timeout=timeout, refresh_every=refresh_every)
-        check_numbers(name, zero=True, min_interval=min_interval)
+        check_seconds(name, timeout=timeout, min_interval=min_interval, refresh_every=refresh_every)
         if authorize is not None:
             check_authorize(name, authorize, public=public)
         check_revision(name, revision, name if rows is None else rows.entity)

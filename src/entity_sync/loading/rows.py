@@ -37,10 +37,6 @@ class RowsOf:
     entity: str
     id: str | Callable[[Any], object]
 
-    def __post_init__(self) -> None:
-        if not (isinstance(self.id, str) or callable(self.id)):
-            raise ConfigurationError(f"rows=({self.entity!r}, …): the id is a name or a function")
-
     def row(self, element: object) -> Row:
         """The element with its key.
 

@@ -16,8 +16,8 @@ __all__ = [
     "check_authorize",
     "check_batch",
     "check_declared",
-    "check_numbers",
     "check_revision",
+    "check_seconds",
     "globals_of",
     "id_type_of",
     "is_async",
@@ -30,15 +30,22 @@ def is_async(function: Callable[..., Any]) -> bool:
     return any(inspect.iscoroutinefunction(one) for one in (function, type(function).__call__))
 
 
-def check_numbers(name: str, *, zero: bool = False, **numbers: float | None) -> None:
-    """Each of these is positive and finite, or zero where that is allowed.
+def check_seconds(name: str, *, timeout: object, min_interval: object, refresh_every: object) -> None:
+    """They are numbers to count with, finite and not negative; only ``min_interval`` may be zero.
 
     Raises:
         ConfigurationError: one is not.
     """
-    for option, number in numbers.items():
-        if number is not None and not (0 < number < inf or (zero and number == 0)):  # NaN is neither
-            raise ConfigurationError(f"entity {name!r}: {option} must be positive and finite, not {number!r}")
+    for option, seconds, least in (
+        ("timeout", timeout, "positive"),
+        ("min_interval", min_interval, "0 or more"),
+        ("refresh_every", 1 if refresh_every is None else refresh_every, "positive"),
+    ):
+        number = seconds if isinstance(seconds, int | float) and not isinstance(seconds, bool) else -1
+        if not 0 <= number < inf or (number == 0 and least == "positive"):
+            raise ConfigurationError(
+                f"entity {name!r}: {option} must be {least}, seconds as a number, not {seconds!r}"
+            )
 
 
 def check_authorize(name: str, authorize: Callable[..., Any], *, public: bool) -> None:
@@ -55,8 +62,8 @@ def check_authorize(name: str, authorize: Callable[..., Any], *, public: bool) -
         raise ConfigurationError(f"entity {name!r}: authorize= takes (principal, key): {error}") from None
 
 
-def check_declared(name: object, per: object) -> None:
-    """The name is one, not the function of a decorator without parentheses, and ``per=`` can be called.
+def check_declared(name: object, per: object, rows: object) -> None:
+    """The name is one, not the function of a decorator without parentheses; the others can be used.
 
     Raises:
         ConfigurationError: they are not.
@@ -66,15 +73,34 @@ def check_declared(name: object, per: object) -> None:
         raise ConfigurationError(f'an entity has a name, not {name!r}: write @sync.entity("{called}")')
     if per is not None and not callable(per):
         raise ConfigurationError(f"entity {name!r}: per= is a function of the principal, not {per!r}")
+    if rows is not None and not _is_rows(rows):
+        raise ConfigurationError(
+            f'entity {name!r}: rows= is a pair like ("orders", "id"), an entity\'s name and where the id is, '
+            f"a name or a function, not {rows!r}"
+        )
+
+
+def _is_rows(rows: object) -> bool:
+    if not isinstance(rows, tuple | list) or len(rows) != 2:
+        return False
+    entity, id = rows
+    return isinstance(entity, str) and (isinstance(id, str) or callable(id))
 
 
 def check_revision(name: str, revision: object, rows: str) -> None:
-    """With ``revision=``, the elements that ``rows=`` makes rows of this entity can be the view's own.
+    """``revision=`` can be found, and the elements that ``rows=`` makes rows can be the view's own.
 
     Raises:
-        ConfigurationError: they cannot.
+        ConfigurationError: it, or they, cannot.
     """
-    if revision is not None and rows != name:
+    if revision is None:
+        return
+    if not (isinstance(revision, str) or callable(revision)):
+        raise ConfigurationError(
+            f"entity {name!r}: revision= is the name of a member or attribute, or a function of the value, "
+            f"not {revision!r}"
+        )
+    if rows != name:
         raise ConfigurationError(
             f"entity {name!r}: revision= is that of the view's own value, and rows= makes every element "
             f"one of {rows!r}: leave out one of them"
