@@ -38,6 +38,20 @@ MISFITS = """async (cases) => {
     });
 }"""
 
+LOOKS = """async ([own, size, delta]) => {
+    const { applied, named } = await import("/rows.js");
+    const sent = Array.from({ length: size }, (_, id) => ({ entity: "orders", id: `${id}`, data: {} }));
+    let looks = 0;
+    const counted = named(own, sent).map((row) => new Proxy(row, {
+        get(target, name) {
+            looks += 1;
+            return target[name];
+        },
+    }));
+    applied(own, counted, delta);
+    return looks;
+}"""
+
 
 @pytest.fixture
 def page(browser: Browser, page_url: str, complaints: list[str]) -> Page:
@@ -109,3 +123,21 @@ def test_delta_of_other_rows_is_told(page: Page):
         {"order": [key, {"entity": "orders", "id": "3"}]},
     ]
     assert page.evaluate(MISFITS, [case(rows, delta) for delta in deltas]) == [True] * len(deltas)
+
+
+def test_each_row_is_looked_at_a_few_times(page: Page):
+    """However many rows change, the work grows with rows and changes, not with their product."""
+    size = 2_000
+    keys = [{"entity": "orders", "id": str(id)} for id in range(size)]
+    for delta in (
+        {"drop": keys[size // 3 :]},
+        {"patch": [key | {"set": {"a": 1}} for key in reversed(keys)]},
+        {"put": [key | {"data": 1} for key in keys]},
+        {
+            "put": [
+                {"entity": "users", "id": key["id"], "data": 1, "at": 2 * at} for at, key in enumerate(keys)
+            ]
+        },
+        {"order": keys[::-1]},
+    ):
+        assert size <= page.evaluate(LOOKS, [OWN._asdict(), size, delta]) <= 10 * size, delta.keys()

@@ -1,6 +1,8 @@
-"""Applying a delta to the rows a client holds: pure, and never in place."""
+"""Applying a delta to the rows a client holds: pure, never in place, and in one pass over them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from entity_sync.client.incoming import Delta, Patch, Put, WireKey
 from entity_sync.client.state import Row
@@ -22,15 +24,39 @@ def applied(own: EntityKey, rows: tuple[Row, ...], delta: Delta) -> tuple[Row, .
     Raises:
         Misfit: it speaks of rows that are not held, or that are no objects.
     """
-    held = list(rows)
-    for key in delta.drop:
-        del held[_place(held, _key(own, key))]
-    for patch in delta.patch:
-        place = _place(held, _key(own, patch))
-        held[place] = _patched(held[place], patch)
-    for put in delta.put:
-        _put(held, _key(own, put), put)
+    held = _without(rows, [_key(own, key) for key in delta.drop])
+    patches = [(_key(own, patch), patch) for patch in delta.patch]
+    puts = [(_key(own, put), put) for put in delta.put]
+    places = _places(held, {key for key, _ in [*patches, *puts]})
+    for key, patch in patches:
+        if key not in places:
+            raise Misfit(f"{key} is not held")
+        held[places[key]] = _patched(held[places[key]], patch)
+    for row, at, is_held in list(_not_replaced(held, places, puts)):
+        _put(held, row, at, is_held)
     return _ordered(own, held, delta.order) if delta.order else tuple(held)
+
+
+def _without(rows: tuple[Row, ...], keys: list[EntityKey]) -> list[Row]:
+    if not keys:
+        return list(rows)
+    gone, ids = set(keys), {key.id for key in keys}
+    held = [row for row in rows if row.id not in ids or (row.entity, row.id) not in gone]
+    if len(held) != len(rows) - len(keys):
+        raise Misfit("rows to drop that are not held")
+    return held
+
+
+def _places(held: list[Row], keys: set[EntityKey]) -> dict[EntityKey, int]:
+    """Where those of these keys stand that are held."""
+    ids = {key.id for key in keys}
+    places: dict[EntityKey, int] = {}
+    for place, row in enumerate(held if keys else ()):
+        if row.id in ids and (key := EntityKey(row.entity, row.id)) in keys:
+            places[key] = place
+            if len(places) == len(keys):
+                break
+    return places
 
 
 def _patched(row: Row, patch: Patch) -> Row:
@@ -40,18 +66,36 @@ def _patched(row: Row, patch: Patch) -> Row:
     return Row(row.entity, row.id, data | patch.set_)
 
 
-def _put(held: list[Row], key: EntityKey, put: Put) -> None:
-    row = Row(*key, put.data)
-    places = [place for place, other in enumerate(held) if (other.entity, other.id) == key]
-    if places and put.at is None:
-        held[places[0]] = row
-        return
-    for place in places:
+def _not_replaced(
+    held: list[Row], places: dict[EntityKey, int], puts: list[tuple[EntityKey, Put]]
+) -> Iterator[tuple[Row, int | None, bool]]:
+    """Replace the rows that stay where they are, while their places are known; the other puts, in order.
+
+    Yields:
+        a row, where it goes, and whether one of its key is held.
+    """
+    moved: set[EntityKey] = set()
+    for key, put in puts:
+        row = Row(*key, put.data)
+        if put.at is None and key in places and key not in moved:
+            held[places[key]] = row
+        else:
+            yield row, put.at, key in places or key in moved
+            moved.add(key)
+
+
+def _put(held: list[Row], row: Row, at: int | None, is_held: bool) -> None:
+    if is_held:  # few: where many rows move, a server sends their order
+        id, entity = row.id, row.entity
+        place = next(place for place, one in enumerate(held) if one.id == id and one.entity == entity)
+        if at is None:
+            held[place] = row
+            return
         del held[place]
-    at = len(held) if put.at is None else put.at
-    if not 0 <= at <= len(held):
-        raise Misfit(f"a row at {at} among {len(held)}")
-    held.insert(at, row)
+    to = len(held) if at is None else at
+    if not 0 <= to <= len(held):
+        raise Misfit(f"a row at {to} among {len(held)}")
+    held.insert(to, row)
 
 
 def _ordered(own: EntityKey, held: list[Row], order: tuple[WireKey, ...]) -> tuple[Row, ...]:
@@ -60,13 +104,6 @@ def _ordered(own: EntityKey, held: list[Row], order: tuple[WireKey, ...]) -> tup
     if len(keys) != len(rows) or rows.keys() != set(keys):
         raise Misfit("an order that names other rows")
     return tuple(rows[key] for key in keys)
-
-
-def _place(held: list[Row], key: EntityKey) -> int:
-    for place, row in enumerate(held):
-        if (row.entity, row.id) == key:
-            return place
-    raise Misfit(f"{key} is not held")
 
 
 def _key(own: EntityKey, named: WireKey | Patch | Put) -> EntityKey:
