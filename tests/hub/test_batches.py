@@ -87,8 +87,9 @@ async def test_each_key_has_its_own_end():
     """What is missing, denied or fails does so for that key's subscribers, and for nobody else."""
     prices = Prices()
     prices.rows = {"1": 10, "2": ValueError("no price"), "3": AccessDenied(), "4": object(), "5": None}
+    prices.rows["7"] = AccessDenied  # the class, as in `raise AccessDenied`
     async with prices.sync, connect(prices.sync) as client:
-        await subscribe(client, "prices", "1", "2", "3", "4", "5", "6")
+        await subscribe(client, "prices", "1", "2", "3", "4", "5", "6", "7")
         await client.receive_until("stale")
         await client.receive_until("stale")
         told = [json.loads(frame) for frame in client.received]
@@ -97,6 +98,7 @@ async def test_each_key_has_its_own_end():
             "3": True,
             "5": True,
             "6": True,
+            "7": True,
         }
         assert {one["id"] for one in told if one["event"] == "stale"} == {"2", "4"}
 

@@ -70,7 +70,17 @@ async def lists(_id: str) -> list[object]:
     return [REPORT, Row("users", 9, {"name": "Ada"}), Reads("orders", customer=7)]
 
 
-@pytest.mark.parametrize("function", [yields, generates, lists])
+def returns_a_generator(_id: str) -> AsyncIterator[object]:
+    return yields(_id)
+
+
+class Callable_:  # noqa: N801 - an object, not a function
+    async def __call__(self, _id: str) -> AsyncIterator[object]:
+        async for element in yields(_id):
+            yield element
+
+
+@pytest.mark.parametrize("function", [yields, generates, lists, returns_a_generator, Callable_()])
 async def test_a_report_with_its_author(function: Callable[..., Any]):
     """The un-keyed row is the view's own; the author is a dependency, and so is what was read."""
     found = await load(function)
@@ -105,6 +115,13 @@ async def test_a_row_that_is_not_there():
     assert not alone.gone
     assert alone.dependencies == {EntityKey("users", "9")}
     assert (await load(lambda _id: Row("reports", "1", None))).gone
+
+
+@pytest.mark.parametrize("rows", [None, RowsOf("users", "id")])
+async def test_an_iterator_is_no_list(rows: RowsOf | None):
+    """A lazy iterator is refused with what to write, not taken for one value."""
+    with pytest.raises(LoadFailed, match=r"an iterator \(map\) was returned: return a list of it, or yield"):
+        await load(lambda _id: map(Order, [1]), rows)
 
 
 async def test_untracked_rows():

@@ -32,7 +32,7 @@ def checked(answer: object, ids: Collection[object]) -> Mapping[Any, Any]:
 
 def taken(value: object, collect: Callable[[object], Loaded]) -> Loaded | LoadFailed:
     """What one value of the answer says: None or AccessDenied that there is no such key."""
-    if isinstance(value, AccessDenied):
+    if isinstance(value, AccessDenied) or (isinstance(value, type) and issubclass(value, AccessDenied)):
         value = None
     if isinstance(value, LoadFailed):
         return value

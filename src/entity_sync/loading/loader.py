@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -168,9 +168,13 @@ class Loader:
         into = self._collector(key, known, most)
         arguments = self._arguments(self._id(key), audience)
         try:
-            if not inspect.isasyncgenfunction(inspect.unwrap(self.function)):
-                return await self._call(arguments, in_thread, partial(collected, into=into))
-            async with aclosing(self.function(*arguments)) as generator:
+            if inspect.isasyncgenfunction(inspect.unwrap(self.function)):
+                made = self.function(*arguments)
+            else:  # it may return an async generator all the same
+                made = await self._call(arguments, in_thread, partial(_collected_now, into=into))
+            if isinstance(made, Loaded):
+                return made
+            async with aclosing(made) as generator:
                 async for element in generator:
                     into.add(element)
             return into.loaded()
@@ -233,6 +237,10 @@ class Loader:
         if inspect.isawaitable(made):  # a plain wrapper of, or an object that is, a coroutine function
             made = await made
         return use(made)
+
+
+def _collected_now(value: object, into: Collector) -> Loaded | AsyncGenerator[Any, None]:
+    return value if isinstance(value, AsyncGenerator) else collected(value, into)
 
 
 def _used(use: Callable[[object], Any], function: Callable[..., Any], *arguments: object) -> Any:

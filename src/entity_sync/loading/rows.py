@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from math import inf
@@ -210,6 +210,8 @@ def _collect(value: object, into: Collector) -> Loaded:
             if element is None:
                 raise LoadFailed(f"element {index} is None: leave out what does not exist")
             into.add(element)
+    elif isinstance(value, Iterator | AsyncIterator):
+        raise LoadFailed(f"an iterator ({type(value).__name__}) was returned: return a list of it, or yield")
     else:
         into.add(value)
     return into.loaded()

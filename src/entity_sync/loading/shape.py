@@ -29,6 +29,8 @@ _KEYED = (dict, abc.Mapping, abc.MutableMapping)
 def shape_of(function: Callable[..., Any], names: dict[str, Any] | None) -> Shape | None:
     """The shape that a loader's return annotation names, None where it names no model.
 
+    Of several models it is said that they are too many, where an object has to be shown as one.
+
     Args:
         names: where the annotation's names are looked up.
     """
@@ -38,20 +40,19 @@ def shape_of(function: Callable[..., Any], names: dict[str, Any] | None) -> Shap
         annotation = None
         with suppress(Exception):  # it may name what exists for type checkers alone
             annotation = get_type_hints(alone, names)["value"]
-    model = _model(annotation)
-    return None if model is None else lambda value: _shaped(model, value)
+    models = list(dict.fromkeys(_models(annotation)))
+    return (lambda value: _shaped(models, value)) if models else None
 
 
-def _model(annotation: Any) -> type | None:
+def _models(annotation: Any) -> list[type]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        found = [one for one in arguments if not _is_beside(one)]
-        return _model(found[0]) if len(found) == 1 else None
+        return [model for one in arguments for model in _models(one)]
     if (origin in _SEVERAL or origin is Annotated) and arguments:
-        return _model(arguments[0])
+        return _models(arguments[0])
     if origin in _KEYED and arguments:
-        return _model(arguments[1])
-    return annotation if isinstance(annotation, type) and _is_model(annotation) else None
+        return _models(arguments[1])
+    return [annotation] if isinstance(annotation, type) and _is_model(annotation) else []
 
 
 def _is_beside(kind: Any) -> bool:
@@ -64,9 +65,16 @@ def _is_model(kind: type) -> bool:
     return declares and not is_mapped(kind) and not _is_beside(kind)
 
 
-def _shaped(model: Any, value: Any) -> Any:
+def _shaped(models: list[Any], value: Any) -> Any:
     if value is None or (is_supported(value) and not is_mapped(type(value))):
         return value
+    if len(models) > 1:
+        names = " and ".join(one.__qualname__ for one in models)
+        raise LoadFailed(
+            f"which model {a(type(value))} is shown as is not said: the return annotation names {names}, "
+            "so return or yield one of them"
+        )
+    (model,) = models
     try:
         if hasattr(model, "model_validate"):
             return model.model_validate(value, from_attributes=True)
