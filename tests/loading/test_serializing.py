@@ -13,7 +13,7 @@ from entity_sync.errors import LoadFailed
 from entity_sync.loading.rows import Collector, collected
 from entity_sync.loading.values import loaded_row
 from entity_sync.model import EntityKey
-from entity_sync.testing import FakeClock, connect, settled
+from entity_sync.testing import FakeClock, connect
 
 
 class Coloured(pydantic.BaseModel):
@@ -114,9 +114,7 @@ async def test_it_is_tried_again():
 
     async with sync, connect(sync) as client:
         await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
-        await settled(sync)
         await clock.advance(5)
-        await settled(sync)
         assert [message["rows"] for message in client.pending() if "rows" in message] == [
             [{"data": {"id": 7}}]
         ]
