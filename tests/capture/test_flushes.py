@@ -89,6 +89,17 @@ def test_an_expression_that_a_later_hook_assigns(sessions: Any, told: Told):
     assert told.take() == [("notes", [1], None), ("pages", [1], None)]
 
 
+def test_a_row_that_the_last_commit_expired(sessions: Any, told: Told):
+    """Its tags are told as of any other: it is loaded once, for its key."""
+    notify_on_commit(told, sessions, {Page: Watched("pages", tags=("slug",))})
+    with sessions() as session:
+        page = session.get(Page, 1)
+        session.commit()
+        page.reads = 7
+        session.commit()
+    assert told.take() == [("pages", [1], {"slug": ["page-1"]})]
+
+
 def test_an_expression_for_a_tag(sessions: Any, told: Told):
     """Its new value is not known, so the tag is left open and matches all."""
     notify_on_commit(told, sessions, {Page: Watched("pages", tags=("slug",))})

@@ -75,6 +75,8 @@ def held(changed: Any, watched: Watched, *, is_flushed: bool = False) -> Held:
         is_flushed: whether the flush has changed it already: then what it held before is asked for.
     """
     state: Any = inspected(changed)
+    if not is_flushed:
+        state.mapper.primary_key_from_instance(changed)  # of a row that has expired it loads all the rest too
     found = {}
     for name in (*watched.tags, *_id_column(state, watched)):
         history = state.attrs[name].history
