@@ -7,16 +7,21 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import (
     Column,
+    Float,
     ForeignKey,
     Integer,
     MetaData,
     Table,
+    TypeDecorator,
     create_engine,
     delete,
     insert,
@@ -50,6 +55,23 @@ from tests.capture.told import Told
 
 class Base(DeclarativeBase):
     pass
+
+
+class Status(Enum):
+    OPEN = "open"
+
+
+class Spelled(TypeDecorator[str]):
+    """Text that the database keeps as a number."""
+
+    impl = Float
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> float | None:
+        return None if value is None else {"long": 2.0, "short": 1.0}[value]
+
+    def process_result_value(self, value: float | None, dialect: Any) -> str | None:
+        return None if value is None else {2.0: "long", 1.0: "short"}[value]
 
 
 class Customer(Base):
@@ -462,6 +484,32 @@ async def test_scoped_sessions(sessions: Any, tmp_path: Path, told: Told):
     await async_scoped.remove()
     await engine.dispose()
     assert told.take() == [("customers", [23, 22], None)]
+
+
+class Visit(Base):
+    __tablename__ = "visits"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(default=date(2026, 1, 31))
+    status: Mapped[Status] = mapped_column(default=Status.OPEN)
+    begun: Mapped[datetime | None]
+    price: Mapped[Decimal | None]
+    kind: Mapped[Any] = mapped_column(Spelled(), default="long")
+
+
+def test_columns_that_can_be_tags(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture):
+    """A date, an Enum, and a type of the application's own, which nobody knows before its values."""
+    notify_on_commit(told, sessions, {Visit: Watched("visits", tags=("day", "status", "kind"))})
+    with sessions.begin() as session:
+        session.add(Visit(id=1))
+    assert told.take() == [("visits", [1], {"day": ["2026-01-31"], "status": ["open"], "kind": ["long"]})]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("name", "kind"), [("begun", "datetime"), ("price", "Decimal")])
+def test_columns_that_cannot_be_tags(sessions: Any, told: Told, name: str, kind: str):
+    """They are refused at once, and not with each row."""
+    with pytest.raises(ConfigurationError, match=rf"Visit\.{name} holds a {kind}, which cannot be a tag"):
+        notify_on_commit(told, sessions, {Visit: Watched("visits", tags=("day", name))})
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, TypeAlias
 
+from sqlalchemy import TypeDecorator
 from sqlalchemy import inspect as inspected
 
 from entity_sync.errors import ConfigurationError
@@ -14,6 +17,7 @@ from entity_sync.errors import ConfigurationError
 __all__ = ["Classes", "Held", "Watched", "checked", "held", "ids_of", "is_written", "tags_of"]
 
 _log = logging.getLogger("entity_sync.capture")
+_NO_TAGS = (float, Decimal, datetime, time, timedelta, bytes, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ def checked(kind: type, how: str | Watched) -> Watched:
     """How the rows of this class are named.
 
     Raises:
-        ConfigurationError: the class is not mapped, or has not what its rows are to be named by.
+        ConfigurationError: the class is not mapped, or has not what its rows are to be named by, or a column
+            that is to be a tag holds what cannot be one.
     """
     watched = Watched(how) if isinstance(how, str) else how
     mapper: Any = inspected(kind, raiseerr=False)
@@ -61,7 +66,23 @@ def checked(kind: type, how: str | Watched) -> Watched:
         raise ConfigurationError(
             f"{kind.__qualname__} has no {', '.join(map(repr, unknown))}; it has {', '.join(columns)}"
         )
+    for name in watched.tags:
+        _check_tag(kind, name, mapper.columns[name].type)
     return watched
+
+
+def _check_tag(kind: type, name: str, column_type: Any) -> None:
+    if isinstance(column_type, TypeDecorator):
+        return  # what its values are is the application's own
+    try:
+        holds = column_type.python_type
+    except NotImplementedError:
+        return
+    if issubclass(holds, _NO_TAGS):
+        raise ConfigurationError(
+            f"{kind.__qualname__}.{name} holds a {holds.__qualname__}, which cannot be a tag: those are str, "
+            "int, bool, UUID, date, Enum or None. Leave it out of tags="
+        )
 
 
 def held(changed: Any, watched: Watched, *, is_flushed: bool = False) -> Held:

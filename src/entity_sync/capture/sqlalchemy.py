@@ -55,8 +55,9 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
 
     Raises:
         ConfigurationError: a class is not mapped, has several primary keys and no ``id``, or lacks an
-            attribute that is named; or the sessions are none of these. Starting `EntitySync` raises it for
-            an entity that it does not know.
+            attribute that is named; a column of ``tags`` holds what cannot be one, for example floats; or
+            the sessions are none of these. Starting `EntitySync` raises it for an entity that it does not
+            know.
     """
     watched = {kind: checked(kind, how) for kind, how in classes.items()}
     target = session_target(sessions)
