@@ -199,6 +199,35 @@ async def test_notify_names_mistakes():
         assert (await sync.notify("items", 1, "2")).status == "accepted"
 
 
+async def test_notify_takes_handles(caplog: pytest.LogCaptureFixture):
+    """An entity is named by what registering it gave, too, and a handle shows which it is."""
+    sync, other = EntitySync(), EntitySync()
+    loads = 0
+
+    @sync.entity("items")
+    async def item(id: int) -> int:
+        nonlocal loads
+        loads += 1
+        return loads
+
+    @other.entity("others")
+    async def others(id: int) -> None: ...
+
+    assert repr(item) == "Entity('items')"
+    async with sync, connect(sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "7"}})
+        await settled(sync)
+        await sync.notify(item, 7)
+        await settled(sync)
+        assert loads == 2
+        await asyncio.wrap_future(sync.notify_soon(item, 7))
+        await settled(sync)
+        assert loads == 3
+        with pytest.raises(UnknownEntity, match="'others' is not registered"):
+            await sync.notify(others, 7)
+    assert caplog.text == ""
+
+
 async def test_notify_soon_from_a_thread():
     """Any thread can notify, and may wait for the receipt; mistakes raise at once."""
     sync = shop()

@@ -18,6 +18,7 @@ from entity_sync import (
     BadId,
     BrokerUnavailable,
     ConfigurationError,
+    Entity,
     EntitySync,
     NotRunning,
     Publisher,
@@ -68,16 +69,18 @@ async def test_reaches_the_clients():
     async def item(id: int) -> dict[str, int]:
         return {"n": n}
 
-    def script() -> str:
+    def script(entity: str | Entity) -> str:
         with Publisher("memory://published") as publisher:
-            return publisher.notify("items", 7).status
+            return publisher.notify(entity, 7).status
 
     async with sync, connect(sync) as client:
         await client.send({"action": "subscribe", "body": {"entity": "items", "id": "7"}})
         await client.receive_until("snapshot")
-        n = 5
-        assert await asyncio.to_thread(script) == "accepted"
-        assert (await client.receive_until("snapshot"))["rows"] == [{"data": {"n": 5}}]
+        named: list[str | Entity] = ["items", item]
+        for entity in named:
+            n += 1
+            assert await asyncio.to_thread(script, entity) == "accepted"
+            assert (await client.receive_until("snapshot"))["rows"] == [{"data": {"n": n}}]
 
 
 async def test_is_patient():

@@ -23,7 +23,7 @@ from entity_sync.hub.captures import Capture
 from entity_sync.hub.node import Application, Node
 from entity_sync.life import Life
 from entity_sync.loading.revision import check_revision
-from entity_sync.model import EntityKey, Receipt, Tags, ViewInfo
+from entity_sync.model import EntityKey, Named, Receipt, Tags, ViewInfo, name_of
 from entity_sync.server.asgi import serve_asgi
 from entity_sync.settings import Settings
 from entity_sync.transactions import warn_inside
@@ -91,7 +91,7 @@ class EntitySync(Declarations[Principal]):
 
     async def notify(
         self,
-        entity: str,
+        entity: str | Named,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
         revision: int | None = None,
@@ -99,7 +99,7 @@ class EntitySync(Declarations[Principal]):
         """Say that these keys changed, after the commit that changed them.
 
         Args:
-            entity: a registered entity, or one that is named in a ``rows=``.
+            entity: a registered entity, by name or handle, or one that is named in a ``rows=``.
             ids: which of it.
             tags: what live queries (`Reads`) may have read them by: tag → value, or a list of old and
                 new values. A tag that is left out matches every live query, no tags at all too.
@@ -119,7 +119,7 @@ class EntitySync(Declarations[Principal]):
 
     def notify_soon(
         self,
-        entity: str,
+        entity: str | Named,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
         revision: int | None = None,
@@ -135,12 +135,13 @@ class EntitySync(Declarations[Principal]):
         return asyncio.run_coroutine_threadsafe(node.notify(keys, said, revision), loop)
 
     def _changed(
-        self, entity: str, ids: Sequence[object], tags: Mapping[str, Any] | None, revision: int | None
+        self, named: str | Named, ids: Sequence[object], tags: Mapping[str, Any] | None, revision: int | None
     ) -> tuple[list[EntityKey], Tags | None]:
         if not ids:
             raise TypeError("notify needs at least one id")
         if revision is not None:
             check_revision(revision)
+        entity = name_of(named)
         keys = [self._catalog.key(entity, id) for id in ids]
         warn_inside(entity, debug=self._life.loop.get_debug())
         return keys, None if tags is None else canonical_tags(tags)

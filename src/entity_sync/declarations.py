@@ -21,7 +21,7 @@ from entity_sync.loading.loader import Loader, check_name
 from entity_sync.loading.revision import Revision
 from entity_sync.loading.rows import RowsOf
 from entity_sync.loading.signature import check_declared, is_async
-from entity_sync.model import Audience, ConnectionInfo, EntityKey, Receipt
+from entity_sync.model import Audience, ConnectionInfo, EntityKey, Named, Receipt
 
 __all__ = ["Declarations", "check_origin"]
 
@@ -49,7 +49,7 @@ class Declarations(ABC, Generic[Principal]):
     @abstractmethod
     async def notify(
         self,
-        entity: str,
+        entity: str | Named,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
         revision: int | None = None,
@@ -59,7 +59,7 @@ class Declarations(ABC, Generic[Principal]):
     @abstractmethod
     def notify_soon(
         self,
-        entity: str,
+        entity: str | Named,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
         revision: int | None = None,

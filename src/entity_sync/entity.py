@@ -59,6 +59,9 @@ class Entity(Named, Generic[Id]):
         self._function = function
         self.__doc__ = function.__doc__
 
+    def __repr__(self) -> str:
+        return f"Entity({self.name!r})"
+
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call the application's load function itself."""
         return self._function(*arguments, **named)

@@ -25,6 +25,7 @@ __all__ = [
     "Tags",
     "ViewInfo",
     "Wire",
+    "name_of",
 ]
 
 Wire: TypeAlias = Literal["classic", "v2"]
@@ -103,6 +104,11 @@ class Named:
     name: str
 
 
+def name_of(entity: str | Named) -> str:
+    """The name of an entity that is given by its name or its handle."""
+    return entity.name if isinstance(entity, Named) else entity
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of a load's result that has a key of its own: it rides along with what was asked for.
@@ -140,7 +146,7 @@ class Reads:
     __slots__ = ("entity", "tags")
 
     def __init__(self, entity: str | Named, /, **tags: Any) -> None:
-        self.entity = entity.name if isinstance(entity, Named) else entity
+        self.entity = name_of(entity)
         self.tags = tags
 
     def __repr__(self) -> str:

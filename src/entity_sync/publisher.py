@@ -23,7 +23,7 @@ from entity_sync.core.tags import canonical_tags
 from entity_sync.errors import BrokerUnavailable, NotRunning
 from entity_sync.loading.ids import canonical_id
 from entity_sync.loading.loader import check_name
-from entity_sync.model import Change, EntityKey, Receipt, Source
+from entity_sync.model import Change, EntityKey, Named, Receipt, Source, name_of
 
 __all__ = ["AsyncPublisher", "Publisher"]
 
@@ -92,13 +92,14 @@ class AsyncPublisher:
 
     async def notify(
         self,
-        entity: str,
+        entity: str | Named,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
     ) -> Receipt:
         """Say that these keys changed, after the commit that changed them.
 
         Args:
+            entity: by name or handle.
             ids: str, int or UUID, as the entity's loader takes them.
             tags: as for `EntitySync.notify`.
 
@@ -112,6 +113,7 @@ class AsyncPublisher:
         """
         if not self._is_open:
             raise NotRunning("this publisher is not open: use it in a with statement")
+        entity = name_of(entity)
         check_name(entity)
         check_name(self._envelope.topic(entity))
         keys = [EntityKey(entity, canonical_id(entity, id)) for id in ids]
@@ -236,7 +238,7 @@ class Publisher:
 
     def notify(
         self,
-        entity: str,
+        entity: str | Named,
         *ids: object,
         tags: Mapping[str, Any] | None = None,
     ) -> Receipt:

@@ -96,6 +96,7 @@ async def running(sync: EntitySync, items: Entity) -> None:
     lifespan: Callable[[Any], AbstractAsyncContextManager[None]] = sync.lifespan
     application: Callable[[Any, Any, Any], Awaitable[None]] = sync
     assert_type(await sync.notify("items", 1, "2", UUID(int=3)), Receipt)
+    assert_type(await sync.notify(items, 1), Receipt)
     assert_type(await items.notify(1), Receipt)
     assert_type(sync.notify_soon("items", 1), Future[Receipt])
     assert_type(items.notify_soon(1).result(), Receipt)
@@ -107,10 +108,11 @@ def receipts(receipt: Receipt) -> None:
     assert_type(receipt.token, str)
 
 
-async def publishing(broker: Broker) -> None:
+async def publishing(broker: Broker, items: Entity[int]) -> None:
     with Publisher("nsq://127.0.0.1:4150", patience=1.0) as publisher:
         assert_type(publisher, Publisher)
         assert_type(publisher.notify("items", 1), Receipt)
+        assert_type(publisher.notify(items, 1), Receipt)
     async with AsyncPublisher(broker) as asynchronous:
         assert_type(asynchronous, AsyncPublisher)
         assert_type(await asynchronous.notify("items", 1), Receipt)
