@@ -23,7 +23,7 @@ from entity_sync.hub.captures import Capture
 from entity_sync.hub.node import Application, Node
 from entity_sync.life import Life
 from entity_sync.loading.revision import check_revision
-from entity_sync.model import EntityKey, Named, Receipt, Tags, ViewInfo, name_of
+from entity_sync.model import EntityKey, Named, Receipt, Tags, ViewInfo
 from entity_sync.server.asgi import serve_asgi
 from entity_sync.settings import Settings
 from entity_sync.transactions import warn_inside
@@ -135,15 +135,12 @@ class EntitySync(Declarations[Principal]):
         return asyncio.run_coroutine_threadsafe(node.notify(keys, said, revision), loop)
 
     def _changed(
-        self, named: str | Named, ids: Sequence[object], tags: Mapping[str, Any] | None, revision: int | None
+        self, entity: str | Named, ids: Sequence[object], tags: Mapping[str, Any] | None, revision: int | None
     ) -> tuple[list[EntityKey], Tags | None]:
-        if not ids:
-            raise TypeError("notify needs at least one id")
+        keys = self.keys_of(entity, ids)
         if revision is not None:
             check_revision(revision)
-        entity = name_of(named)
-        keys = [self._catalog.key(entity, id) for id in ids]
-        warn_inside(entity, debug=self._life.loop.get_debug())
+        warn_inside(keys[0].entity, debug=self._life.loop.get_debug())
         return keys, None if tags is None else canonical_tags(tags)
 
     # Rights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Concatenate, Generic, TypeAlias, TypeVar, overload
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from entity_sync.loading.loader import Loader, check_name
 from entity_sync.loading.revision import Revision
 from entity_sync.loading.rows import RowsOf
 from entity_sync.loading.signature import check_declared, is_async
-from entity_sync.model import Audience, ConnectionInfo, EntityKey, Named, Receipt
+from entity_sync.model import Audience, ConnectionInfo, EntityKey, Named, Receipt, name_of
 
 __all__ = ["Declarations", "check_origin"]
 
@@ -192,6 +192,17 @@ class Declarations(ABC, Generic[Principal]):
     def will_notify(self, *entities: str) -> None:
         """Of these entities keys will be notified; it may be said before they are registered."""
         self._to_notify.update(entities)
+
+    def keys_of(self, entity: str | Named, ids: Sequence[object]) -> list[EntityKey]:
+        """The keys that a notify of these ids is of.
+
+        Raises:
+            TypeError: there are none.
+            UnknownEntity, BadId: as for `notify`.
+        """
+        if not ids:
+            raise TypeError("notify needs at least one id")
+        return [self._catalog.key(name_of(entity), id) for id in ids]
 
     def check(self, captures: Iterable[Capture] = ()) -> None:
         """All that was declared can work together, and with these captures.

@@ -9,7 +9,7 @@ on a connection, pass by every event of a session.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,7 +25,8 @@ from entity_sync.capture.rows import Classes, Held, Watched, checked, held, ids_
 from entity_sync.capture.sessions import outer_of, own_session, place_of, session_target
 from entity_sync.capture.statements import has_table, statement
 from entity_sync.capture.telling import Notifying, Telling
-from entity_sync.errors import ConfigurationError
+from entity_sync.errors import ConfigurationError, UnknownEntity
+from entity_sync.model import Named, name_of
 
 __all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
 
@@ -34,9 +35,11 @@ _log = logging.getLogger("entity_sync.capture")
 
 @runtime_checkable
 class _Checking(Protocol):
-    """One that checks at its start that it knows the entities."""
+    """One that knows its entities, and checks at its start that it does."""
 
     def will_notify(self, *entities: str) -> None: ...
+
+    def keys_of(self, entity: str, ids: Sequence[object]) -> object: ...
 
 
 def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
@@ -74,7 +77,7 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
 
 
 def notify_after_commit(
-    session: Any, entity: str, *ids: object, tags: Mapping[str, Any] | None = None
+    session: Any, entity: str | Named, *ids: object, tags: Mapping[str, Any] | None = None
 ) -> None:
     """Notify these keys too when this session commits: for statements that pass the unit of work by.
 
@@ -89,15 +92,18 @@ def notify_after_commit(
 
     Raises:
         ConfigurationError: nobody called `notify_on_commit` for this session.
+        UnknownEntity, BadId, ValueError, TypeError: as for `EntitySync.notify`, and at once.
     """
+    entity = name_of(entity)
     own = own_session(session)
     listening = _listening(own)
     if not listening:
         raise ConfigurationError("the commits of this session notify nothing: see notify_on_commit")
+    theirs = [commits for commits in listening if commits.names(entity)] or listening
+    knowing = _knowing({id(commits.sync): commits for commits in theirs}.values(), entity, ids)
     if not own.in_transaction():
         own.begin()
-    theirs = [commits for commits in listening if commits.names(entity)] or listening
-    for commits in {id(commits.sync): commits for commits in theirs}.values():
+    for commits in knowing:
         commits.say(own, entity, ids, tags)
 
 
@@ -248,6 +254,28 @@ class _Commits:
 
     def _watched(self, kind: type) -> Watched | None:
         return next((self._classes[one] for one in kind.__mro__ if one in self._classes), None)
+
+
+def _knowing(listening: Iterable[_Commits], entity: str, ids: Sequence[object]) -> list[_Commits]:
+    """Those that know the entity.
+
+    Raises:
+        UnknownEntity, BadId, TypeError: nobody does, or no notify can be of these ids.
+    """
+    if not ids:
+        raise TypeError("notify needs at least one id")
+    found: list[_Commits] = []
+    unknown: UnknownEntity | None = None
+    for commits in listening:
+        try:
+            if isinstance(commits.sync, _Checking):
+                commits.sync.keys_of(entity, ids)
+            found.append(commits)
+        except UnknownEntity as error:
+            unknown = error
+    if unknown is not None and not found:
+        raise unknown
+    return found
 
 
 def _listening(session: Any) -> list[_Commits]:
