@@ -43,8 +43,10 @@ def served(folder: Path, application: str) -> Iterator[str]:
         with subprocess.Popen(
             command, cwd=folder, pass_fds=[listening.fileno()], stderr=subprocess.PIPE, text=True
         ) as process:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-            process.terminate()
+            try:
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            finally:
+                process.terminate()
 
 
 @pytest.fixture(params=["before", "after"])
@@ -72,6 +74,31 @@ def test_readme(browser: Browser, tmp_path: Path):  # noqa: F811
         expect(page.locator("body")).to_have_text("4")
         httpx.put(f"{url}/prices/tea?value=5").raise_for_status()
         expect(page.locator("body")).to_have_text("5")
+
+
+def complaint(browser: Browser, url: str) -> str:  # noqa: F811
+    """The first error that a page writes to its console of what a server said."""
+    page = browser.new_context().new_page()
+    page.add_init_script("localStorage.setItem('token', 'a-token')")
+    with page.expect_console_message(lambda message: "unknown_entity" in message.text) as said:
+        page.goto(url)
+    return said.value.type
+
+
+def test_readme_mistake(browser: Browser, tmp_path: Path):  # noqa: F811
+    """What the README's page asks for in vain is in the browser's console."""
+    (tmp_path / "main.py").write_text(source("README.md", "main.py"))
+    (tmp_path / "page.html").write_text(source("README.md", "page.html").replace('"prices"', '"price"'))
+    with served(tmp_path, "main:app") as url:
+        assert complaint(browser, url) == "error"
+
+
+def test_tutorial_mistake(browser: Browser, tmp_path: Path):  # noqa: F811
+    """So it is of the page of docs/fastapi.md."""
+    (tmp_path / "shop.py").write_text(version("shop.py", "-"))
+    (tmp_path / "page.html").write_text(version("page.html", "-").replace('"customer_orders"', '"order"'))
+    with served(tmp_path, "shop:app") as url:
+        assert complaint(browser, url) == "error"
 
 
 SIGNED_IN = """
@@ -108,6 +135,17 @@ def test_sign_in(browser: Browser, tmp_path: Path):  # noqa: F811
         expect(pages[1].locator("body")).to_have_text("not for you")
         httpx.put(f"{url}/orders/1?status=baked").raise_for_status()
         expect(pages[0].locator("body")).to_have_text("baked")
+
+
+def test_sign_in_mistake(browser: Browser, tmp_path: Path):  # noqa: F811
+    """What its script asks for in vain is in the browser's console."""
+    (tmp_path / "rights.py").write_text(source("docs/rights.md", "rights"))
+    (tmp_path / "sign-in.js").write_text(
+        source("docs/rights.md", "sign-in.js").replace('"orders"', '"order"')
+    )
+    (tmp_path / "main.py").write_text(SIGNED_IN)
+    with served(tmp_path, "main:app") as url:
+        assert complaint(browser, url) == "error"
 
 
 def test_at_most_forty_lines():
