@@ -180,6 +180,19 @@ async def test_rights_page():
         ]  # fmt: skip
 
 
+async def test_rights_of_a_row_before_it_exists():
+    """Who asks too early is denied; of a notify they hear nothing, of reauthorize the row."""
+    page = block("docs/rights.md", "rights")
+    async with page["sync"] as sync, connect(sync, secret="b-token") as bob:
+        await subscribe(bob, "orders", "2")
+        assert [message["event"] for message in await shown(sync, bob)] == ["denied"]
+        page["orders"][2] = {"owner": "bob", "status": "new"}
+        await page["order"].notify(2)
+        assert await shown(sync, bob) == []
+        await sync.reauthorize("bob")
+        assert [message["event"] for message in await shown(sync, bob)] == ["snapshot"]
+
+
 async def test_rights_cookie():
     """A cookie signs in without a message; who has neither is denied until a secret comes."""
     page = block("docs/rights.md", "rights")
