@@ -60,6 +60,19 @@ async def test_lists_page():
         assert await shown(sync, bob) == []
 
 
+async def test_lists_count():
+    """The page's count follows orders that it does not hold, as they come and leave."""
+    page = lists()
+    sync = page["sync"]
+    async with sync, connect(sync) as client:
+        for customer in ("ann", "bob"):
+            await subscribe(client, "order_counts", customer)
+        assert [message["rows"][0]["data"] for message in await shown(sync, client)] == [{"orders": 1}] * 2
+        await page["move"](2, "ann")
+        counts = {message["id"]: message["rows"][0]["data"] for message in await shown(sync, client)}
+        assert counts == {"ann": {"orders": 2}, "bob": {"orders": 0}}
+
+
 async def loaded(what: list[object] | None, **options: Any) -> Any:
     """The snapshot of a loader that yields this."""
     sync = EntitySync()
