@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from entity_sync import ConnectionInfo, EntityKey, EntitySync, Reads, Row, UnknownEntity
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
-from tests.test_documents import block, source
+from tests.test_documents import ROOT, block, source
 
 pytestmark = pytest.mark.source
 
@@ -71,6 +72,56 @@ async def test_lists_count():
         await page["move"](2, "ann")
         counts = {message["id"]: message["rows"][0]["data"] for message in await shown(sync, client)}
         assert counts == {"ann": {"orders": 2}, "bob": {"orders": 0}}
+
+
+@pytest.mark.parametrize(
+    ("tags", "news"),
+    [
+        ({"customer": "ann", "status": "new"}, 1),
+        ({"customer": "ann", "status": ["baked", "new"]}, 1),
+        ({"customer": "ann", "status": "lost"}, 0),
+        ({"customer": "bob", "status": "new"}, 0),
+    ],
+)
+async def test_lists_tags(tags: dict[str, object], news: int):
+    """Of the page's `Reads` with two tags both match, any value of a list does; without a tag all rows do."""
+    sync, loads = EntitySync(), count()
+    [reads] = re.findall(r"`(Reads\(.*status=.*?\))`, ", (ROOT / "docs" / "lists.md").read_text())
+
+    @sync.entity("some", rows=("orders", "id"))
+    async def some(id: str) -> AsyncIterator[object]:
+        yield eval(reads, {"Reads": Reads})
+        yield {"id": next(loads)}
+
+    @sync.entity("all", rows=("orders", "id"))
+    async def every(id: str) -> AsyncIterator[object]:
+        yield Reads("orders")
+        yield {"id": next(loads)}
+
+    async with sync, connect(sync) as client:
+        for entity in ("some", "all"):
+            await subscribe(client, entity, "x")
+        await shown(sync, client)
+        await sync.notify("orders", 100, tags=tags)
+        entities = [message["entity"] for message in await shown(sync, client)]
+        assert (entities.count("some"), entities.count("all")) == (news, 1)
+
+
+async def test_lists_order():
+    """The same rows in another order are news."""
+    sync, ids = EntitySync(), ["2", "1"]
+
+    @sync.entity("lists", rows=("orders", "id"))
+    async def lists(id: str) -> list[dict[str, str]]:
+        return [{"id": each} for each in ids]
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "lists", "x")
+        for expected in (["2", "1"], ["1", "2"]):
+            [message] = await shown(sync, client)
+            assert [row["id"] for row in message["rows"]] == expected
+            ids.reverse()
+            await sync.notify("lists", "x")
 
 
 async def loaded(what: list[object] | None, **options: Any) -> Any:
