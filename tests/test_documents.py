@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import sqlite3
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -98,6 +99,31 @@ def test_fastapi_plain_functions():
         names["price"].notify_soon("tea")
     with TestClient(names["app"]) as http, connected(http, "/live/") as socket:
         assert_follows(http, socket)
+
+
+def test_fastapi_plain_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Plain sessions, loaders and endpoints are followed without a word of notify."""
+    monkeypatch.chdir(tmp_path)
+    names = block("docs/fastapi.md", "sync_shop.py")
+    with TestClient(names["app"]) as http, connected(http, "/live/") as socket:
+        assert socket.receive_json()["event"] == "welcome"
+        socket.send_json({"action": "subscribe", "body": {"entity": "customer_orders", "id": "ann"}})
+        assert socket.receive_json() == {"event": "ack"}
+        assert socket.receive_json()["rows"] == []
+        assert http.post("/orders?customer=ann").json() == 1
+        assert socket.receive_json()["rows"] == [{"entity": "orders", "id": "1", "data": {"id": 1}}]
+    names["engine"].dispose()
+
+
+def test_log_without_set_up():
+    """As docs/fastapi.md says, a warning reaches standard error by itself, what is less does not."""
+    program = (
+        "import logging, entity_sync; log = logging.getLogger('entity_sync.hub')\n"
+        "log.warning('a warning'); log.info('hidden')\n"
+        "logging.basicConfig(level=logging.INFO); log.info('shown')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert done.stderr.splitlines() == ["a warning", "INFO:entity_sync.hub:shown"]
 
 
 def test_brokers_signing(monkeypatch: pytest.MonkeyPatch):
