@@ -346,8 +346,7 @@ async def test_rights_change(verdict: str):
 
 def run_tests(folder: Path, *names: str) -> tuple[int, str]:
     """Run these modules of docs/testing.md against the README's application, as their reader would."""
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    for name in names:
+    for name in ("pytest.ini", *names):
         (folder / name).write_text(source("docs/testing.md", name))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *names]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -357,9 +356,10 @@ def run_tests(folder: Path, *names: str) -> tuple[int, str]:
 def test_testing_page(tmp_path: Path):
     """The page's tests pass as they stand."""
     (tmp_path / "main.py").write_text(source("README.md", "main.py"))
-    code, output = run_tests(tmp_path, "test_main.py", "test_socket.py", "test_time.py")
+    (tmp_path / "rights.py").write_text(source("docs/rights.md", "rights"))
+    code, output = run_tests(tmp_path, "test_main.py", "test_rights.py", "test_socket.py", "test_time.py")
     assert code == 0, output
-    assert "3 passed" in output
+    assert "5 passed" in output
 
 
 def test_testing_page_finds_a_forgotten_notify(tmp_path: Path):
