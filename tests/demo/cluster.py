@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -40,8 +41,8 @@ class Demo:
 
     @property
     def notify_command(self) -> list[str]:
-        line = next(line for line in self.said if "entity-sync notify" in line)
-        return [sys.executable, "-m", "entity_sync", *line.split()[1:]]
+        """As it is pasted."""
+        return shlex.split(next(line for line in self.said if " notify --broker" in line))
 
     async def stop(self, number: signal.Signals = signal.SIGINT) -> str:
         """Return its log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -88,6 +89,19 @@ async def test_about(client: Client, database: Path):
     """The page learns where the database is, whole."""
     state = await anext(aiter(client.subscribe("about", "demo")))
     assert state.rows[0].data["database"] == str(database)
+
+
+def test_notify_command_runs(monkeypatch: pytest.MonkeyPatch):
+    """What is suggested runs where the PATH leads nowhere, and is short where it leads here."""
+    link = app.Link("nsq://127.0.0.1:4150")
+    monkeypatch.setenv("PATH", "/nowhere")
+    command = shlex.split(link.notify_command("orders", "3", is_private=True))
+    assert command[-5:] == ["notify", "--broker", "nsq://127.0.0.1:4150", "orders", "3"]
+    subprocess.run([*command, "--help"], check=True, capture_output=True)
+    script = Path(sys.executable).with_name("entity-sync")
+    if script.exists():
+        monkeypatch.setenv("PATH", str(script.parent))
+        assert link.notify_command(is_private=True).startswith("entity-sync notify --broker ")
 
 
 def test_orders_survive(database: Path):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from shlex import join
+from shutil import which
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -60,7 +62,15 @@ class Link:
         """
         url = self.broker if is_private or "@" not in self.broker else "URL"
         prefix = ["--topic-prefix", self.topic_prefix] if self.topic_prefix else []
-        return join(["entity-sync", "notify", "--broker", url, *prefix, *key])
+        return join([*_program(), "notify", "--broker", url, *prefix, *key])
+
+
+def _program() -> list[str]:
+    """What `entity-sync` is called where somebody pastes it: its name alone if the PATH leads to this one."""
+    script = Path(sys.executable).with_name("entity-sync")
+    if not script.exists():
+        return [sys.executable, "-m", "entity_sync"]
+    return ["entity-sync" if which("entity-sync") == str(script) else str(script)]
 
 
 def build(database: Path, link: Link | None = None) -> EntitySync[User]:
