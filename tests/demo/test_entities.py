@@ -189,16 +189,25 @@ async def test_sold_out(nadia: Client):
 async def test_who_watches_what(guest: Client, nadia: Client):
     """The node's views are shown with their audiences and numbers, but not the one that shows them."""
     views = guest.subscribe("views", "here")
-    for client, entity, id in [(guest, "orders", "3"), (nadia, "orders", "3"), (nadia, "shelf", "today")]:
+    watched = [
+        (guest, "orders", "3"), (nadia, "orders", "3"), (nadia, "recipes", "1"),
+        (guest, "shelf", "today"), (nadia, "shelf", "today"),
+    ]  # fmt: skip
+    for client, entity, id in watched:
         await client.subscribe(entity, id).next()
 
     def shown(state: State) -> list[tuple[Any, ...]]:
         wanted = ("entity", "id", "audience", "subscribers")
         return [tuple(row.data[name] for name in wanted) for row in state.rows[1:]]
 
-    expected = [("orders", "3", "everyone", 2), ("shelf", "today", "'north'", 1)]
+    expected = [
+        ("orders", "3", "everyone", 2),
+        ("recipes", "1", "those allowed", 1),
+        ("shelf", "today", "guests", 1),
+        ("shelf", "today", "north", 1),
+    ]
     state = await until(views, lambda state: shown(state) == expected)
-    assert state.data == {"views": 2, "subscribers": 3}
+    assert state.data == {"views": 4, "subscribers": 5}
 
 
 async def test_panel_is_quiet_while_nothing_changes(tmp_path: Path):
