@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from entity_sync.cli.demo import app
+from entity_sync.cli.demo.schema import STATUSES
 from entity_sync.client import Client, connect
 from entity_sync.errors import ConfigurationError
 from entity_sync.server.standalone import listen
@@ -111,6 +112,16 @@ def test_orders_survive(database: Path):
         connection.execute("UPDATE orders SET quantity = 8 WHERE id = 3")
     app.build(database)
     assert order(database, 3)["quantity"] == 8
+
+
+def test_mistyped_status_fails(database: Path):
+    """A status that no lane has is refused where it was typed; each that a lane has is taken."""
+    app.build(database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for status in STATUSES:
+            connection.execute("UPDATE orders SET status = ? WHERE id = 3", (status,))
+        with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+            connection.execute("UPDATE orders SET status = 'redy' WHERE id = 3")
 
 
 def test_nodes_that_begin_together(tmp_path: Path):

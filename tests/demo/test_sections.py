@@ -262,6 +262,17 @@ def test_sections_fit(browser: Browser, page_url: str, complaints: list[str]):
         assert page.evaluate(f"{nameless}.map((control) => control.outerHTML)") == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_starts_at_its_top(browser: Browser, page_url: str, complaints: list[str], width: int):
+    """A link to a section shows the page from the top, however long the section is."""
+    page = section(browser, page_url, "orders", complaints, width=width)
+    expect(page.get_by_test_id("order-6")).to_contain_text("Oat biscuits")
+    assert page.evaluate("document.documentElement.scrollHeight > innerHeight && scrollY === 0")
+    page.get_by_role("link", name="Reports").click()
+    expect(page.get_by_test_id("report-1")).to_be_visible()
+    assert page.evaluate("scrollY") == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_picture_of_the_board(
     browser: Browser, page_url: str, database: Path, *, tmp_path: Path, complaints: list[str], scheme: str

@@ -16,7 +16,7 @@ _COLUMNS = {
         id INTEGER PRIMARY KEY,
         customer TEXT NOT NULL,
         item TEXT NOT NULL,
-        status TEXT NOT NULL DEFAULT 'ordered',
+        status TEXT NOT NULL DEFAULT 'ordered' CHECK (status IN ('ordered', 'baking', 'ready', 'sold')),
         quantity INTEGER NOT NULL CHECK (quantity BETWEEN 0 AND 999),
         note TEXT NOT NULL DEFAULT '',
         updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))""",
