@@ -202,6 +202,7 @@ def test_pages_of_three_nodes(
         pages[0].get_by_role("link", name="Orders").click()
         for page in pages:
             page.set_viewport_size({"width": 420, "height": 640})
+            page.mouse.move(0, 0)
         pages[0].get_by_test_id("order-1-increase").click()
         for page in pages:
             expect(page.get_by_test_id("order-1-quantity")).to_have_text("3")
