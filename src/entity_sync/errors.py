@@ -126,9 +126,10 @@ class LoadFailed(EntitySyncError):
 class AccessDenied(EntitySyncError):
     """The principal may not do this.
 
-    Raised by ``authenticate`` it refuses the secret. Raised by a loader it means the same as
-    returning ``None``, so that a client cannot tell forbidden from absent. A batch loader says it of one key:
-    as that key's value. Raised by one it costs calls to find which key it is for.
+    Raised by ``authenticate`` it refuses the secret. Raised by a loader it makes the key gone for this
+    audience, as if nobody had ever notified it, so that a client cannot tell forbidden from absent;
+    ``None`` is an answer, which covers notifies. A batch loader says it of one key: as that key's value.
+    Raised by one it costs calls to find which key it is for.
     """
 
     def __init__(self, text: str = "access denied") -> None:

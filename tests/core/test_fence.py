@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from entity_sync.core.fence import Fence
-from entity_sync.core.loaded import Loaded, LoadedRow
+from entity_sync.core.loaded import DENIED, Loaded, LoadedRow
 
 GONE = Loaded((), gone=True)
 
@@ -82,6 +82,20 @@ def test_a_row_that_begins_anew():
     fence.shown(GONE, 31)
     assert fence.objects(at(1), 31.9) == "revision 1, after 7"
     assert fence.objects(at(1), 32) is None
+
+
+def test_a_denial_waits_for_nothing():
+    """Else it would tell that there is such a key; it says nothing of the row, and is looked at once more."""
+    fence = Fence(2.0)
+    fence.shown(at(5), 0)
+    fence.change(6, 10)
+    assert fence.judge(DENIED, 10, 10) is None
+    assert fence.due == 12
+    fence.doubt(11)
+    assert fence.judge(DENIED, 11, 11) is None
+    assert fence.due == 13
+    assert fence.objects(at(5), 11) == "revision 5, after 6"
+    assert fence.objects(GONE, 11) is not None
 
 
 def test_what_no_revision_tells_of_is_due_once_more():

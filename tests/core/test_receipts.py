@@ -36,6 +36,30 @@ def test_a_load_that_gave_nothing_covers_nothing():
     assert not receipts.succeeded()
 
 
+def test_what_is_denied_covers_nothing():
+    """Its tokens wait for a load that finds what may be seen."""
+    receipts = Receipts()
+    receipts.add(["a"])
+    receipts.started()
+    assert not receipts.succeeded(is_denied=True)
+    assert receipts.since(0) == ()
+    receipts.started()
+    assert receipts.succeeded()
+    assert receipts.since(0) == ("a",)
+
+
+def test_loads_that_give_nothing_keep_no_more():
+    """However many notifies come while loads fail, the newest 64 wait."""
+    receipts = Receipts()
+    for token in map(str, range(200)):
+        receipts.started()
+        receipts.add([token])
+        receipts.postponed()
+    receipts.started()
+    receipts.succeeded()
+    assert receipts.count == 64
+
+
 def test_bounded():
     """The newest 64 are kept, waiting or covered."""
     receipts = Receipts()

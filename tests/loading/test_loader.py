@@ -411,11 +411,11 @@ def refuse_plainly(id: str) -> None:
 
 @pytest.mark.parametrize("function", [refuse, refuse_plainly])
 async def test_denied_is_gone(function: Callable[..., Any]):
-    """AccessDenied from a loader is the same as None, so that a client cannot tell them apart."""
+    """What AccessDenied makes of a key has the version of one that there is not, and no notify covers it."""
     denied = await loader(function).load(EntityKey("items", "1"), (), in_thread, known)
     nothing = await loader(lambda _id: None).load(EntityKey("items", "1"), (), in_thread, known)
-    assert denied == nothing
     assert (denied.gone, denied.version) == (True, nothing.version)
+    assert (denied.denied, nothing.denied) == (True, False)
 
 
 async def test_classic_text_reaches_a_str_loader():

@@ -14,7 +14,8 @@ class Fence:
 
     A replica that is less than ``lag`` behind has, in a load that begins so long after something was said,
     all that had happened by then. So whatever names no revision to wait for (a deletion, a gap, a row that
-    rides along, a view nobody watched before) is answered at once and once more after ``lag``.
+    rides along, a view nobody watched before) is answered at once and once more after ``lag``. So is what
+    was denied: if it waited for a revision, that would tell that there is such a key.
 
     Attributes:
         due: a load that begins before this moment may miss something.
@@ -59,6 +60,8 @@ class Fence:
 
     def objects(self, result: Loaded, began: float) -> str | None:
         """Why the result of a load that began then is too old to be shown, None where it is not."""
+        if result.denied:
+            return None
         if result.gone:
             if self._exists and began < self._sure:
                 return f"nothing, and revision {self._least} was notified or shown"
@@ -73,6 +76,9 @@ class Fence:
 
     def shown(self, result: Loaded, now: float) -> None:
         """This is what is shown from now on: nothing older may follow."""
+        if result.denied:  # it says nothing of the row, and may have read an older right
+            self.due = max(self.due, self._sure)
+            return
         if result.gone:
             if self._exists:
                 self._deleted(now)

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from msgspec import Raw
+
 from entity_sync.core.canonical import GONE_VERSION, version_of
 from entity_sync.core.tags import Reading
+from entity_sync.core.wirerows import WireRow
 from entity_sync.errors import LoadFailed
 from entity_sync.model import EntityKey
 
-__all__ = ["Loaded", "LoadedRow", "Unusable"]
+__all__ = ["DENIED", "Loaded", "LoadedRow", "Unusable"]
 
 _AROUND_ROW = 200  # bytes of the objects of a row and its key, about
 
@@ -32,6 +35,12 @@ class LoadedRow:
     key: EntityKey | None = None
     is_tracked: bool = True
 
+    @property
+    def wire(self) -> WireRow:
+        """As it stands in a snapshot."""
+        data = Raw(self.data)
+        return WireRow(data) if self.key is None else WireRow(data, *self.key)
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -43,6 +52,7 @@ class Loaded:
         reads: the live queries that were made for it.
         revision: the application's own number of the view's row, None where it has none.
         absent: keys of which it was found that they have no row, and whose changes concern the view.
+        denied: gone for whoever asks, who is told of it what is told of a key that nobody ever notified.
     """
 
     rows: tuple[LoadedRow, ...]
@@ -50,6 +60,7 @@ class Loaded:
     reads: tuple[Reading, ...] = ()
     revision: int | None = None
     absent: frozenset[EntityKey] = frozenset()
+    denied: bool = False
 
     @cached_property
     def version(self) -> str:
@@ -77,6 +88,9 @@ class Loaded:
         for row in self.rows:
             entity, id = row.key or ("", "")
             yield from (entity.encode(), id.encode(), row.data)
+
+
+DENIED = Loaded((), gone=True, denied=True)
 
 
 class Unusable(LoadFailed):

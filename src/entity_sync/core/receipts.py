@@ -58,12 +58,14 @@ class Receipts:
         self._running, self._waiting = self._waiting, {}
 
     def postponed(self) -> None:
-        """It gave nothing, and another one follows."""
-        self._waiting = self._running | self._waiting
-        self._running = {}
+        """It gave nothing that may be told, and another one may follow."""
+        later, self._waiting, self._running = self._waiting, self._running, {}
+        self.add(later)
 
-    def succeeded(self) -> bool:
-        """It has a result; whether that covers any token."""
+    def succeeded(self, *, is_denied: bool = False) -> bool:
+        """It has a result; whether that covers any token, which what is denied never does."""
+        if is_denied:
+            self.postponed()
         covers = bool(self._running)
         self._covered += self._running
         self.count += len(self._running)

@@ -11,7 +11,7 @@ from entity_sync.core import v2
 from entity_sync.core.fence import Fence
 from entity_sync.core.frame import Frame
 from entity_sync.core.history import History
-from entity_sync.core.loaded import Loaded, LoadedRow
+from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadAction, LoadEvent, LoadState, step
 from entity_sync.core.memory import Memory
 from entity_sync.core.messages import Current, Fresh, Snapshot
@@ -19,7 +19,6 @@ from entity_sync.core.outbox import Mark
 from entity_sync.core.receipts import Receipts
 from entity_sync.core.tags import Reading
 from entity_sync.core.trouble import Trouble
-from entity_sync.core.wirerows import WireRow
 from entity_sync.model import Audience, EntityKey
 
 __all__ = ["View"]
@@ -36,6 +35,7 @@ class View:
         state: where its loading stands.
         loaded: the newest result, None before the first, and where its rows are not kept.
         version: that of the newest result, None before the first.
+        is_denied: that result is denied (`Loaded.denied`).
         ticket: which load of this node gave it; a later load has a larger one.
         moment, began: of `Recent`, and of the clock in seconds, as the last attempt began.
         as_of: seconds of the clock as the attempt began that gave ``loaded``.
@@ -53,9 +53,9 @@ class View:
 
     __slots__ = (
         "_classic", "_current", "_history", "_memory", "_snapshot", "as_of", "asked", "attempts", "audience",
-        "began", "causes", "failure", "fence", "key", "loaded", "moment", "number", "push", "reads",
-        "reasons", "receipts", "rev", "rows", "running", "running_causes", "state", "subscriptions", "ticket",
-        "triggered_at", "version",
+        "began", "causes", "failure", "fence", "is_denied", "key", "loaded", "moment", "number", "push",
+        "reads", "reasons", "receipts", "rev", "rows", "running", "running_causes", "state", "subscriptions",
+        "ticket", "triggered_at", "version",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +82,7 @@ class View:
         self.triggered_at = 0.0
         self.loaded: Loaded | None = None
         self.version: str | None = None
+        self.is_denied = False
         self.ticket = 0
         self.rev = 0
         self.push = 0
@@ -141,11 +142,11 @@ class View:
         self.rev += differs
         self.push += pushed
         self.ticket, self.as_of = self.running, self.began
-        self.loaded, self.version = loaded, loaded.version
+        self.loaded, self.version, self.is_denied = loaded, loaded.version, loaded.denied
         self._hold()
         recovered = self.failure is not None
         self.failure, self.reasons = None, frozenset()
-        covers = self.receipts is not None and self.receipts.succeeded()
+        covers = self.receipts is not None and self.receipts.succeeded(is_denied=loaded.denied)
         # Who asked is waiting for an answer, even one that brings nothing new.
         news = differs or pushed or recovered or covers or Cause.SUBSCRIBE in asked
         return news, self._end()
@@ -207,7 +208,7 @@ class View:
                     id=self.key.id,
                     rev=self.rev,
                     version=loaded.version,
-                    rows=tuple(_wire(row) for row in loaded.rows),
+                    rows=tuple(row.wire for row in loaded.rows),
                     gone=loaded.gone,
                 )
             )
@@ -292,8 +293,3 @@ class View:
 
 def _around(rows: Collection[EntityKey], reads: Collection[Reading]) -> int:
     return _AROUND_KEY * (len(rows) + sum(read.places for read in reads))
-
-
-def _wire(row: LoadedRow) -> WireRow:
-    data = msgspec.Raw(row.data)
-    return WireRow(data) if row.key is None else WireRow(data, *row.key)

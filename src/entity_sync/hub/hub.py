@@ -128,7 +128,8 @@ class Hub:
         view = subscription.view
         if view.receipts is None:
             view.receipts = Receipts()
-            is_loaded = view.state is LoadState.IDLE and view.version is not None and view.failure is None
+            is_idle = view.state is LoadState.IDLE and view.failure is None
+            is_loaded = is_idle and view.version is not None and not view.is_denied
             known = self.recent.causes(view.key, view.moment)
             view.receipts.recall(*known, is_loading=view.is_loading, is_loaded=is_loaded)
         subscription.ask_causes()

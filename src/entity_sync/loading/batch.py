@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from entity_sync.core.loaded import Loaded
+from entity_sync.core.loaded import DENIED, Loaded
 from entity_sync.errors import AccessDenied, LoadFailed, described
 
 __all__ = ["checked", "taken"]
@@ -31,9 +31,9 @@ def checked(answer: object, ids: Collection[object]) -> Mapping[Any, Any]:
 
 
 def taken(value: object, collect: Callable[[object], Loaded]) -> Loaded | LoadFailed:
-    """What one value of the answer says: None or AccessDenied that there is no such key."""
+    """What one value of the answer says: None and AccessDenied that there is no such key."""
     if isinstance(value, AccessDenied) or (isinstance(value, type) and issubclass(value, AccessDenied)):
-        value = None
+        return DENIED
     if isinstance(value, LoadFailed):
         return value
     if isinstance(value, BaseException):

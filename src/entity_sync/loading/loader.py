@@ -212,7 +212,7 @@ class Loader:
         except AccessDenied:
             if len(keys) > 1:  # which of them is denied is found by asking for fewer
                 raise
-            return use({})
+            return use(dict.fromkeys(ids, AccessDenied()))
 
     def _collector(self, key: EntityKey, known: Known, most: float) -> Collector:
         return Collector(key, known, rows=self.rows, shape=self.shape, revision=self.revision, most=most)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, TypeAlias
 
-from entity_sync.core.loaded import Loaded, LoadedRow, Unusable
+from entity_sync.core.loaded import DENIED, Loaded, LoadedRow, Unusable
 from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed
 from entity_sync.loading.exact import exact_text
@@ -128,7 +128,7 @@ class Collector:
 
     def denied(self) -> Loaded:
         """There is no such key for whoever asks, as far as what was read up to there says."""
-        return Loaded((), gone=True, reads=tuple(self._reads), absent=frozenset(self._keys))
+        return replace(DENIED, reads=tuple(self._reads), absent=frozenset(self._keys))
 
     def unusable(self, error: LoadFailed) -> LoadFailed:
         """The error, with what was read up to there: that decides whether the next load fails as well."""
