@@ -62,7 +62,8 @@ class Settings:
         gap_interval: seconds between two reloads of an entity because messages were lost.
         quiet_after: seconds of silence about an entity after which its last number is told.
         alive_interval: seconds between signs of life of a node; more where there are many nodes.
-        replica_lag: seconds that the replica may be behind which loads of entities with ``revision=`` read.
+        replica_lag: seconds that the replica may be behind which loads of entities with ``revision=`` read;
+            a revision that was notified and is not found by then is taken for a mistake.
         drain_timeout: seconds an orderly stop may take.
         fail_closed: send no states while the broker is away, since a revocation may be missed, until it is
             back and everybody has been asked who they are and what they may see.

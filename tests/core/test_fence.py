@@ -20,12 +20,44 @@ def test_what_was_notified_and_what_was_shown():
     assert fence.objects(at(0), 0) is None
     fence.change(5, 0)
     fence.change(4, 1)  # overtaken on its way
-    assert fence.objects(at(4), 100) == "revision 4, after 5"
+    assert fence.objects(at(4), 1.9) == "revision 4, after 5"
     assert fence.objects(at(None), 1) is None
     assert fence.objects(at(5), 1) is None
     fence.shown(at(7), 3)
     fence.shown(at(None), 4)
     assert fence.objects(at(6), 100) == "revision 6, after 7"
+
+
+def test_what_was_only_notified_is_waited_for_as_long_as_a_replica_may_take():
+    """Then what is found is right, if it is not older than what was shown; it is looked for again."""
+    fence = Fence(2.0)
+    fence.shown(at(5), 0)
+    fence.change(9, 10)
+    assert fence.judge(at(6), 11.9, 11.9) == "revision 6, after 9"
+    assert fence.objects(at(4), 12) == "revision 4, after 9"
+    assert fence.missed == 0
+    assert fence.judge(at(6), 12, 12) is None
+    assert (fence.missed, fence.due) == (9, 14)
+    assert fence.objects(at(5), 100) == "revision 5, after 6"
+    assert fence.judge(at(6), 14, 14) is None
+    assert (fence.missed, fence.due) == (9, 18)
+    fence.change(7, 15)
+    assert fence.judge(at(7), 15, 15) is None
+    assert (fence.missed, fence.due) == (9, 20)
+    fence.doubt(19)
+    assert fence.judge(at(9), 30, 30) is None
+    assert (fence.missed, fence.due) == (0, 21)
+
+
+def test_a_wrong_revision_of_a_row_that_begins_anew():
+    """What was shown before a deletion does not count: the replica has what the row has since."""
+    fence = Fence(2.0)
+    fence.shown(at(5), 0)
+    fence.change(None, 10)
+    fence.change(9, 11)
+    assert fence.objects(at(1), 12.9) == "revision 1, after 9"
+    assert fence.judge(at(1), 13, 13) is None
+    assert fence.missed == 9
 
 
 def test_nothing_is_too_old_too():

@@ -17,11 +17,18 @@ class Fence:
     rides along, a view nobody watched before) is answered at once and once more after ``lag``. So is what
     was denied: if it waited for a revision, that would tell that there is such a key.
 
+    A revision that was only notified is waited for as long and no longer: it may be wrong, or forged, and
+    must not keep the row from being shown for ever. In case the replica is further behind, it is looked for
+    again, each time after twice as long. Below what was shown nothing is shown.
+
     Attributes:
         due: a load that begins before this moment may miss something.
+        missed: a revision that was notified and not found in time, 0 where there is none.
     """
 
-    __slots__ = ("_anew", "_exists", "_is_gone", "_lag", "_least", "_sure", "due")
+    __slots__ = (
+        "_anew", "_exists", "_is_gone", "_lag", "_least", "_shown", "_sure", "_told", "due", "missed",
+    )  # fmt: skip
 
     def __init__(self, lag: float) -> None:
         """
@@ -29,11 +36,14 @@ class Fence:
             lag: seconds that a replica may be behind.
         """
         self.due = -inf
+        self.missed = 0
+        self._told = 0.0  # when that was notified
         self._lag = lag
-        self._least = 0
+        self._least = 0  # the newest that was notified or shown
+        self._shown = 0
         self._exists = False  # the newest word of the row is not that it was deleted
         self._is_gone = False  # that is what is shown
-        self._sure = -inf  # a load that begins from here on and finds nothing is right, if the row exists
+        self._sure = -inf  # a load that begins from here on is right, if the row exists
         self._anew = -inf  # and one that finds a lower revision, if it was deleted: revisions begin anew
 
     def change(self, revision: int | None, now: float) -> None:
@@ -70,7 +80,7 @@ class Fence:
             return None
         if result.revision == self._least and (self._exists or not self._is_gone):
             return None
-        if not self._exists and began >= self._anew:
+        if began >= (self._sure if self._exists else self._anew) and result.revision >= self._shown:
             return None
         return f"revision {result.revision}, after {self._least}"
 
@@ -83,12 +93,21 @@ class Fence:
             if self._exists:
                 self._deleted(now)
         elif result.revision is not None:
-            self._least = result.revision
+            self._compare(result.revision, now)
+            self._least = self._shown = result.revision
             self._found(now)
         self._is_gone = result.gone
+
+    def _compare(self, revision: int, now: float) -> None:
+        if self._exists and revision < self._least:
+            self.missed, self._told = self._least, self._sure - self._lag
+        elif revision >= self.missed:
+            self.missed = 0
+        if self.missed:
+            self.due = max(self.due, now + (now - self._told))
 
     def _found(self, now: float) -> None:
         self._exists, self._sure = True, now + self._lag
 
     def _deleted(self, now: float) -> None:
-        self._exists, self._anew = False, now + self._lag
+        self._exists, self._anew, self._shown = False, now + self._lag, 0

@@ -28,14 +28,18 @@ class Recent:
         """
         self.moment = 0
         self._limit = limit
-        self._changes: dict[str, deque[tuple[int, Change]]] = {}
+        self._changes: dict[str, deque[tuple[int, float, Change]]] = {}
         self._forgotten: dict[str, int] = {}
 
-    def note(self, change: Change) -> None:
-        """A key changed."""
+    def note(self, change: Change, now: float = 0.0) -> None:
+        """A key changed.
+
+        Args:
+            now: seconds of the clock.
+        """
         self.moment += 1
         kept = self._changes.setdefault(change.key.entity, deque())
-        kept.append((self.moment, change))
+        kept.append((self.moment, now, change))
         if len(kept) > self._limit:
             self._forgotten[change.key.entity] = kept.popleft()[0]
 
@@ -51,14 +55,14 @@ class Recent:
         is_known = any(change.key == key for change in self._since(key.entity, moment))
         return is_known or self._forgotten.get(key.entity, 0) > moment
 
-    def of(self, key: EntityKey) -> list[Change]:
-        """What is remembered of this key, the oldest first."""
-        return [change for _, change in self._changes.get(key.entity, ()) if change.key == key]
+    def of(self, key: EntityKey) -> list[tuple[float, Change]]:
+        """What is remembered of this key, and when it was noted, the oldest first."""
+        return [(now, change) for _, now, change in self._changes.get(key.entity, ()) if change.key == key]
 
     def causes(self, key: EntityKey, moment: int) -> tuple[list[str], list[str]]:
         """The tokens of what is remembered of this key, up to ``moment`` and after it."""
         found: tuple[list[str], list[str]] = ([], [])
-        for at, change in self._changes.get(key.entity, ()):
+        for at, _, change in self._changes.get(key.entity, ()):
             if change.key == key:
                 found[at > moment].extend(change.causes)
         return found
@@ -86,7 +90,7 @@ class Recent:
         return any(self._forgotten.get(entity, 0) > moment for entity in entities)
 
     def _since(self, entity: str, moment: int) -> Iterator[Change]:
-        for at, change in reversed(self._changes.get(entity, ())):
+        for at, _, change in reversed(self._changes.get(entity, ())):
             if at <= moment:
                 return
             yield change

@@ -185,11 +185,10 @@ class Hub:
             self._refresh.drop(view)
 
     def _fence(self, view: View) -> None:
-        now = self._clock.now()
         view.fence = Fence(self._settings.replica_lag)
-        view.fence.doubt(now)
-        for change in self.recent.of(view.key):
-            view.fence.change(change.revision, now)
+        for noted, change in self.recent.of(view.key):
+            view.fence.change(change.revision, noted)
+        view.fence.doubt(self._clock.now())
 
     def _subscribe_classic(self, view: View, outbox: Outbox, since: int) -> ClassicSubscription:
         subscription = ClassicSubscription(view, outbox)
@@ -215,8 +214,8 @@ class Hub:
         Its own views at once; those that hold it as a row or found it by a live query may be many, so
         they are paced.
         """
-        self.recent.note(change)
         now = self._clock.now()
+        self.recent.note(change, now)
         for view in self.views.of(change.key):
             if view.receipts is not None:
                 view.receipts.add(change.causes)

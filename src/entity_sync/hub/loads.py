@@ -17,6 +17,7 @@ from entity_sync.errors import LoadFailed
 from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.hub.breakers import Breakers
 from entity_sync.hub.delays import Delays
+from entity_sync.hub.fences import Fences
 from entity_sync.hub.parting import is_news
 from entity_sync.hub.queues import Queue
 from entity_sync.hub.refreshes import Refreshes
@@ -90,6 +91,7 @@ class Loads:
         self._delays = Delays(clock, self._enqueue)
         self._refreshes = Refreshes(catalog, clock, random, self.trigger)
         self._attempts = Attempts(catalog, clock, settings)
+        self._fences = Fences(clock)
         self._breakers = Breakers(
             clock, settings, random, self._waiting, opened=self._hold_all, resumed=self._fill
         )
@@ -214,7 +216,7 @@ class Loads:
     def _take(self, view: View, outcome: Outcome) -> float | None:
         """Returns the seconds after which the view is to be loaded again, None where it is not."""
         try:
-            result = self._fenced(view, self._that_fits(view, outcome))
+            result = self._fences.judged(view, self._that_fits(view, outcome))
             if isinstance(result, LoadFailed):
                 return self._failed(view, result)
             self._succeeded(view, result)
@@ -231,14 +233,6 @@ class Loads:
         if isinstance(outcome, LoadFailed) or self._fits(view, outcome):
             return outcome
         return LoadFailed("the server has no memory for its rows now", code="busy", retryable=True)
-
-    def _fenced(self, view: View, outcome: Outcome) -> Outcome:
-        if view.fence is None or isinstance(outcome, LoadFailed):
-            return outcome
-        objection = view.fence.judge(outcome, view.began, self._clock.now())
-        if objection is None:
-            return outcome
-        return LoadFailed(f"what it read is behind: {objection}", retryable=True)
 
     def _succeeded(self, view: View, result: Loaded) -> None:
         if view.failure is not None:
