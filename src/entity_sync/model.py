@@ -185,7 +185,7 @@ class ViewInfo:
         rev: counts the states that differed, 0 before the first result.
         version: of the newest result; None before the first.
         rows: how many rows that has.
-        size: bytes of those rows as JSON.
+        size: bytes of those rows as JSON, with their keys: about what a snapshot of it has.
         is_loading: a load of it runs, or waits for its turn or its retry.
         is_stale: its loads fail, so what its subscribers show may be old.
     """

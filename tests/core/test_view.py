@@ -156,8 +156,9 @@ def test_verbatim_on_classic():
 
 
 def test_size_is_that_of_all_rows():
-    """The size of a result is the bytes of its rows."""
-    assert Loaded((LoadedRow(b"12", b"1 2"), LoadedRow(b"3", b"3"))).size == 3
+    """The size of a result is the bytes of its rows, with their keys, in a snapshot."""
+    rows = (LoadedRow(b"12", b"1 2"), LoadedRow(b"3", b"3", EntityKey("users", "é" * 9)))
+    assert Loaded(rows).size == len(msgspec.json.encode([row.wire for row in rows])) - 1
 
 
 def test_failures_name_what_is_known():

@@ -299,7 +299,7 @@ async def test_each_kind_of_failure_is_told_and_logged_once(caplog: pytest.LogCa
         events = [message["event"] for message in client.pending() if message["event"] != "beat"]
         assert events == ["ack", "stale", "error", "stale"]
     logged = [one.getMessage().split(": ", 1)[1] for one in caplog.records if "failed" in one.getMessage()]
-    assert logged == ["ValueError: down", "at least 202 bytes of rows, more than 100", "TimeoutError: slow"]
+    assert logged == ["ValueError: down", "at least 212 bytes of rows, more than 100", "TimeoutError: slow"]
 
 
 @in_virtual_time

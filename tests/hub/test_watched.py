@@ -70,7 +70,7 @@ async def test_every_view_in_order():
 
 
 async def test_state_of_a_view():
-    """Number, rev and version are those that clients were sent; the size is that of the rows as JSON."""
+    """Number, rev and version are those that clients were sent; the size is that of its rows."""
     async with shop() as sync, connect(sync) as client:
         await client.send({"action": "subscribe", "body": {"entity": "news", "id": "a"}})
         sent = await client.receive_until("snapshot")
@@ -84,7 +84,7 @@ async def test_state_of_a_view():
                 rev=1,
                 version=sent["version"],
                 rows=1,
-                size=len('{"text":"é"}'.encode()),
+                size=len('{"data":{"text":"é"}},'.encode()),
                 is_loading=False,
                 is_stale=False,
             )
@@ -114,7 +114,10 @@ async def test_rows_of_a_view():
             await watch(client, entity, id)
         gone, shelf = sync.watched()
         assert (gone.rows, gone.size, gone.rev, gone.version is None) == (0, 0, 1, False)
-        assert (shelf.rows, shelf.size) == (2, len('"two"1'))
+        assert (shelf.rows, shelf.size) == (
+            2,
+            len('{"data":1,"entity":"news","id":"1"},{"data":"two","entity":"news","id":"2"},'),
+        )
 
 
 async def test_audience_holds_no_secret():

@@ -297,9 +297,17 @@ def a_list(_id: str) -> list[object]:
 @pytest.mark.parametrize("function", [endless, endless_plainly, a_list])
 async def test_too_large_at_once(function: Callable[..., Any]):
     """A result is refused at the row that is too much; what would come after it is not even looked at."""
-    with pytest.raises(LoadFailed, match="at least 1008 bytes of rows, more than 1000") as caught:
+    with pytest.raises(LoadFailed, match="at least 1010 bytes of rows, more than 1000") as caught:
         await load(function)
     assert caught.value.code == "too_large"
+
+
+async def test_keys_count():
+    """A long list of small rows is large by its keys, which the clients are sent as well."""
+    rows = [Row("users", 10**30 + id, 1) for id in range(20)]
+    with pytest.raises(LoadFailed, match="more than 1000"):
+        await load(lambda _id: rows)
+    assert len((await load(lambda _id: rows[:10])).rows) == 10
 
 
 async def test_a_thread_that_nobody_waits_for():

@@ -11,7 +11,7 @@ from entity_sync.core.messages import Delta
 __all__ = ["History"]
 
 _KEPT = 8  # deltas for those who missed some
-_AROUND, _AROUND_ROW = 150, 40  # bytes of a snapshot besides its rows' data, about
+_AROUND = 150  # bytes of a snapshot besides its rows, about
 _WORTH = 256  # bytes of rows below which a delta saves a few dozen bytes and costs more work than it is worth
 
 
@@ -56,7 +56,7 @@ class History:
         if size < _WORTH:
             self._previous, self._deltas = None, []
             return []
-        about = _AROUND + size + _AROUND_ROW * len(loaded.rows)
+        about = _AROUND + size
         self._work_out(newest, loaded, about)
         missed = newest - rev
         chain = self._deltas[-missed:] if 0 < missed <= len(self._deltas) else []

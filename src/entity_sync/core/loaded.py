@@ -17,6 +17,8 @@ from entity_sync.model import EntityKey
 __all__ = ["DENIED", "Loaded", "LoadedRow", "Unusable"]
 
 _AROUND_ROW = 200  # bytes of the objects of a row and its key, about
+_AROUND_DATA = len(b'{"data":},')
+_AROUND_KEY = len(b'"entity":"","id":"",')
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,14 @@ class LoadedRow:
     verbatim: bytes
     key: EntityKey | None = None
     is_tracked: bool = True
+
+    @property
+    def size(self) -> int:
+        """Bytes that it has in a snapshot, but for characters of its id that JSON escapes."""
+        size = len(self.data) + _AROUND_DATA
+        if self.key is not None:
+            size += _AROUND_KEY + sum(len(name.encode("utf-8", "replace")) for name in self.key)
+        return size
 
     @property
     def wire(self) -> WireRow:
@@ -69,8 +79,8 @@ class Loaded:
 
     @property
     def size(self) -> int:
-        """Bytes of all rows."""
-        return sum(len(row.data) for row in self.rows)
+        """Bytes of all rows, with their keys."""
+        return sum(row.size for row in self.rows)
 
     @cached_property
     def held(self) -> int:

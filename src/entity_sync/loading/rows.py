@@ -69,7 +69,7 @@ class Collector:
             rows: makes keyed rows of plain elements.
             shape: makes of plain elements what may be shown of them.
             revision: finds the application's own number of the un-keyed value.
-            most: bytes that all rows may have as JSON.
+            most: bytes that all rows may have as JSON, with their keys.
         """
         self._own = own
         self._known = known
@@ -178,7 +178,7 @@ class Collector:
             )
         if key in self._found or key in self._absent:
             raise LoadFailed(f"two rows have the key {key}")
-        self._size += len(row.data)
+        self._size += row.size
         if self._size > self._most:
             text = f"at least {self._size} bytes of rows, more than {self._most:.0f}"
             raise LoadFailed(text, code="too_large")
