@@ -30,6 +30,7 @@ __all__ = [
     "UnknownBroker",
     "UnknownEntity",
     "described",
+    "placed",
 ]
 
 
@@ -148,6 +149,19 @@ class ConnectionLost(EntitySyncError):
         self.code = code
         self.reason = reason
         super().__init__(f"connection lost: {code} {reason}".rstrip())
+
+
+def placed(error: BaseException) -> str:
+    """Type and place of what an application raised, where its text may hold what no log should have."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    kind = type(error).__name__
+    return (
+        kind
+        if traceback is None
+        else f"{kind} at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+    )
 
 
 def described(error: BaseException) -> str:

@@ -127,7 +127,8 @@ def test_an_authorize_that_raises(caplog: pytest.LogCaptureFixture):
     run(main())
     assert loads == ["1"]
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert lines == ["authorize of orders/'2' failed, which denies it: LookupError: no such table"]
+    assert len(lines) == 1
+    assert lines[0].startswith("authorize of orders/'2' failed, which denies it: LookupError at ")
 
 
 @pytest.mark.parametrize("id", ["0100", " 100", "100 ", "१००", "+1", "-0", "1_0", "1e2", "", "x" * 300])

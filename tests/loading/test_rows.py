@@ -221,10 +221,10 @@ async def test_denied_half_way():
         ([Row("users", " 100", 1)], "bad id for 'users'"),
         ([Row("users", "१००", 1)], "bad id for 'users'"),
         ([Row("others", 1.5, 1)], "bad id for 'others': an id is a str, an int or a UUID"),
-        ([Row(Odd.USERS, 9, 1)], "a Row is of the entity <Odd.USERS: 'users'>: use its name"),  # type: ignore[arg-type]
-        ([Row(None, 9, 1)], "a Row is of the entity None: use its name, or what registering it gave"),  # type: ignore[arg-type]
+        ([Row(Odd.USERS, 9, 1)], "the entity of a Row is of type Odd: use its name"),  # type: ignore[arg-type]
+        ([Row(None, 9, 1)], "Row is of type NoneType: use its name, or what registering it gave"),  # type: ignore[arg-type]
         ([Row("\ud800", 9, 1)], "an entity name is 1 to 64 of"),
-        ([Reads(5)], "a Reads is of the entity 5: use its name, or what registering it gave"),  # type: ignore[arg-type]
+        ([Reads(5)], "the entity of a Reads is of type int: use its name, or what registering it gave"),  # type: ignore[arg-type]
         ([Row("users", 9, {"a": float("nan")})], "row users/'9': field 'a' is nan"),
         ([Row("users", 9, {"a": 2**60})], r"row users/'9': field 'a' is an integer beyond"),
         ([Row("users", 9, None), Row("users", 9, {})], "two rows have the key users/'9'"),

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from entity_sync.clock import Clock, is_cancelled, timeout
 from entity_sync.core.effects import Admitted, Refused
-from entity_sync.errors import AccessDenied
+from entity_sync.errors import AccessDenied, placed
 from entity_sync.loading.loader import principal_key
 from entity_sync.model import ConnectionInfo
 from entity_sync.settings import Settings
@@ -43,7 +43,7 @@ async def admit(
         raise
     except BaseException as error:  # noqa: BLE001 - the application may raise anything
         # Its text may hold the secret: only whoever asks for debugging output gets it.
-        _log.warning("authenticate raised %s", type(error).__name__)
+        _log.warning("authenticate raised %s", placed(error))
         _log.debug("authenticate raised", exc_info=error)
         return Refused("busy", "who this is could not be established", retryable=True)
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from entity_sync.clock import Clock, is_cancelled, timeout
-from entity_sync.errors import AccessDenied, described
+from entity_sync.errors import AccessDenied, placed
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.signature import is_async
 from entity_sync.model import EntityKey
@@ -57,6 +57,7 @@ class Rights:
         self._clock = clock
         self._settings = settings
         self._failures = 0
+        self._unshared = 0
 
     def guards(self, entity: str) -> bool:
         """Whether there is anything to ask about keys of this entity."""
@@ -95,13 +96,24 @@ class Rights:
     def _read(self, key: EntityKey, answer: object) -> bool | None:
         if isinstance(answer, bool):
             return answer
-        return self._failed(key, TypeError(f"authorize returned a {type(answer).__name__}, not a bool"))
+        self._note(key, f"it returned a {type(answer).__name__}, not a bool")
+        return None
 
     def _failed(self, key: EntityKey, error: BaseException) -> bool | None:
         if isinstance(error, AccessDenied):
             return False
+        self._note(key, placed(error))
+        _log.debug("authorize of %s raised", key, exc_info=error)  # its text may hold a secret
+        return None
+
+    def _note(self, key: EntityKey, what: str) -> None:
         self._failures += 1
         if self._failures.bit_count() == 1:  # 1, 2, 4, 8 …: an outage cannot fill the log
-            what = described(error)
-            _log.warning("authorize of %s failed, which denies it: %s", key, what, exc_info=error)
-        return None
+            _log.warning("authorize of %s failed, which denies it: %s", key, what)
+
+    def unshared(self, key: EntityKey, error: AccessDenied) -> None:
+        """There is no audience for a principal; ``per`` may have been given its secret."""
+        self._unshared += 1
+        if self._unshared.bit_count() == 1:  # a client asks for as many keys as it likes
+            _log.warning("%s is denied: %s", key, error)
+        _log.debug("%s is denied", key, exc_info=error.__cause__)

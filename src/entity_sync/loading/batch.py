@@ -24,8 +24,9 @@ def checked(answer: object, ids: Collection[object]) -> Mapping[Any, Any]:
     (asked,) = {type(id) for id in ids}
     for key in answer.keys() - set(ids):
         if not isinstance(key, asked) or (isinstance(key, bool) and asked is int):  # a driver's UUID is one
+            other, kind = type(key).__name__, asked.__name__
             raise LoadFailed(
-                f"a batch loader returned the key {key!r}, but was given ids of type {asked.__name__}"
+                f"a batch loader returned a key of type {other}, but was given ids of type {kind}"
             )
     return answer
 

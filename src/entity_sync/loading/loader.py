@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, TypeAlias, TypeVar, cast
 
 from entity_sync.core.loaded import Loaded
-from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed
+from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed, placed
 from entity_sync.loading.audience import plain
 from entity_sync.loading.batch import checked, taken
 from entity_sync.loading.exact import exact_text
@@ -137,7 +137,7 @@ class Loader:
         try:
             audience = self.per(principal)
         except Exception as error:
-            raise AccessDenied(f"entity {self.name!r}: per= raised {type(error).__name__}") from error
+            raise AccessDenied(f"entity {self.name!r}: per= raised {placed(error)}") from error
         try:
             return plain(audience)
         except AccessDenied as error:

@@ -148,7 +148,10 @@ def _refuse_equal_names(value: dict[Any, Any], path: str) -> None:
         try:
             (text,) = msgspec.to_builtins({name: 0}, str_keys=True)
         except (msgspec.MsgspecError, TypeError):
-            raise LoadFailed(f"{field(path)} has the member {name!r}: JSON names are texts") from None
+            raise LoadFailed(
+                f"{field(path)} has a name that is {a(type(name))}: JSON names are texts"
+            ) from None
         if text in seen:
-            raise LoadFailed(f"{field(path)} has the members {seen[text]!r} and {name!r}: one name in JSON")
+            kinds = f"{a(type(seen[text]))} and {a(type(name))}"
+            raise LoadFailed(f"{field(path)} has two names, {kinds}, that are one in JSON")
         seen[text] = name

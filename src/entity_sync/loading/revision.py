@@ -6,9 +6,9 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
-from entity_sync.errors import LoadFailed
+from entity_sync.errors import LoadFailed, placed
 
-__all__ = ["Revision", "check_revision", "picked", "revision_of"]
+__all__ = ["Revision", "check_revision", "picked", "revision_of", "unfound"]
 
 Revision: TypeAlias = str | Callable[[Any], int]
 """A member's or attribute's name, or a function of the value."""
@@ -19,6 +19,11 @@ def picked(value: Any, how: str | Callable[[Any], Any]) -> Any:
     if callable(how):
         return how(value)
     return value[how] if isinstance(value, dict) else attrgetter(how)(value)
+
+
+def unfound(how: str | Callable[[Any], Any], error: Exception) -> str:
+    """Why `picked` found nothing, without what is in the value."""
+    return f"{type(error).__name__}, looking for {how!r}" if isinstance(how, str) else placed(error)
 
 
 def check_revision(revision: object) -> None:
@@ -39,10 +44,11 @@ def revision_of(value: object, how: Revision) -> int:
     """
     try:
         revision = picked(value, how)
-    except Exception as error:
-        raise LoadFailed(f"revision= finds none: {error!r}") from error
+    except Exception as error:  # noqa: BLE001 - the application may raise anything
+        raise LoadFailed(f"revision= finds none: {unfound(how, error)}") from None
     try:
         check_revision(revision)
-    except ValueError as error:
-        raise LoadFailed(str(error)) from None
+    except ValueError:
+        kind = type(revision).__name__
+        raise LoadFailed(f"revision= finds a {kind}, which is no integer from 0 to 2^53 − 1") from None
     return cast("int", revision)

@@ -12,7 +12,7 @@ from entity_sync.core.loaded import DENIED, Loaded, LoadedRow, Unusable
 from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed
 from entity_sync.loading.exact import exact_text
-from entity_sync.loading.revision import Revision, picked, revision_of
+from entity_sync.loading.revision import Revision, picked, revision_of, unfound
 from entity_sync.loading.shape import Shape
 from entity_sync.loading.values import loaded_row
 from entity_sync.model import EntityKey, Reads, Row
@@ -45,8 +45,9 @@ class RowsOf:
         """
         try:
             return Row(self.entity, picked(element, self.id), element)
-        except Exception as error:
-            raise LoadFailed(f"an element of rows={self.entity!r} has no id: {error!r}") from error
+        except Exception as error:  # noqa: BLE001 - the application may raise anything
+            why = unfound(self.id, error)
+            raise LoadFailed(f"an element of rows={self.entity!r} has no id: {why}") from None
 
 
 class Collector:
@@ -223,7 +224,10 @@ def _row(value: object, shape: Shape | None) -> LoadedRow:
 
 def _entity(what: str, entity: object) -> str:
     if not isinstance(entity, str):
-        raise LoadFailed(f"a {what} is of the entity {entity!r}: use its name, or what registering it gave")
+        kind = type(entity).__name__
+        raise LoadFailed(
+            f"the entity of a {what} is of type {kind}: use its name, or what registering it gave"
+        )
     return exact_text(entity)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -20,7 +19,6 @@ from entity_sync.server.freshness import Freshness
 
 __all__ = ["Watching"]
 
-_log = logging.getLogger("entity_sync.connection")
 _SHARE = 8  # connections that it takes to have all places for questions
 
 
@@ -200,7 +198,7 @@ class Watching:
             elif watched.is_moved:
                 held = hub.rebind(held, self._principal)
         except AccessDenied as error:
-            _log.warning("%s is denied: %s", watched.key, error, exc_info=error.__cause__)
+            self._node.rights.unshared(watched.key, error)
             self._refuse(watched)
             return
         watched.subscription = held
