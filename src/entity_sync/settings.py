@@ -19,7 +19,7 @@ class Settings:
         max_subscriptions: subscriptions of one connection.
         max_connections: connections of this process.
         max_outgoing: bytes of answers that may wait for a slow client (states do not count:
-            they are marks, and the newest state replaces the one that waited).
+            they are marks, and the newest state replaces the one that waited); one alone may be longer.
         max_view_bytes: bytes of one view's rows as JSON, with their keys: about what its snapshot has.
         view_memory: bytes that the rows of all views in this process, and the frames made of them and kept
             for others, may take. Beyond it the views used longest ago keep their version only: their next

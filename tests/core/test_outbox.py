@@ -96,8 +96,19 @@ def test_answers_are_bounded():
         outbox.put(Frame(b"x" * 5))
 
 
+def test_one_long_answer():
+    """It waits where nothing else does, whatever its length; beside it nothing does."""
+    outbox = Outbox("v2", 10)
+    outbox.put(Frame(b"x" * 11))
+    with pytest.raises(Overflow):
+        outbox.put(Frame(b"y"))
+    assert taken(outbox) == [b"x" * 11]
+    outbox.put(Frame(b"y"))
+    assert taken(outbox) == [b"y"]
+
+
 def test_one_answer_over_the_limit():
-    """Exactly the limit may wait; a single answer over it overflows, and none is sent by halves."""
+    """Exactly the limit may wait; another answer overflows, and none is sent by halves."""
     outbox = Outbox("v2", 10)
     outbox.put(Frame(b"x" * 10))
     with pytest.raises(Overflow):

@@ -301,6 +301,41 @@ async def test_slow_client_that_asks_too_much_is_closed():
         assert await other.receive_until("pong") == {"event": "pong", "ref": 1}
 
 
+@pytest.mark.parametrize("size", [3_000, 30_000])
+async def test_who_reads_is_not_slow(size: int):
+    """Answers beyond max_outgoing, alone or many at once, reach a client that takes them."""
+    sync = EntitySync(settings=Settings(max_outgoing=10_000))
+
+    @sync.on_message
+    async def answer(_message: Any) -> str:
+        return "x" * size
+
+    async with sync, connect(sync) as client:
+        await client.send([{"action": "message", "ref": ref} for ref in range(20)])
+        for ref in range(20):
+            message = await client.receive_until("message")
+            assert (message["ref"], len(message["body"])) == (ref, size)
+
+
+async def test_keys_that_do_not_exist():
+    """A hundred in a subscribe are answered each, the others together; what is right among them is served."""
+    sync = EntitySync()
+
+    @sync.entity("items")
+    async def item(id: str) -> str:
+        return id
+
+    async with sync, connect(sync) as client:
+        body: list[Any] = [{"entity": "nothing", "id": "1"}] * 150 + [{"entity": "items", "id": ""}] * 50
+        body += [5] * 30 + [{"entity": "items", "id": "1"}]
+        await client.send({"action": "subscribe", "ref": 1, "body": body})
+        ack = await client.receive_until("ack")
+        assert [one["code"] for one in ack["failed"]] == ["bad_body"] * 30 + ["unknown_entity"] * 70
+        error = await client.receive_until("error")
+        assert (error["code"], error["text"]) == ("bad_frame", "130 more keys are wrong")
+        assert (await client.receive_until("snapshot"))["id"] == "1"
+
+
 async def test_slow_client_gets_the_newest_state():
     """A client that reads again gets the newest state once, however many it missed."""
     sync = EntitySync()

@@ -79,14 +79,14 @@ class Outbox:
         return self.blocked or not (self._answers or (self.marks and not self.suspended))
 
     def put(self, answer: Frame) -> None:
-        """Add an answer behind those that wait.
+        """Add an answer behind those that wait; where none does, however long it is.
 
         Raises:
             Overflow: more than ``limit`` bytes would wait.
         """
-        self._waiting += len(answer)
-        if self._waiting > self._limit:
+        if self._answers and self._waiting + len(answer) > self._limit:
             raise Overflow
+        self._waiting += len(answer)
         self._answers.append(answer)
 
     def mark(self, mark: Mark) -> bool:

@@ -65,6 +65,7 @@ class SessionState(Enum):
 
 Resolve: TypeAlias = Callable[[str, str, Wire], EntityKey]
 
+_MAX_WRONG = 100  # keys of a message that are answered each with many times its bytes
 _HOLDS = (Subscribe, Unsubscribe, Secret, Resync, Pass, Ping, Invalid)
 
 
@@ -176,11 +177,18 @@ class Session:
 
     def _subscribe(self, message: Subscribe) -> list[Effect]:
         failed = list(message.refused)
+        left, more = max(0, _MAX_WRONG - len(failed)), 0
         effects: list[Effect] = []
         for wanted in message.wanted:
             found = self._look_up(wanted)
             if isinstance(found, Failure):
-                failed.append(found)
+                if found.retryable:
+                    failed.append(found)
+                elif left:
+                    failed.append(found)
+                    left -= 1
+                else:
+                    more += 1
             elif self.state is not SessionState.ADMITTED:
                 # Should it be watched, for somebody who is in doubt: the client drops what it held of it.
                 self.keys[found] = wanted.causes
@@ -188,6 +196,9 @@ class Session:
             else:
                 effects.append(Watch(found, wanted.version, again=found in self.keys, causes=wanted.causes))
                 self.keys[found] = wanted.causes
+        if more:
+            text = f"{more} more keys are wrong"
+            effects.insert(0, Answer(Error(code="bad_frame", text=text, retryable=False)))
         return [Answer(Ack(ref=message.ref, failed=tuple(failed))), *effects]
 
     def _look_up(self, wanted: Wanted) -> EntityKey | Failure:
