@@ -283,6 +283,23 @@ async def test_load_that_fails_is_no_finding():
         assert shop.findings == []
 
 
+def test_an_async_function_is_awaited(caplog: pytest.LogCaptureFixture):
+    """A coroutine function for findings runs to its end; what it raises is in the log."""
+    told: list[Finding] = []
+
+    async def tell(finding: Finding) -> None:
+        await asyncio.sleep(1.0)
+        told.append(finding)
+        raise LookupError("on purpose")
+
+    async def forget(shop: Shop) -> None:
+        shop.price["1"] = 1
+
+    audited(3, forget, auditor=Auditor(share=1.0, on_finding=tell))
+    assert [finding.id for finding in told] == ["1"]
+    assert "on_finding raised: on purpose" in caplog.text
+
+
 @in_virtual_time
 async def test_callback_that_raises():
     """Whatever the callback does, the auditor goes on."""

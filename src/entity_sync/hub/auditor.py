@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Auditor:
         share: of the views of a process, how many are loaded again in each interval: above 0, up to 1.
         interval: seconds.
         grace: seconds that a notify may come later than the load that saw its commit.
-        on_finding: called with each finding, in the event loop.
+        on_finding: called with each finding, in the event loop, and awaited where it is a coroutine function.
     """
 
     share: float = 0.001
@@ -158,11 +159,13 @@ class Audit:
                 finding.age,
                 names,
             )
-            self._tell(finding)
+            await self._tell(finding)
 
-    def _tell(self, finding: Finding) -> None:
+    async def _tell(self, finding: Finding) -> None:
         if self._auditor.on_finding is not None:
             try:
-                self._auditor.on_finding(finding)
+                told = self._auditor.on_finding(finding)
+                if inspect.isawaitable(told):
+                    await told
             except Exception as error:  # noqa: BLE001 - the application may raise anything
                 _log.error("on_finding raised: %s", error, exc_info=error)
