@@ -780,8 +780,10 @@ async def test_a_principal_of_the_past_is_refused():
         (True, "expires_at is of type bool"),
         (datetime(2030, 1, 1), "expires_at is a datetime without a time zone"),  # noqa: DTZ001
         (float("nan"), "expires_at is no moment"),
-        (float("inf"), "expires_at is no moment: .* or None for no end"),
+        (float("inf"), r"expires_at is no moment .* or None for no end"),
         (10**400, "expires_at is no moment"),
+        (1_700_000_000_000, r"expires_at is no moment before the year 10000 \(milliseconds\?\)"),
+        (253_402_300_800, r"\(milliseconds\?\): it is seconds since 1970"),
     ],
     ids=repr,
 )

@@ -63,7 +63,7 @@ def expires_at(principal: object) -> float | None:
     """When a principal ends, in seconds since 1970: its ``expires_at``; None if it does not.
 
     Raises:
-        AccessDenied: that is no finite number, and no datetime with a time zone.
+        AccessDenied: that is no number of seconds before the year 10000, and no datetime with a time zone.
     """
     value = getattr(principal, "expires_at", None)
     if value is None:
@@ -75,10 +75,11 @@ def expires_at(principal: object) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise AccessDenied(f"{_WRONG} of type {type(value).__name__}: {_RIGHT}")
     if not -_FOREVER < value < _FOREVER:  # NaN is neither
-        raise AccessDenied(f"{_WRONG} no moment: {_RIGHT}, or None for no end")
+        hint = " (milliseconds?)" if value > 0 else ""
+        raise AccessDenied(f"{_WRONG} no moment before the year 10000{hint}: {_RIGHT}, or None for no end")
     return float(value)
 
 
 _WRONG = "authenticate returned a principal whose expires_at is"
 _RIGHT = "it is seconds since 1970, or a datetime with a time zone"
-_FOREVER = 1e18  # seconds; what is beyond, infinity included, nobody meant
+_FOREVER = 253_402_300_800  # seconds, the year 10000; what is beyond, infinity included, nobody meant
