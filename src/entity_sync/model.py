@@ -214,7 +214,7 @@ class ConnectionInfo:
     Attributes:
         wire: the wire the client chose.
         path: the request's path, without the query.
-        query: the raw query string, never logged.
+        query: the raw query string, which may hold a token: never logged.
         headers: the request's headers by lower-cased name; the last of equal names wins.
         cookies: the request's cookies by name.
         peer: the remote address as the server saw it, or None where the server does not tell.
@@ -222,7 +222,7 @@ class ConnectionInfo:
 
     wire: Wire
     path: str = "/"
-    query: str = ""
+    query: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=_empty, repr=False)
     cookies: Mapping[str, str] = field(default_factory=_empty, repr=False)
     peer: str | None = None

@@ -8,6 +8,7 @@ import pytest
 
 from entity_sync import ConnectionInfo, Settings
 from entity_sync.hub.admission import admit
+from entity_sync.model import ClientMessage
 from entity_sync.testing import FakeClock
 
 
@@ -26,3 +27,10 @@ async def test_question_that_is_cancelled_has_no_answer(caplog: pytest.LogCaptur
     with pytest.raises(asyncio.CancelledError):
         await question
     assert not caplog.records
+
+
+def test_no_secret_in_the_text_of_a_connection():
+    """Query, headers and cookies may hold one: they are not in its repr, nor in that of a message."""
+    info = ConnectionInfo("v2", query="token=hush", headers={"a": "hush"}, cookies={"b": "hush"})
+    assert "hush" not in repr(info)
+    assert "hush" not in repr(ClientMessage(b"1", "hush", info))
