@@ -177,18 +177,11 @@ class Session:
 
     def _subscribe(self, message: Subscribe) -> list[Effect]:
         failed = list(message.refused)
-        left, more = max(0, _MAX_WRONG - len(failed)), 0
         effects: list[Effect] = []
         for wanted in message.wanted:
             found = self._look_up(wanted)
             if isinstance(found, Failure):
-                if found.retryable:
-                    failed.append(found)
-                elif left:
-                    failed.append(found)
-                    left -= 1
-                else:
-                    more += 1
+                failed.append(found)
             elif self.state is not SessionState.ADMITTED:
                 # Should it be watched, for somebody who is in doubt: the client drops what it held of it.
                 self.keys[found] = wanted.causes
@@ -196,8 +189,10 @@ class Session:
             else:
                 effects.append(Watch(found, wanted.version, again=found in self.keys, causes=wanted.causes))
                 self.keys[found] = wanted.causes
-        if more:
-            text = f"{more} more keys are wrong"
+        wrong = [failure for failure in failed if not failure.retryable]
+        if len(wrong) > _MAX_WRONG:
+            failed = [*(failure for failure in failed if failure.retryable), *wrong[:_MAX_WRONG]]
+            text = f"{len(wrong) - _MAX_WRONG} more keys are wrong"
             effects.insert(0, Answer(Error(code="bad_frame", text=text, retryable=False)))
         return [Answer(Ack(ref=message.ref, failed=tuple(failed))), *effects]
 
