@@ -38,7 +38,7 @@ def _trusts_new_dependencies() -> AbstractContextManager[Any]:
 def _forgets_and_trusts() -> AbstractContextManager[Any]:
     def note(self: Recent, change: Change, now: float) -> None:
         self.moment += 1
-        self._changes[change.key.entity] = deque([(self.moment, now, change)], maxlen=1)
+        self._changes = {change.key.entity: deque([(self.moment, now, change)])}
 
     return patch.object(Recent, "note", note)
 
