@@ -23,7 +23,7 @@ GRACE = 2.0
 def heard() -> Sequences:
     """Listens to items and users; all that was published before second 10 was loaded."""
     found = Sequences(["items", "users"], GRACE)
-    found.cover(None, 10.0)
+    found.cover(["items", "users"], 10.0)
     return found
 
 
@@ -329,7 +329,7 @@ def test_a_loss_is_always_found(delivered: tuple[int, Sequence[int]], joined: in
         for seq, at in times.items()
     }
     heard = Sequences(["items"], GRACE)
-    heard.cover(None, 0.0)  # numbers from `joined` on matter
+    heard.cover(["items"], 0.0)  # numbers from `joined` on matter
     for seq in order:
         found = published[seq]
         if seq >= joined and found is not None:

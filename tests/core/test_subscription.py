@@ -24,7 +24,7 @@ def view() -> View:
 def load(view: View, n: int, cause: Cause = Cause.NOTIFY) -> None:
     if view.state is LoadState.IDLE:
         view.trigger(cause, 0.0)
-    view.start(view.running + 1, 0.0)
+    view.start(view.begun + 1, 0.0)
     data = str(n).encode()
     view.succeed(Loaded((LoadedRow(data, data),)))
 

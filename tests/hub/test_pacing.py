@@ -42,7 +42,7 @@ def views(count: int) -> list[View]:
 def end(pacing: Pacing, view: View) -> None:
     """A load of it begins and has a result."""
     view.trigger(Cause.DEPENDENCY, 0.0)
-    view.start(view.running + 1, 0.0)
+    view.start(view.begun + 1, 0.0)
     view.succeed(Loaded(()))
     pacing.settled(view)
 

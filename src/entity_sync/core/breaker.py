@@ -117,7 +117,8 @@ class Breaker:
                 may ask for any of them.
         """
         if self.state is BreakerState.CLOSED:
-            self.failures += counts and ticket > self._answered  # what began before that says nothing new
+            if counts and ticket > self._answered:  # what began before that says nothing new
+                self.failures += 1
             return self._pause(BreakerEvent.EXHAUSTED) if self.failures >= self._patience else _A.NOTHING
         is_probe = self.state is BreakerState.PROBING and ticket == self._probe
         return self._pause(BreakerEvent.FAILED) if is_probe else _A.NOTHING

@@ -85,7 +85,9 @@ class _Object:
         """A member of any type: the last that is not null, null where there is only that."""
         found = [value for folded, value in self._members if folded == name]
         given = [value for value in found if value is not None]
-        return given[-1] if given else None if found else _MISSING
+        if given:
+            return given[-1]
+        return None if found else _MISSING
 
     def text(self, name: str) -> str | None:
         """A member that Go makes a string: its zero value where there is none, None for a wrong type."""

@@ -61,11 +61,12 @@ class Recent:
 
     def causes(self, key: EntityKey, moment: int) -> tuple[list[str], list[str]]:
         """The tokens of what is remembered of this key, up to ``moment`` and after it."""
-        found: tuple[list[str], list[str]] = ([], [])
+        before: list[str] = []
+        after: list[str] = []
         for at, _, change in self._changes.get(key.entity, ()):
             if change.key == key:
-                found[at > moment].extend(change.causes)
-        return found
+                (after if at > moment else before).extend(change.causes)
+        return before, after
 
     def concerns(
         self, loaded: Loaded, moment: int, rows: frozenset[EntityKey], reads: tuple[Reading, ...]

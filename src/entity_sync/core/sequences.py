@@ -136,9 +136,9 @@ class Sequences:
         life = self._lives.get(source)
         return frozenset(life.tracks) if life is not None and life.beats else frozenset()
 
-    def cover(self, names: Collection[str] | None, at: float) -> None:
-        """What was published on these names (None: all) before ``at`` will be loaded by later loads."""
-        for name in self._names if names is None else self._names.intersection(names):
+    def cover(self, names: Collection[str], at: float) -> None:
+        """What was published on these names before ``at`` will be loaded by later loads."""
+        for name in self._names.intersection(names):
             self._covered[name] = at
             self.settle(name)
             for life in self._lives.values():

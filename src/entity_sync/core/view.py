@@ -31,12 +31,16 @@ class View:
     """The newest known state of one (key, audience), and its encoded frames.
 
     Attributes:
+        key, audience: what it is of, and for whom.
         number: names the view on the wire, random so that it tells nothing.
         state: where its loading stands.
+        causes, running_causes: what asks for the next attempt, and what asked for the one that runs.
+        triggered_at: seconds of the clock as the first of them came.
         loaded: the newest result, None before the first, and where its rows are not kept.
         version: that of the newest result, None before the first.
         is_denied: that result is denied (`Loaded.denied`).
         ticket: which load of this node gave it; a later load has a larger one.
+        begun: the ticket of the attempt that began last.
         moment, began: of `Recent`, and of the clock in seconds, as the last attempt began.
         as_of: seconds of the clock as the attempt began that gave ``loaded``.
         rev: counts the results that differed, for v2.
@@ -53,8 +57,8 @@ class View:
 
     __slots__ = (
         "_classic", "_current", "_history", "_memory", "_snapshot", "as_of", "asked", "attempts", "audience",
-        "began", "causes", "failure", "fence", "is_denied", "key", "loaded", "moment", "number", "push",
-        "reads", "reasons", "receipts", "rev", "rows", "running", "running_causes", "state", "subscriptions",
+        "began", "begun", "causes", "failure", "fence", "is_denied", "key", "loaded", "moment", "number",
+        "push", "reads", "reasons", "receipts", "rev", "rows", "running_causes", "state", "subscriptions",
         "ticket", "triggered_at", "version",
     )  # fmt: skip
 
@@ -73,7 +77,7 @@ class View:
         self.state = LoadState.IDLE
         self.causes = _NO_CAUSE
         self.running_causes = _NO_CAUSE
-        self.running = 0
+        self.begun = 0
         self.moment = 0
         self.began = -inf
         self.as_of = -inf
@@ -112,7 +116,7 @@ class View:
         self._step(LoadEvent.STARTED)
         if self.receipts is not None:
             self.receipts.started()
-        self.running = ticket
+        self.begun = ticket
         self.began = now
         self.running_causes, self.causes = self.causes, _NO_CAUSE
 
@@ -141,7 +145,7 @@ class View:
             self._history.leave(self.loaded)
         self.rev += differs
         self.push += pushed
-        self.ticket, self.as_of = self.running, self.began
+        self.ticket, self.as_of = self.begun, self.began
         self.loaded, self.version, self.is_denied = loaded, loaded.version, loaded.denied
         self._hold()
         recovered = self.failure is not None

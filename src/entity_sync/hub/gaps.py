@@ -80,10 +80,10 @@ class Gaps:
             self._suspect(name, now + self._random.uniform(0, _SPREAD), self._interval)
         self._arm()
 
-    def cover(self, names: Collection[str] | None, at: float) -> None:
-        """These names (None: all) are loaded again at that time."""
+    def cover(self, names: Collection[str], at: float) -> None:
+        """These names are loaded again at that time."""
         self._sequences.cover(names, at)
-        for name in list(self._due) if names is None else names:
+        for name in names:
             self._due.pop(name, None)
 
     def close(self) -> None:

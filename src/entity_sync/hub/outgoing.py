@@ -151,12 +151,13 @@ class Outgoing:
             self._flushing.cancel()
 
     async def _beat(self, beats: Sequence[Control]) -> None:
-        for beat in beats if self._is_up() else ():
-            try:
+        if not self._is_up():
+            return
+        try:
+            for beat in beats:
                 await self.say(CONTROL, beat)
-            except BrokerUnavailable as error:
-                _log.debug("a beat was not taken: %s", error)  # the echo says what that means
-                return
+        except BrokerUnavailable as error:
+            _log.debug("a beat was not taken: %s", error)  # the echo says what that means
 
     async def _hand_over(self, left: list[Change]) -> None:
         """Publish with numbers; what the broker did not take is left, whatever ends this."""
@@ -171,7 +172,8 @@ class Outgoing:
 
     async def _hand_over_of(self, name: str, left: list[Change]) -> None:
         while left:
-            left[:_BATCH] = batch = self._numbered(left[:_BATCH])
+            batch = self._numbered(left[:_BATCH])
+            left[:_BATCH] = batch  # whatever happens now, they keep their numbers
             try:
                 if payloads := self._sealed(name, batch):
                     await self._publish(name, payloads)

@@ -58,7 +58,7 @@ class Pacing:
     def settled(self, view: View) -> None:
         """The view has the result of an attempt, or its failure has been told."""
         ticket = self._reloading.get(view)
-        if ticket is not None and (view.running > ticket or _is_told(view)):
+        if ticket is not None and (view.begun > ticket or _is_told(view)):
             del self._reloading[view]
             self._check()
 
@@ -84,7 +84,7 @@ class Pacing:
         self._timer = None
         for view in self._batch():
             self._leave(view)
-            self._reloading[view] = view.running  # first: its load may end before this call returns
+            self._reloading[view] = view.begun  # first: its load may end before this call returns
             self._reload(view)
             if _is_told(view):
                 self._reloading.pop(view, None)

@@ -85,9 +85,15 @@ class Passing:
                         Error(code="failed", text="the application failed", retryable=False, ref=ref)
                     )
                 else:
-                    self._answer(Ack(ref=ref)) if answer is None else self._reply(answer, ref)
+                    self._acknowledge(answer, ref)
         finally:
             self._busy = False
+
+    def _acknowledge(self, answer: bytes | None, ref: Ref) -> None:
+        if answer is None:
+            self._answer(Ack(ref=ref))
+        else:
+            self._reply(answer, ref)
 
 
 def _json(answer: Any) -> bytes | None:

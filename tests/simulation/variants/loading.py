@@ -43,7 +43,7 @@ def _last_to_finish_wins() -> AbstractContextManager[Any]:
             except (LoadFailed, OSError, TimeoutError):
                 trigger(self, view, cause)
                 return
-            view.state, view.running, view.running_causes = LoadState.LOADING, ticket, cause
+            view.state, view.begun, view.running_causes = LoadState.LOADING, ticket, cause
             news, _ = view.succeed(result)
             self._settled(view, news)
 
