@@ -7,16 +7,16 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from entity_sync.core import v2
 from entity_sync.core.frame import Frame
 from entity_sync.errors import NotRunning, described
-from entity_sync.hub.node import Node
 from entity_sync.server.connection import Connection
 from entity_sync.server.handshake import Handshake, Refusal, consider
+from entity_sync.server.servable import Servable
 
-__all__ = ["Servable", "serve_asgi"]
+__all__ = ["serve_asgi"]
 
 _log = logging.getLogger("entity_sync.asgi")
 
@@ -26,23 +26,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _TOO_BIG = 1009
-
-
-class Servable(Protocol):
-    """What the door needs of an `EntitySync`."""
-
-    @property
-    def node(self) -> Node:
-        """The running node; raises NotRunning."""
-        ...
-
-    async def __aenter__(self) -> object:
-        """Start."""
-        ...
-
-    async def __aexit__(self, *exception: object) -> None:
-        """Drain and stop."""
-        ...
 
 
 async def serve_asgi(sync: Servable, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from websockets.frames import CloseCode, Frame, Opcode
 
-__all__ = ["MAX_FRAGMENTS", "Assembly", "Refused"]
+__all__ = ["MAX_FRAGMENTS", "Assembly", "Unacceptable"]
 
 MAX_FRAGMENTS = 1_024  # empty fragments cost no bytes, so bytes alone bound nothing
 
 
-class Refused(Exception):
+class Unacceptable(Exception):
     """A message the peer must not send.
 
     Attributes:
@@ -49,13 +49,13 @@ class Assembly:
             the message it completes, if it does: ``str`` of a text message, ``bytes`` otherwise.
 
         Raises:
-            Refused: the message is too large, in too many pieces, or no text where it says so.
+            Unacceptable: the message is too large, in too many pieces, or no text where it says so.
         """
         self._size += len(frame.data)
         if self._size > self._limit:
-            raise Refused(CloseCode.MESSAGE_TOO_BIG)
+            raise Unacceptable(CloseCode.MESSAGE_TOO_BIG)
         if len(self._fragments) == MAX_FRAGMENTS:
-            raise Refused(CloseCode.POLICY_VIOLATION, f"more than {MAX_FRAGMENTS} fragments")
+            raise Unacceptable(CloseCode.POLICY_VIOLATION, f"more than {MAX_FRAGMENTS} fragments")
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
         self._fragments.append(bytes(frame.data))
@@ -72,4 +72,4 @@ class Assembly:
         except UnicodeDecodeError:
             if self._is_lenient:
                 return data
-            raise Refused(CloseCode.INVALID_DATA, "text that is not UTF-8") from None
+            raise Unacceptable(CloseCode.INVALID_DATA, "text that is not UTF-8") from None

@@ -17,7 +17,7 @@ from websockets.protocol import SEND_EOF, State
 from entity_sync.clock import Timer
 from entity_sync.core.frame import Frame
 from entity_sync.model import ConnectionInfo
-from entity_sync.server.assembly import Assembly, Refused
+from entity_sync.server.assembly import Assembly, Unacceptable
 from entity_sync.server.connection import Connection
 from entity_sync.server.entrance import Entrance
 from entity_sync.server.http import answer, plain
@@ -147,7 +147,7 @@ class Door(asyncio.Protocol):
                     self._request(event)
                 elif isinstance(event, WebSocketFrame):
                     self._take(event)
-        except Refused as refused:
+        except Unacceptable as refused:
             self._parser.fail(refused.code, refused.reason)
         except Exception as error:  # noqa: BLE001 - the others must not notice a mistake in serving this one
             _log.error("a message could not be handled", exc_info=error)

@@ -10,35 +10,17 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
 
 from entity_sync.errors import ConfigurationError, MissingExtra
-from entity_sync.hub.node import Node
 from entity_sync.server.direct import Door
 from entity_sync.server.entrance import Entrance
 from entity_sync.server.http import Page
+from entity_sync.server.servable import Servable
 
-__all__ = ["Listener", "Startable", "end_signals", "listen", "run"]
+__all__ = ["Listener", "end_signals", "listen", "run"]
 
 _log = logging.getLogger("entity_sync.server")
 _BACKLOG = 512
-
-
-class Startable(Protocol):
-    """An application that can be started, as far as its server knows it: an `EntitySync`."""
-
-    @property
-    def node(self) -> Node:
-        """The running node."""
-        ...
-
-    async def __aenter__(self) -> Any:
-        """Start."""
-        ...
-
-    async def __aexit__(self, *exception: object) -> Any:
-        """Stop."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +44,7 @@ class Listener:
 
 
 def run(
-    sync: Startable,
+    sync: Servable,
     *,
     host: str = "127.0.0.1",
     port: int = 8080,
@@ -101,7 +83,7 @@ def run(
 
 @asynccontextmanager
 async def listen(
-    sync: Startable,
+    sync: Servable,
     *,
     host: str = "127.0.0.1",
     port: int = 0,
