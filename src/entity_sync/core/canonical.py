@@ -11,11 +11,13 @@ import msgspec
 
 from entity_sync.errors import LoadFailed
 
-__all__ = ["GONE_VERSION", "canonical", "check", "version_of"]
+__all__ = ["GONE_VERSION", "MAX_INTEGER", "canonical", "check", "version_of"]
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-_MAX_INTEGER = 2**53 - 1  # the largest a JavaScript client reads back unchanged
 _MAX_DEPTH = 64
+
+MAX_INTEGER = 2**53 - 1
+"""The largest that a JavaScript client reads back unchanged."""
 
 
 def canonical(value: object) -> bytes:
@@ -52,7 +54,7 @@ def check(value: object, path: str = "", depth: int = 0) -> None:
     elif isinstance(value, float):
         if not isfinite(value):
             raise LoadFailed(f"{_field(path)} is {value}, which JSON cannot hold")
-    elif isinstance(value, int) and not -_MAX_INTEGER <= value <= _MAX_INTEGER:
+    elif isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise LoadFailed(
             f"{_field(path)} is an integer beyond ±(2^53−1), which JavaScript rounds; send a string"
         )

@@ -15,7 +15,10 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-__all__ = ["a", "alias_of", "has_fields", "is_attrs", "is_mapped", "is_pydantic", "is_supported", "members"]
+__all__ = [
+    "a", "alias_of", "has_fields", "is_attrs", "is_mapped", "is_pydantic", "is_supported", "members",
+    "names_of",
+]  # fmt: skip
 
 _KINDS = (dict, msgspec.Struct, str, int, float, Decimal, UUID, date, time, timedelta, Enum)
 
@@ -71,11 +74,12 @@ def alias_of(value: Any, name: str) -> str:
 
 def _names_of(value: Any) -> tuple[str, ...]:
     kind: Any = type(value)
-    return _names(kind)
+    return names_of(kind)
 
 
 @lru_cache(maxsize=1024)
-def _names(kind: Any) -> tuple[str, ...]:
+def names_of(kind: Any) -> tuple[str, ...]:
+    """What instances of a class declare, but for pydantic, which serializes them itself."""
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind))
     if is_attrs(kind):

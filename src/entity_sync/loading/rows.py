@@ -12,6 +12,7 @@ from entity_sync.core.loaded import DENIED, Loaded, LoadedRow, Unusable
 from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed
 from entity_sync.loading.exact import exact_text
+from entity_sync.loading.glance import Kinds
 from entity_sync.loading.revision import Revision, picked, revision_of, unfound
 from entity_sync.loading.shape import Shape
 from entity_sync.loading.values import loaded_row
@@ -86,6 +87,7 @@ class Collector:
         self._reads: dict[Reading, None] = {}
         self._keys: dict[EntityKey, None] = {}
         self._is_gone = False
+        self._kinds: Kinds = {}
 
     def add(self, element: Any) -> None:
         """Take a value, a `Row`, a `Reads`, or None, which says that there is no such key.
@@ -105,7 +107,7 @@ class Collector:
         elif self._rows is not None:
             self._ride(self._rows.row(element), self._shape)
         else:
-            self._put_own(_row(element, self._shape), element)
+            self._put_own(_row(element, self._shape, self._kinds), element)
 
     def close(self) -> None:
         """Take no more, so that a loader in a thread ends at what it yields next."""
@@ -150,7 +152,7 @@ class Collector:
             self._miss(key, row)
             return
         try:
-            found = _row(row.data, shape)
+            found = _row(row.data, shape, self._kinds)
         except LoadFailed as error:
             raise LoadFailed(f"row {key}: {error}", retryable=error.retryable) from error.__cause__
         if key == self._own:
@@ -218,8 +220,8 @@ def _collect(value: object, into: Collector) -> Loaded:
     return into.loaded()
 
 
-def _row(value: object, shape: Shape | None) -> LoadedRow:
-    return loaded_row(value if shape is None else shape(value))
+def _row(value: object, shape: Shape | None, kinds: Kinds) -> LoadedRow:
+    return loaded_row(value if shape is None else shape(value), kinds)
 
 
 def _entity(what: str, entity: object) -> str:

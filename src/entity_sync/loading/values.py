@@ -9,24 +9,28 @@ import msgspec
 from entity_sync.core.canonical import canonical
 from entity_sync.core.loaded import LoadedRow
 from entity_sync.errors import LoadFailed
+from entity_sync.loading.glance import Kinds, at_a_glance
 from entity_sync.loading.kinds import a, is_pydantic, is_supported
 from entity_sync.loading.opened import MAX_DEPTH, dump_raised, encodable, field, refuse_mapped, steps
 
 __all__ = ["loaded_row"]
 
 
-def loaded_row(value: object) -> LoadedRow:
+def loaded_row(value: object, kinds: Kinds | None = None) -> LoadedRow:
     """Make a row without a key out of a value.
 
     Args:
         value: a dict, dataclass, msgspec, attrs or pydantic object, a plain value, or bytes of JSON.
+        kinds: what is known of the types of other values of the load.
 
     Raises:
         LoadFailed: the value cannot be sent, naming the field or the type.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return _verbatim(bytes(value))
-    data = canonical(_builtins(value))
+    data = at_a_glance(value, {} if kinds is None else kinds)
+    if data is None:
+        data = canonical(_builtins(value))
     return LoadedRow(data, data)
 
 
