@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -159,6 +160,22 @@ def test_size_is_that_of_all_rows():
     """The size of a result is the bytes of its rows, with their keys, in a snapshot."""
     rows = (LoadedRow(b"12", b"1 2"), LoadedRow(b"3", b"3", EntityKey("users", "é" * 9)))
     assert Loaded(rows).size == len(msgspec.json.encode([row.wire for row in rows])) - 1
+
+
+def test_size_is_worked_out_once():
+    """However many subscriptions ask for it."""
+
+    class Rows(tuple[LoadedRow, ...]):  # noqa: SLOT001 - it counts
+        looked = 0
+
+        def __iter__(self) -> Iterator[LoadedRow]:
+            self.looked += 1
+            return super().__iter__()
+
+    rows = Rows((LoadedRow(b"12", b"12"),))
+    state = Loaded(rows)
+    assert [state.size for _ in range(3)] == [state.size] * 3
+    assert rows.looked == 1
 
 
 def test_failures_name_what_is_known():

@@ -77,9 +77,9 @@ class Loaded:
         """The content hash of rows, keys and order, equal on every node for equal rows."""
         return GONE_VERSION if self.gone else version_of(self._parts())
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """Bytes of all rows, with their keys."""
+        """Bytes of all rows, with their keys; every subscription that is sent a difference asks for it."""
         return sum(row.size for row in self.rows)
 
     @cached_property
