@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -154,6 +155,11 @@ def test_verbatim_on_classic():
     load(one, value(b'{"a":1}', b'{"a": 1}'), Cause.NOTIFY)
     assert [frame.payload for frame in one.classic] == [b'{"a": 1}']
     assert one.rev == 1
+
+
+def test_rows_are_not_traced_by_the_garbage_collector():
+    """A view may have thousands, none of which can be part of a cycle."""
+    assert not gc.is_tracked(LoadedRow(b"1", b"1", EntityKey("users", "1")))
 
 
 def test_size_is_that_of_all_rows():

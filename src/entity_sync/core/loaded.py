@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from entity_sync.core.canonical import GONE_VERSION, version_of
 from entity_sync.core.tags import Reading
@@ -21,9 +21,8 @@ _AROUND_DATA = len(b'{"data":},')
 _AROUND_KEY = len(b'"entity":"","id":"",')
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedRow:
-    """One row as a load returned it.
+class LoadedRow(Struct, frozen=True, gc=False):
+    """One row as a load returned it; a view may have thousands, which the garbage collector need not visit.
 
     Attributes:
         data: canonical JSON.

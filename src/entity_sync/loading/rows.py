@@ -38,14 +38,14 @@ class RowsOf:
     entity: str
     id: str | Callable[[Any], object]
 
-    def row(self, element: object) -> Row:
-        """The element with its key.
+    def id_of(self, element: object) -> object:
+        """Its id, as a loader gives it.
 
         Raises:
-            LoadFailed: it has no id.
+            LoadFailed: it has none.
         """
         try:
-            return Row(self.entity, picked(element, self.id), element)
+            return picked(element, self.id)
         except Exception as error:  # noqa: BLE001 - the application may raise anything
             why = unfound(self.id, error)
             raise LoadFailed(f"an element of rows={self.entity!r} has no id: {why}") from None
@@ -103,9 +103,11 @@ class Collector:
         elif isinstance(element, Reads):
             self._reads[_reading(element)] = None
         elif isinstance(element, Row):
-            self._ride(element, None)
+            self._take(element)
         elif self._rows is not None:
-            self._ride(self._rows.row(element), self._shape)
+            key = self._key(self._rows.entity, self._rows.id_of(element))
+            self._keys[key] = None
+            self._ride(key, element, self._shape)
         else:
             self._put_own(_row(element, self._shape, self._kinds), element)
 
@@ -140,40 +142,48 @@ class Collector:
         found = Loaded((), reads=tuple(self._reads), absent=frozenset(self._keys))
         return Unusable(str(error), found, code=error.code)
 
-    def _ride(self, row: Row, shape: Shape | None) -> None:
-        entity = _entity("Row", row.entity)
-        try:
-            key = self._known(entity, row.id)
-        except (ConfigurationError, BadId) as error:
-            raise LoadFailed(f"a row of {entity!r}: {error}") from None
+    def _take(self, row: Row) -> None:
+        key = self._key(row.entity, row.id)
         if row.track:
             self._keys[key] = None
         if row.data is None:
-            self._miss(key, row)
-            return
+            self._miss(key, is_tracked=row.track)
+        else:
+            self._ride(key, row.data, None, is_tracked=row.track)
+
+    def _key(self, entity: object, id: object) -> EntityKey:
+        entity = _entity("Row", entity)
         try:
-            found = _row(row.data, shape, self._kinds)
+            return self._known(entity, id)
+        except (ConfigurationError, BadId) as error:
+            raise LoadFailed(f"a row of {entity!r}: {error}") from None
+
+    def _ride(self, key: EntityKey, data: Any, shape: Shape | None, *, is_tracked: bool = True) -> None:
+        is_own = key == self._own
+        try:
+            row = _row(data, shape, self._kinds, None if is_own else key, is_tracked=is_own or is_tracked)
         except LoadFailed as error:
             raise LoadFailed(f"row {key}: {error}", retryable=error.retryable) from error.__cause__
-        if key == self._own:
-            self._put_own(found, row.data)
+        if is_own:
+            self._put_own(row, data)
         else:
-            self._put(key, replace(found, key=key, is_tracked=row.track))
+            self._put(row)
 
-    def _miss(self, key: EntityKey, row: Row) -> None:
+    def _miss(self, key: EntityKey, *, is_tracked: bool) -> None:
         if key in self._found or key in self._absent:
             raise LoadFailed(f"two rows have the key {key}")
         if key == self._own:
             self._is_gone = True
         else:
-            self._absent[key] = row.track
+            self._absent[key] = is_tracked
 
     def _put_own(self, row: LoadedRow, value: object) -> None:
-        self._put(None, row)
+        self._put(row)
         if self._how is not None:
             self._revision = revision_of(value, self._how)
 
-    def _put(self, key: EntityKey | None, row: LoadedRow) -> None:
+    def _put(self, row: LoadedRow) -> None:
+        key = row.key
         if key is None and key in self._found:
             raise LoadFailed(
                 f"two rows have the key {self._own}, as those without a key of their own do: "
@@ -220,8 +230,10 @@ def _collect(value: object, into: Collector) -> Loaded:
     return into.loaded()
 
 
-def _row(value: object, shape: Shape | None, kinds: Kinds) -> LoadedRow:
-    return loaded_row(value if shape is None else shape(value), kinds)
+def _row(
+    value: object, shape: Shape | None, kinds: Kinds, key: EntityKey | None = None, *, is_tracked: bool = True
+) -> LoadedRow:
+    return loaded_row(value if shape is None else shape(value), key, is_tracked=is_tracked, kinds=kinds)
 
 
 def _entity(what: str, entity: object) -> str:

@@ -12,35 +12,39 @@ from entity_sync.errors import LoadFailed
 from entity_sync.loading.glance import Kinds, at_a_glance
 from entity_sync.loading.kinds import a, is_pydantic, is_supported
 from entity_sync.loading.opened import MAX_DEPTH, dump_raised, encodable, field, refuse_mapped, steps
+from entity_sync.model import EntityKey
 
 __all__ = ["loaded_row"]
 
 
-def loaded_row(value: object, kinds: Kinds | None = None) -> LoadedRow:
-    """Make a row without a key out of a value.
+def loaded_row(
+    value: object, key: EntityKey | None = None, *, is_tracked: bool = True, kinds: Kinds | None = None
+) -> LoadedRow:
+    """Make a row out of a value.
 
     Args:
         value: a dict, dataclass, msgspec, attrs or pydantic object, a plain value, or bytes of JSON.
+        key, is_tracked: as a `LoadedRow` has them.
         kinds: what is known of the types of other values of the load.
 
     Raises:
         LoadFailed: the value cannot be sent, naming the field or the type.
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        return _verbatim(bytes(value))
+        return _verbatim(bytes(value), key, is_tracked)
     data = at_a_glance(value, {} if kinds is None else kinds)
     if data is None:
         data = canonical(_builtins(value))
-    return LoadedRow(data, data)
+    return LoadedRow(data, data, key, is_tracked)
 
 
-def _verbatim(text: bytes) -> LoadedRow:
+def _verbatim(text: bytes, key: EntityKey | None, is_tracked: bool) -> LoadedRow:
     try:
         value = msgspec.json.decode(text)
         text.decode()
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise LoadFailed(f"the bytes returned are not JSON: {error}") from None
-    return LoadedRow(canonical(value), text)
+    return LoadedRow(canonical(value), text, key, is_tracked)
 
 
 def _builtins(value: object) -> Any:
