@@ -49,6 +49,21 @@ def test_old_and_difference_give_new(old: Rows, new: Rows):
     assert applied(found, old) == new
 
 
+@given(STATES, STATES, st.integers(0, 3), st.integers(0, 3))
+def test_ends_that_are_alike(old: Rows, new: Rows, head: int, tail: int):
+    """Rows that stand at both ends in both, whose data may differ, beside whatever happens between them."""
+
+    def around(rows: Rows, datum: Any) -> Rows:
+        heads: Rows = [(EntityKey("heads", str(at)), [at, datum]) for at in range(head)]
+        tails: Rows = [(EntityKey("tails", str(at)), {"at": at, "n": datum}) for at in range(tail)]
+        return [*heads, *rows, *tails]
+
+    for datum in (1, 2):
+        found = difference(loaded(around(old, 1)), loaded(around(new, datum)))
+        assert found is not None
+        assert applied(found, around(old, 1)) == around(new, datum)
+
+
 @given(STATES, st.data())
 def test_few_moves_name_few_rows(rows: Rows, data: st.DataObject):
     """One row that moved is sent again alone, however many there are."""

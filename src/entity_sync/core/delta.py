@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -36,39 +37,67 @@ def difference(old: Loaded, new: Loaded) -> Difference | None:
     """
     if old.gone or new.gone:
         return None
-    before = {row.key: row for row in old.rows}
-    after = {row.key for row in new.rows}
-    kept = [row.key for row in old.rows if row.key in after]
-    drop = tuple(_name(row.key) for row in old.rows if row.key not in after)
-    order = [row.key for row in new.rows if row.key in before]
+    first, last = _alike(old.rows, new.rows)
+    olds, news = old.rows[first : len(old.rows) - last], new.rows[first : len(new.rows) - last]
+    before = {row.key: row for row in olds}
+    after = {row.key for row in news}
+    kept = [row.key for row in olds if row.key in after]
+    drop = tuple(_name(row.key) for row in olds if row.key not in after)
+    order = [row.key for row in news if row.key in before]
     moved = set() if order == kept else _moved(kept, {key: position for position, key in enumerate(order)})
     is_reordered = len(moved) > _MAX_MOVES
-    changed = [row for row in new.rows if row.key in before and row.data != before[row.key].data]
-    patches = {row.key: _patch(before[row.key], row) for row in changed if row.key not in moved}
-    whole = {key for key, patch in patches.items() if patch is None}
+    heads = old.rows[:first], new.rows[:first]
+    tails = old.rows[len(old.rows) - last :], new.rows[len(new.rows) - last :]
+    between = ((before[row.key], row) for row in news if row.key in before)
+    pairs = chain(zip(*heads, strict=True), between, zip(*tails, strict=True))
+    changed = [(one, other) for one, other in pairs if one.data != other.data]
+    patches = {other.key: _patch(one, other) for one, other in changed if other.key not in moved}
     if is_reordered:
-        patches |= {row.key: _patch(before[row.key], row) for row in changed if row.key in moved}
-        whole, moved = {key for key, patch in patches.items() if patch is None}, set()
+        patches |= {other.key: _patch(one, other) for one, other in changed if other.key in moved}
+        moved = set()
+    whole = {key for key, patch in patches.items() if patch is None}
+    puts = _puts(enumerate(news, first), kept, moved, whole, first + len(kept) + last)
     return Difference(
         drop,
         tuple(patch for patch in patches.values() if patch is not None),
-        tuple(_puts(new.rows, before, kept, moved, whole)),
+        (*_replaced(heads[1], whole), *puts, *_replaced(tails[1], whole)),
         tuple(_name(row.key) for row in new.rows) if is_reordered else (),
     )
 
 
+def _alike(old: Sequence[LoadedRow], new: Sequence[LoadedRow]) -> tuple[int, int]:
+    """How many rows at the beginning, and of the others at the end, have the same keys in both."""
+    most = min(len(old), len(new))
+    pairs = enumerate(zip(old, new, strict=False))
+    first = next((at for at, (one, other) in pairs if one.key != other.key), most)
+    pairs = enumerate(zip(reversed(old), reversed(new), strict=False))
+    last = next((at for at, (one, other) in pairs if one.key != other.key), most)
+    return first, min(last, most - first)
+
+
+def _replaced(rows: Sequence[LoadedRow], whole: set[_Key]) -> Iterable[Put]:
+    return [_put(row) for row in rows if row.key in whole] if whole else ()
+
+
 def _puts(
-    rows: Sequence[LoadedRow], held: Container[_Key], kept: Sequence[_Key], moved: set[_Key], whole: set[_Key]
+    rows: Iterable[tuple[int, LoadedRow]],
+    kept: Sequence[_Key],
+    moved: set[_Key],
+    whole: set[_Key],
+    length: int,
 ) -> Iterable[Put]:
-    """Rows to insert, to move and to replace, in their final order, as the list stands at each."""
-    if len(rows) == len(kept) and not moved and not whole:
-        return
+    """Rows to insert, to move and to replace, in their final order, as the list stands at each.
+
+    Args:
+        rows: with their final positions.
+        length: of the list before.
+    """
     places = {key: place for place, key in enumerate(kept)}
     # Before a row stand those that end there, and those that have yet to move away.
     still = {places[key] for key in moved}
-    reached, length = -1, len(kept)
-    for position, row in enumerate(rows):
-        if row.key in held and row.key not in moved:
+    reached = -1
+    for position, row in rows:
+        if row.key in places and row.key not in moved:
             reached = places[row.key]
             if row.key in whole:
                 yield _put(row)
