@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from math import inf
 from operator import attrgetter
 from types import MemberDescriptorType
@@ -16,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from entity_sync.core.canonical import MAX_INTEGER
-from entity_sync.loading.kinds import has_fields, is_mapped, is_pydantic, members, names_of
+from entity_sync.loading.kinds import dumped_of, has_fields, is_mapped, is_pydantic, names_of
 
 __all__ = ["Kinds", "at_a_glance"]
 
@@ -59,12 +60,14 @@ def at_a_glance(value: Any, kinds: Kinds) -> bytes | None:
 def _opener(kind: Any) -> Callable[[Any], Any] | None:
     if issubclass(kind, _BUILT_IN) or is_mapped(kind):
         return None
-    if is_pydantic(kind):
-        return _dumped if hasattr(kind, "model_dump") else None
-    names = names_of(kind)
+    if is_pydantic(kind) and not hasattr(kind, "model_dump"):
+        return None
+    names = dumped_of(kind) if is_pydantic(kind) else names_of(kind)
     if len(names) < 2:  # of one name attrgetter gives no tuple
         return None
     get = attrgetter(*names)
+    if is_pydantic(kind):
+        return partial(_dumped, get=get)
     if has_fields(kind):  # msgspec would take all that is in its __dict__
         return lambda value: _plain(dict(zip(names, get(value), strict=True)))
     if not issubclass(kind, msgspec.Struct) or not _is_itself(kind, names):
@@ -84,9 +87,11 @@ def _is_itself(kind: Any, names: Sequence[str]) -> bool:
     return is_usual and all(type(getattr(kind, name)) is MemberDescriptorType for name in names)
 
 
-def _dumped(value: Any) -> dict[str, Any]:
+def _dumped(value: Any, get: Callable[[Any], Iterable[Any]]) -> dict[str, Any]:
     """What pydantic makes of an object; neither it nor a serializer of it gives a set, which has no order."""
-    _check([member for _name, member in members(value)])
+    _check(get(value))
+    if value.__pydantic_extra__:
+        _check(value.__pydantic_extra__.values())
     dumped: dict[str, Any] = _plain(value.model_dump(mode="json", by_alias=True))
     _plain(value.model_dump(by_alias=True))
     return dumped

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import UNSET
 
 __all__ = [
-    "a", "alias_of", "has_fields", "is_attrs", "is_mapped", "is_pydantic", "is_supported", "members",
-    "names_of",
+    "a", "alias_of", "dumped_of", "has_fields", "is_attrs", "is_mapped", "is_pydantic", "is_supported",
+    "members", "names_of",
 ]  # fmt: skip
 
 _KINDS = (dict, msgspec.Struct, str, int, float, Decimal, UUID, date, time, timedelta, Enum)
@@ -89,12 +89,16 @@ def names_of(kind: Any) -> tuple[str, ...]:
 
 
 def _of_pydantic(value: Any) -> Iterable[tuple[str, Any]]:
-    fields = value.__pydantic_fields__
-    names = [name for name, field in fields.items() if not field.exclude]
-    names += [name for name in _names_of(value) if name not in fields]  # of a subclass that is a plain one
-    names += value.__pydantic_decorators__.computed_fields
-    found = ((name, one) for name in names if (one := _read(value, name)) is not UNSET)
+    found = ((name, one) for name in dumped_of(type(value)) if (one := _read(value, name)) is not UNSET)
     return chain(found, (getattr(value, "__pydantic_extra__", None) or {}).items())
+
+
+def dumped_of(kind: Any) -> list[str]:
+    """What instances of a class of pydantic have serialized, by Python's names, but for extra members."""
+    fields = kind.__pydantic_fields__
+    names = [name for name, field in fields.items() if not field.exclude]
+    names += [name for name in names_of(kind) if name not in fields]  # of a subclass that is a plain one
+    return [*names, *kind.__pydantic_decorators__.computed_fields]
 
 
 def _read(value: Any, name: str) -> Any:
