@@ -170,7 +170,7 @@ def _objects(r: random.Random, draw: Callable[[random.Random], Any]) -> list[Any
     if hasattr(plain, "__dict__"):
         plain.__dict__["undeclared"] = "secret"
     model, attr = _model(r, list(members)), attrs.make_class("A", list(members))
-    return [members, plain, *(kind(**members) for kind in (struct, attr, model))]
+    return [members, plain, struct(**members), attr(**members), model(**members, more=draw(r))]
 
 
 def _default(member: Any) -> Any:

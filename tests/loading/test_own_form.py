@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.rows import Collector, RowsOf, collected
+from entity_sync.loading.slices import at_once
 from entity_sync.loading.values import loaded_row
 from entity_sync.model import EntityKey
 
@@ -171,9 +172,9 @@ def test_keys_and_revisions_are_found_by_attribute():
 
     of = Collector(own, known, rows=RowsOf("customers", "customer_id"))
     revised = Collector(own, known, revision="customer_id")
-    [row] = collected([RenamedToo(8)], of).rows
+    [row] = at_once(collected([RenamedToo(8)], of)).rows
     assert (row.key, row.data) == (EntityKey("customers", "8"), b'{"customerId":8}')
-    assert collected(RenamedToo(8), revised).revision == 8
+    assert at_once(collected(RenamedToo(8), revised)).revision == 8
 
 
 @attrs.define(slots=False)

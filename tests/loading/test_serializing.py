@@ -11,6 +11,7 @@ import pytest
 from entity_sync import EntitySync, Row
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.rows import Collector, collected
+from entity_sync.loading.slices import at_once
 from entity_sync.loading.values import loaded_row
 from entity_sync.model import EntityKey
 from entity_sync.testing import FakeClock, connect
@@ -75,7 +76,7 @@ def test_what_the_application_raised(value: object, text: str, cause: type[Excep
     """It is the failure's cause, and the load may be tried again, like one whose loader raised it."""
     into = Collector(EntityKey("items", "1"), lambda entity, id: EntityKey(entity, str(id)))
     with pytest.raises(LoadFailed, match=text) as caught:
-        collected(value, into)
+        at_once(collected(value, into))
     assert caught.value.retryable
     assert type(caught.value.__cause__) is cause
 

@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from entity_sync.core.loaded import Loaded
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.rows import Collector, collected
+from entity_sync.loading.slices import at_once
 from entity_sync.model import EntityKey
 
 
 def loaded(value: object) -> Loaded:
     """The state that one returned value makes."""
-    return collected(value, Collector(EntityKey("items", "1"), EntityKey))  # type: ignore[arg-type]
+    return at_once(collected(value, Collector(EntityKey("items", "1"), EntityKey)))  # type: ignore[arg-type]
 
 
 class Colour(Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from msgspec import Raw, Struct
@@ -62,6 +62,7 @@ class Loaded:
         revision: the application's own number of the view's row, None where it has none.
         absent: keys of which it was found that they have no row, and whose changes concern the view.
         denied: gone for whoever asks, who is told of it what is told of a key that nobody ever notified.
+        counted: the bytes of all rows where somebody has counted them, with their keys.
     """
 
     rows: tuple[LoadedRow, ...]
@@ -70,16 +71,21 @@ class Loaded:
     revision: int | None = None
     absent: frozenset[EntityKey] = frozenset()
     denied: bool = False
+    counted: int | None = field(default=None, compare=False)
 
     @cached_property
     def version(self) -> str:
         """The content hash of rows, keys and order, equal on every node for equal rows."""
         return GONE_VERSION if self.gone else version_of(self._parts())
 
+    def work_out_version(self) -> None:
+        """Work the version out now and not when it is asked for."""
+        _ = self.version
+
     @cached_property
     def size(self) -> int:
         """Bytes of all rows, with their keys; every subscription that is sent a difference asks for it."""
-        return sum(row.size for row in self.rows)
+        return sum(row.size for row in self.rows) if self.counted is None else self.counted
 
     @cached_property
     def held(self) -> int:

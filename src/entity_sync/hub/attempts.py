@@ -13,6 +13,7 @@ from entity_sync.hub.abandoned import Abandoned
 from entity_sync.hub.parting import Outcome, Parting
 from entity_sync.hub.tasks import lazily
 from entity_sync.hub.threads import Threads
+from entity_sync.hub.turns import Turns
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
 from entity_sync.model import Audience, EntityKey
@@ -31,6 +32,7 @@ class Attempts:
         self._clock = clock
         self._settings = settings
         self._parting = Parting(clock)
+        self._turns = Turns()
         self._abandoned = Abandoned(clock, settings.max_entity_loads)
         most = settings.max_loads + settings.max_entity_loads * len(catalog.names)
         self._threads = Threads(most, "entity-sync-load")
@@ -62,7 +64,7 @@ class Attempts:
     async def _alone(self, loader: Loader, key: EntityKey, audience: Audience) -> Outcome:
         load = partial(loader.load, key, audience, partial(self._in_thread, loader.name), self._catalog.row)
         try:
-            return await self._bounded(loader, partial(load, most=self._settings.max_view_bytes))
+            return await self._bounded(loader, self._with_limits(load))
         except LoadFailed as error:
             return error
 
@@ -72,9 +74,11 @@ class Attempts:
         load = partial(
             loader.load_batch, keys, audience, partial(self._in_thread, loader.name), self._catalog.row
         )
-        most = self._settings.max_view_bytes
-        results = await self._bounded(loader, partial(load, most=most))
+        results = await self._bounded(loader, self._with_limits(load))
         return dict(zip(keys, results, strict=True))
+
+    def _with_limits(self, load: Callable[..., Awaitable[_Result]]) -> Callable[[], Awaitable[_Result]]:
+        return partial(load, most=self._settings.max_view_bytes, pause=self._turns.place())
 
     async def _bounded(self, loader: Loader, call: Callable[[], Awaitable[_Result]]) -> _Result:
         """The result, or LoadFailed: the function may raise, cancel, swallow or wait for what it likes."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from entity_sync.core.loaded import DENIED, Loaded
 from entity_sync.errors import AccessDenied, LoadFailed, described
+from entity_sync.loading.slices import Steps
 
 __all__ = ["checked", "taken"]
 
@@ -31,7 +32,7 @@ def checked(answer: object, ids: Collection[object]) -> Mapping[Any, Any]:
     return answer
 
 
-def taken(value: object, collect: Callable[[object], Loaded]) -> Loaded | LoadFailed:
+def taken(value: object, collect: Callable[[object], Steps[Loaded]]) -> Steps[Loaded | LoadFailed]:
     """What one value of the answer says: None and AccessDenied that there is no such key."""
     if isinstance(value, AccessDenied) or (isinstance(value, type) and issubclass(value, AccessDenied)):
         return DENIED
@@ -42,6 +43,6 @@ def taken(value: object, collect: Callable[[object], Loaded]) -> Loaded | LoadFa
         failed.__cause__ = value
         return failed
     try:
-        return collect(value)
+        return (yield from collect(value))
     except LoadFailed as error:
         return error

@@ -18,7 +18,7 @@ from entity_sync.loading.batch import checked, taken
 from entity_sync.loading.exact import exact_text
 from entity_sync.loading.ids import ID_TYPES, IdType
 from entity_sync.loading.revision import Revision
-from entity_sync.loading.rows import Collector, Known, RowsOf, collected
+from entity_sync.loading.rows import Collector, Known, RowsOf, collected, finished
 from entity_sync.loading.shape import Shape, shape_of
 from entity_sync.loading.signature import (
     check_authorize,
@@ -29,6 +29,7 @@ from entity_sync.loading.signature import (
     id_type_of,
     parameters_of,
 )
+from entity_sync.loading.slices import Pause, Slice, Steps, at_no_time, at_once, in_turns
 from entity_sync.model import EVERYONE, Audience, EntityKey
 
 __all__ = ["Authorize", "Loader", "Per", "check_name", "principal_key"]
@@ -37,7 +38,9 @@ Per = Callable[[Any], Audience]
 Authorize: TypeAlias = Callable[[Any, EntityKey], bool | Awaitable[bool]]
 InThread = Callable[..., Awaitable[Any]]
 _Result = TypeVar("_Result")
+_Use: TypeAlias = Callable[[object], Steps[_Result]]
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +155,14 @@ class Loader:
         return self.id_type.canonical_of(self.name, id)
 
     async def load(
-        self, key: EntityKey, audience: Audience, in_thread: InThread, known: Known, *, most: float = inf
+        self,
+        key: EntityKey,
+        audience: Audience,
+        in_thread: InThread,
+        known: Known,
+        *,
+        most: float = inf,
+        pause: Pause = at_no_time,
     ) -> Loaded:
         """One attempt.
 
@@ -160,6 +170,7 @@ class Loader:
             in_thread: calls a plain function in a thread.
             known: spells the keys of rows.
             most: bytes that the rows of one key may have as JSON.
+            pause: gives others a turn of the loop.
 
         Raises:
             Exception: whatever the application's function raises; LoadFailed for a result that
@@ -171,13 +182,14 @@ class Loader:
             if inspect.isasyncgenfunction(inspect.unwrap(self.function)):
                 made = self.function(*arguments)
             else:  # it may return an async generator all the same
-                made = await self._call(arguments, in_thread, partial(_collected_now, into=into))
+                made = await self._call(arguments, in_thread, partial(_collected, into=into), pause)
             if isinstance(made, Loaded):
                 return made
             async with aclosing(made) as generator:
                 async for element in generator:
-                    into.add(element)
-            return into.loaded()
+                    if into.add(element):
+                        await pause()
+            return await in_turns(finished(into), pause)
         except AccessDenied:
             return into.denied()
         except LoadFailed as error:
@@ -193,6 +205,7 @@ class Loader:
         known: Known,
         *,
         most: float = inf,
+        pause: Pause = at_no_time,
     ) -> list[Loaded | LoadFailed]:
         """One attempt for several keys; what is missing in the answer is gone.
 
@@ -200,22 +213,24 @@ class Loader:
         """
         ids = [self._id(key) for key in keys]
 
-        def use(answer: object) -> list[Loaded | LoadFailed]:
-            answered = checked(answer, ids)
-            return [
-                taken(answered.get(id), partial(collected, into=self._collector(key, known, most)))
-                for id, key in zip(ids, keys, strict=True)
-            ]
+        def use(answer: object) -> Steps[list[Loaded | LoadFailed]]:
+            answered, found, done = checked(answer, ids), [], Slice()
+            for id, key in zip(ids, keys, strict=True):
+                collect = partial(collected, into=self._collector(key, known, most, done))
+                found.append((yield from taken(answered.get(id), collect)))
+            return found
 
         try:
-            return await self._call(self._arguments(ids, audience), in_thread, use)
+            return await self._call(self._arguments(ids, audience), in_thread, use, pause)
         except AccessDenied:
             if len(keys) > 1:  # which of them is denied is found by asking for fewer
                 raise
-            return use(dict.fromkeys(ids, AccessDenied()))
+            return at_once(use(dict.fromkeys(ids, AccessDenied())))
 
-    def _collector(self, key: EntityKey, known: Known, most: float) -> Collector:
-        return Collector(key, known, rows=self.rows, shape=self.shape, revision=self.revision, most=most)
+    def _collector(self, key: EntityKey, known: Known, most: float, done: Slice | None = None) -> Collector:
+        return Collector(
+            key, known, rows=self.rows, shape=self.shape, revision=self.revision, most=most, done=done
+        )
 
     def _id(self, key: EntityKey) -> Any:
         # A classic client may have used a text that parse refuses: a str id is its own value.
@@ -225,7 +240,7 @@ class Loader:
         return [id, audience] if self.takes_audience else [id]
 
     async def _call(
-        self, arguments: list[object], in_thread: InThread, use: Callable[[object], _Result]
+        self, arguments: list[object], in_thread: InThread, use: _Use[_Result], pause: Pause
     ) -> _Result:
         """What ``use`` makes of the function's result, in the function's thread: reading that may do I/O."""
         if self.is_async:
@@ -236,16 +251,16 @@ class Loader:
                 return cast("_Result", made)
         if inspect.isawaitable(made):  # a plain wrapper of, or an object that is, a coroutine function
             made = await made
-        return use(made)
+        return await in_turns(use(made), pause)
 
 
-def _collected_now(value: object, into: Collector) -> Loaded | AsyncGenerator[Any, None]:
-    return value if isinstance(value, AsyncGenerator) else collected(value, into)
+def _collected(value: object, into: Collector) -> Steps[Loaded | AsyncGenerator[Any, None]]:
+    return value if isinstance(value, AsyncGenerator) else (yield from collected(value, into))
 
 
-def _used(use: Callable[[object], Any], function: Callable[..., Any], *arguments: object) -> Any:
+def _used(use: _Use[Any], function: Callable[..., Any], *arguments: object) -> Any:
     value = function(*arguments)
-    return value if inspect.isawaitable(value) else use(value)
+    return value if inspect.isawaitable(value) else at_once(use(value))
 
 
 def check_name(name: str) -> None:
@@ -282,6 +297,3 @@ def principal_key(principal: object) -> str:
         f"authenticate returned a {type(principal).__name__}{of}: "
         "a principal is a str, or an object whose key is a str"
     )
-
-
-_MISSING = object()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from math import inf
@@ -15,10 +15,11 @@ from entity_sync.loading.exact import exact_text
 from entity_sync.loading.glance import Kinds
 from entity_sync.loading.revision import Revision, picked, revision_of, unfound
 from entity_sync.loading.shape import Shape
+from entity_sync.loading.slices import BYTES, ROWS, Slice, Steps
 from entity_sync.loading.values import loaded_row
 from entity_sync.model import EntityKey, Reads, Row
 
-__all__ = ["Collector", "Known", "RowsOf", "collected"]
+__all__ = ["Collector", "Known", "RowsOf", "collected", "finished"]
 
 Known: TypeAlias = Callable[[str, object], EntityKey]
 """Spells a row's key canonically; raises ConfigurationError or BadId."""
@@ -63,6 +64,7 @@ class Collector:
         shape: Shape | None = None,
         revision: Revision | None = None,
         most: float = inf,
+        done: Slice | None = None,
     ) -> None:
         """
         Args:
@@ -72,6 +74,7 @@ class Collector:
             shape: makes of plain elements what may be shown of them.
             revision: finds the application's own number of the un-keyed value.
             most: bytes that all rows may have as JSON, with their keys.
+            done: counts what is done without a pause, for this state and others of one load.
         """
         self._own = own
         self._known = known
@@ -88,9 +91,13 @@ class Collector:
         self._keys: dict[EntityKey, None] = {}
         self._is_gone = False
         self._kinds: Kinds = {}
+        self._slice = Slice() if done is None else done
 
-    def add(self, element: Any) -> None:
+    def add(self, element: Any) -> bool:
         """Take a value, a `Row`, a `Reads`, or None, which says that there is no such key.
+
+        Returns:
+            whether it took so much since it last said so that others are to have a turn.
 
         Raises:
             LoadFailed: a value cannot be sent, two rows have one key, or a key cannot be; ``too_large`` as
@@ -98,6 +105,7 @@ class Collector:
         """
         if self._is_closed:
             raise LoadFailed("nobody waits for the result any more")
+        before = self._size
         if element is None:
             self._is_gone = True
         elif isinstance(element, Reads):
@@ -110,6 +118,7 @@ class Collector:
             self._ride(key, element, self._shape)
         else:
             self._put_own(_row(element, self._shape, self._kinds), element)
+        return self._slice.ends(self._size - before)
 
     def close(self) -> None:
         """Take no more, so that a loader in a thread ends at what it yields next."""
@@ -129,6 +138,7 @@ class Collector:
             reads=tuple(self._reads),
             revision=self._revision,
             absent=frozenset(key for key, is_tracked in self._absent.items() if is_tracked),
+            counted=self._size,
         )
 
     def denied(self) -> Loaded:
@@ -198,7 +208,7 @@ class Collector:
         self._found[key] = row
 
 
-def collected(value: object, into: Collector) -> Loaded:
+def collected(value: object, into: Collector) -> Steps[Loaded]:
     """The state of a view out of a loader's result.
 
     Args:
@@ -208,26 +218,51 @@ def collected(value: object, into: Collector) -> Loaded:
         LoadFailed: as for `Collector`.
     """
     try:
-        return _GONE if value is None else _collect(value, into)
+        return _GONE if value is None else (yield from _collect(value, into))
     except LoadFailed as error:
         raise into.unusable(error) from error.__cause__
 
 
-def _collect(value: object, into: Collector) -> Loaded:
+def finished(into: Collector) -> Steps[Loaded]:
+    """The state that all elements make, with its version: to hash much is a slice of its own.
+
+    Raises:
+        LoadFailed: as for `Collector.loaded`.
+    """
+    loaded = into.loaded()
+    if loaded.size > BYTES:
+        yield
+        loaded.work_out_version()
+        yield
+    return loaded
+
+
+def _collect(value: object, into: Collector) -> Steps[Loaded]:
     if isinstance(value, Generator):
         with closing(value):
-            for element in value:
-                into.add(element)
+            yield from _added(value, into)
     elif isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        for index, element in enumerate(value):
-            if element is None:
-                raise LoadFailed(f"element {index} is None: leave out what does not exist")
-            into.add(element)
+        if len(value) > ROWS:
+            yield  # many loads may end in one turn of the loop
+        yield from _added(_present(value), into)
     elif isinstance(value, Iterator | AsyncIterator):
         raise LoadFailed(f"an iterator ({type(value).__name__}) was returned: return a list of it, or yield")
     else:
         into.add(value)
-    return into.loaded()
+    return (yield from finished(into))
+
+
+def _added(elements: Iterable[Any], into: Collector) -> Steps[None]:
+    for element in elements:
+        if into.add(element):
+            yield
+
+
+def _present(values: Sequence[Any]) -> Iterable[Any]:
+    for index, element in enumerate(tuple(values)):  # between two slices it may become another list
+        if element is None:
+            raise LoadFailed(f"element {index} is None: leave out what does not exist")
+        yield element
 
 
 def _row(
