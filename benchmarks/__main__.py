@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import author, burst, fanout, loads, memory, nsq, stall, wire
+from benchmarks import author, burst, fanout, lists, loads, memory, nsq, stall, wire
 from benchmarks.report import Report
 
 _BENCHMARKS = {
     "stall": stall, "fanout": fanout, "burst": burst, "loads": loads, "author": author, "memory": memory,
-    "wire": wire, "nsq": nsq,
+    "wire": wire, "lists": lists, "nsq": nsq,
 }  # fmt: skip
 
 
