@@ -157,6 +157,14 @@ def test_verbatim_on_classic():
     assert one.rev == 1
 
 
+def test_a_version_is_worked_out_when_somebody_has_the_time():
+    """And is the one that is worked out when it is asked for."""
+    rows = (LoadedRow(b"1", b"1"),)
+    state = Loaded(rows)
+    state.work_out_version()
+    assert vars(state)["version"] == Loaded(rows).version
+
+
 def test_rows_are_not_traced_by_the_garbage_collector():
     """A view may have thousands, none of which can be part of a cycle."""
     assert not gc.is_tracked(LoadedRow(b"1", b"1", EntityKey("users", "1")))

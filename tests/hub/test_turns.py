@@ -40,3 +40,14 @@ async def test_one_that_is_cancelled_keeps_nobody_waiting():
     first.cancel()
     await asyncio.wait_for(second, 1)
     assert ran == ["b"]
+
+
+async def test_a_turn_that_nobody_waits_for_any_more():
+    """Whoever comes after it has a turn all the same."""
+    turns = Turns()
+    task = asyncio.ensure_future(turns.place()())
+    await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await asyncio.wait_for(turns.place()(), 1)

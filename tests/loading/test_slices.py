@@ -11,7 +11,7 @@ import pytest
 from entity_sync.core.loaded import Loaded
 from entity_sync.loading.loader import Loader
 from entity_sync.loading.rows import RowsOf
-from entity_sync.loading.slices import ROWS
+from entity_sync.loading.slices import BYTES, ROWS
 from entity_sync.model import EVERYONE, EntityKey
 
 KEY = EntityKey("lists", "1")
@@ -86,6 +86,18 @@ async def test_a_few_rows_are_made_without_a_pause():
     pauses: list[int] = []
     assert len((await load(few, pauses)).rows) == 9
     assert not pauses
+
+
+async def test_a_result_of_many_bytes_is_hashed_in_a_slice_of_its_own():
+    """Whoever is told of the result finds its version worked out."""
+
+    async def few(_id: str) -> list[dict[str, Any]]:
+        return [{"id": 1, "text": "x" * BYTES}]
+
+    pauses: list[int] = []
+    found = await load(few, pauses)
+    assert len(pauses) == 3  # after its row, before the version and after it
+    assert "version" in vars(found)
 
 
 async def test_a_list_that_its_owner_empties_between_two_slices_is_the_one_that_was_returned():
