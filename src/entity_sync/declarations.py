@@ -121,8 +121,8 @@ class Declarations(ABC, Generic[Principal]):
 
         Args:
             name: 1 to 64 of ``A-Z a-z 0-9 _ . -``.
-            per: makes the audience of a principal, a str, int, bool, UUID, None or tuple of them; the
-                principal's key if None. A loader is given exact ones: a plain tuple for a NamedTuple.
+            per: makes the audience of a principal, a str, int of 128 bits, bool, UUID, None or tuple of
+                them; the principal's key if None. A loader is given exact ones: a tuple for a NamedTuple.
             public: every principal may see it.
             authorize: ``(principal, key) -> bool``, async or quick: whether they may see it. ``key.id`` is
                 text, whatever the loader's id is: ``int(key.id) in user.orders``. Asked before anything is

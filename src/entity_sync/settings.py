@@ -113,7 +113,7 @@ class Settings:
     classic_snapshot: bool = False
 
     def retry_after(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row; the caller spreads them."""
+        """Seconds to wait after so many failures in a row, before they are spread."""
         return min(self.max_retry_delay, self.retry_delay * 2.0 ** min(failures - 1, 30))
 
     def __post_init__(self) -> None:

@@ -36,7 +36,12 @@ def test_unknown_scheme(url: str):
         ("localhost:6379/0", "'localhost:6379/0' has no scheme: did you mean redis://localhost:6379/0 ?"),
         ("shop:hunter2@db:5432/shop", "did you mean postgresql://…@db:5432/shop ?"),
         ("shop:hunter2@db", "'…@db' has no scheme, as nsq://127.0.0.1:4150 has one (known: memory, "),
-        ("nats", "'nats' is no URL: did you mean nats:// and an address? (known: memory, "),
+        (
+            "localhost:6379/0?password=hunter2",
+            "'localhost:6379/0' has no scheme: did you mean redis://localhost:6379/0 ?",
+        ),
+        ("memory", "'memory' is no URL: did you mean memory:// ? (known: memory, "),
+        ("nats", "'nats' is no URL: did you mean nats://host ? (known: memory, "),
     ],
 )
 def test_no_scheme(url: str, said: str):

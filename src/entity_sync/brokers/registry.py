@@ -59,11 +59,11 @@ def broker_from(url: str) -> Broker:
 
 def _proposal(text: str) -> str:
     """What is said of a broker's address without a scheme; of a password in it nothing."""
-    _, user, place = text.rpartition("@")
+    _, user, place = text.partition("?")[0].rpartition("@")
     shown = f"…@{place}" if user else place
     port = place.partition("/")[0].rpartition(":")[2]
     if place in _ADAPTERS:
-        return f"{shown!r} is no URL: did you mean {place}:// and an address?"
+        return f"{shown!r} is no URL: did you mean {place}://{'' if place == 'memory' else 'host'} ?"
     if port in _PORTS:
         return f"{shown!r} has no scheme: did you mean {_PORTS[port]}://{shown} ?"
     return f"{shown!r} has no scheme, as nsq://127.0.0.1:4150 has one"

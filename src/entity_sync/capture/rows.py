@@ -17,7 +17,7 @@ from entity_sync.errors import ConfigurationError
 __all__ = ["Classes", "Held", "Watched", "checked", "held", "ids_of", "is_written", "tags_of"]
 
 _log = logging.getLogger("entity_sync.capture")
-_NO_TAGS = (float, Decimal, datetime, time, timedelta, bytes, list)
+_NO_TAGS = (float, Decimal, datetime, time, timedelta, bytes, list, dict, set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def _show_change(before: Sequence[Row], rows: Sequence[Row], output: Output, mem
         if key not in held:
             changed.append(_named(row, data=row.data))
             lines.append(output.coloured(f"+ {_line(row, row.data)}", "green"))
-        elif row.data != held[key].data:
+        elif _line(row, row.data) != _line(row, held[key].data):  # to Python 1 equals True
             fields = _fields(held[key].data, row.data)
             changed.append(_named(row, data=row.data) if fields is None else _named(row, set=fields))
             lines.append(output.coloured(f"~ {_line(row, fields or row.data)}", "yellow"))
@@ -59,7 +59,11 @@ def _fields(before: Any, data: Any) -> dict[str, Any] | None:
     """The members of an object that differ; None where only the whole tells it."""
     if not (isinstance(before, dict) and isinstance(data, dict) and before.keys() <= data.keys()):
         return None
-    return {name: value for name, value in data.items() if name not in before or before[name] != value}
+    encode = msgspec.json.encode
+    return {
+        name: value for name, value in data.items()
+        if name not in before or encode(before[name]) != encode(value)
+    }  # fmt: skip
 
 
 def _by_key(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:

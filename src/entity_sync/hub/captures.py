@@ -71,7 +71,7 @@ async def capturing(
             if failures.bit_count() == 1:  # 1, 2, 4, 8 …: an outage cannot fill the log
                 what = described(error)
                 _log.warning("%s failed, and begins again: %s", type(capture).__name__, what, exc_info=error)
-        await clock.sleep(min(settings.max_retry_delay, settings.retry_delay * 2.0 ** min(failures - 1, 30)))
+        await clock.sleep(settings.retry_after(failures))
 
 
 def _entities_of(capture: Capture) -> Collection[str] | None:

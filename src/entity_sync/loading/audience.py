@@ -12,6 +12,7 @@ from entity_sync.model import Audience
 __all__ = ["plain"]
 
 _MAX_DEPTH = 8
+_MAX_BITS = 128  # as many as a UUID has; one of thousands of digits has no text
 
 
 def plain(value: object, depth: int = 0) -> Audience:
@@ -24,7 +25,7 @@ def plain(value: object, depth: int = 0) -> Audience:
         raise AccessDenied(f"per= made a {type(value).__name__}, an Enum: return its value")
     if value is None or type(value) in (str, bool, UUID):
         return value
-    if type(value) is int and -(2**63) <= value < 2**63:
+    if type(value) is int and value.bit_length() <= _MAX_BITS:
         return value
     if isinstance(value, str):
         return exact_text(value)
@@ -35,4 +36,4 @@ def plain(value: object, depth: int = 0) -> Audience:
             raise AccessDenied(f"per= made a tuple that is nested deeper than {_MAX_DEPTH}")
         return tuple(plain(member, depth + 1) for member in tuple.__iter__(value))
     kind = "larger int" if type(value) is int else type(value).__name__
-    raise AccessDenied(f"per= made a {kind}, not a str, int of 64 bits, bool, UUID, None or tuple of them")
+    raise AccessDenied(f"per= made a {kind}, not a str, int of 128 bits, bool, UUID, None or tuple of them")

@@ -60,14 +60,12 @@ def at_a_glance(value: Any, kinds: Kinds) -> bytes | None:
 def _opener(kind: Any) -> Callable[[Any], Any] | None:
     if issubclass(kind, _BUILT_IN) or is_mapped(kind):
         return None
-    if is_pydantic(kind) and not hasattr(kind, "model_dump"):
-        return None
-    names = dumped_of(kind) if is_pydantic(kind) else names_of(kind)
+    if is_pydantic(kind):
+        return _opener_of_pydantic(kind)
+    names = names_of(kind)
     if len(names) < 2:  # of one name attrgetter gives no tuple
         return None
     get = attrgetter(*names)
-    if is_pydantic(kind):
-        return partial(_dumped, get=get)
     if has_fields(kind):  # msgspec would take all that is in its __dict__
         return lambda value: _plain(dict(zip(names, get(value), strict=True)))
     if not issubclass(kind, msgspec.Struct) or not _is_itself(kind, names):
@@ -78,6 +76,13 @@ def _opener(kind: Any) -> Callable[[Any], Any] | None:
         return value
 
     return checked
+
+
+def _opener_of_pydantic(kind: Any) -> Callable[[Any], Any] | None:
+    names = dumped_of(kind)
+    if not hasattr(kind, "model_dump") or len(names) < 2:
+        return None
+    return partial(_dumped, get=attrgetter(*names))
 
 
 def _is_itself(kind: Any, names: Sequence[str]) -> bool:
@@ -131,10 +136,11 @@ def _check(found: Iterable[Any], depth: int = 0) -> None:
 def _is_plain(member: Any, kind: type[Enum]) -> bool:
     """Whether a member of an enum is the text or number that it was given, whatever else it is."""
     value = member._value_
-    if type(value) is int:
-        is_itself = -MAX_INTEGER <= value <= MAX_INTEGER and not issubclass(kind, str)
-        is_itself = is_itself and (not issubclass(kind, int) or int.__eq__(member, value) is True)
-    else:
-        is_itself = type(value) is str and not issubclass(kind, int)
-        is_itself = is_itself and (not issubclass(kind, str) or str.__eq__(member, value) is True)
-    return is_itself and not issubclass(kind, _NO_ENUM) and not is_mapped(kind)
+    if issubclass(kind, _NO_ENUM) or is_mapped(kind):
+        return False
+    if type(value) is int and not issubclass(kind, str):
+        is_value = not issubclass(kind, int) or int.__eq__(member, value) is True
+        return is_value and -MAX_INTEGER <= value <= MAX_INTEGER
+    if type(value) is str and not issubclass(kind, int):
+        return not issubclass(kind, str) or str.__eq__(member, value) is True
+    return False

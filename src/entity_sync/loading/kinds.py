@@ -46,7 +46,7 @@ def is_attrs(kind: type) -> bool:
 
 def is_pydantic(kind: type) -> bool:
     """Whether it is a model or a dataclass of pydantic, which serializes it as it declares."""
-    return hasattr(kind, "__pydantic_serializer__")
+    return hasattr(kind, "__pydantic_decorators__")  # its HttpUrl and SecretStr have a serializer alone
 
 
 def is_mapped(kind: type) -> bool:
@@ -58,8 +58,8 @@ def members(value: Any) -> Iterable[tuple[str, Any]]:
     """What an object declares, by name, and nothing that it merely holds; nothing of what declares none."""
     if is_pydantic(type(value)):
         return _of_pydantic(value)
-    names = _names_of(value)
-    return ((name, one) for name in names if (one := getattr(value, name, UNSET)) is not UNSET)
+    kind: Any = type(value)
+    return ((name, one) for name in names_of(kind) if (one := getattr(value, name, UNSET)) is not UNSET)
 
 
 def alias_of(value: Any, name: str) -> str:
@@ -72,19 +72,14 @@ def alias_of(value: Any, name: str) -> str:
     return (computed and computed.info.alias) or name
 
 
-def _names_of(value: Any) -> tuple[str, ...]:
-    kind: Any = type(value)
-    return names_of(kind)
-
-
 @lru_cache(maxsize=1024)
 def names_of(kind: Any) -> tuple[str, ...]:
-    """What instances of a class declare, but for pydantic, which serializes them itself."""
-    if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind))
-    if is_attrs(kind):
+    """Fields of a dataclass, an attrs class or a Struct; of pydantic's those that a plain subclass adds."""
+    if is_attrs(kind) and ("__attrs_attrs__" in vars(kind) or not dataclasses.is_dataclass(kind)):
         names = (one.name for one in getattr(kind, "__attrs_attrs__", ()))
         return tuple(name for name in names if name[0] != "_")
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
     return tuple(getattr(kind, "__struct_fields__", ()))
 
 

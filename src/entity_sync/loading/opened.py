@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from copy import copy
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache, partial
@@ -31,7 +30,7 @@ def encodable(value: object) -> Any:
         LoadFailed: part of it must not be sent, or serializing it failed, naming the field.
         Exception: it has no JSON form.
     """
-    return _builtins(_opened(value))
+    return _encoded(_opened(value))
 
 
 def refuse_mapped(value: object, path: str = "") -> None:
@@ -69,22 +68,35 @@ def steps(value: object) -> Iterable[tuple[str, object]]:
 
 def _opened(value: Any, path: str = "", depth: int = 0) -> Any:
     """The value, with what it declares in place of each object that msgspec would encode otherwise."""
-    if depth > MAX_DEPTH:
-        raise LoadFailed(f"{field(path)} is nested deeper than {MAX_DEPTH}")
-    refuse_mapped(value, path)
-    if isinstance(value, Decimal) and not value.is_finite():
-        raise LoadFailed(f"{field(path)} is {value}, which JSON cannot hold")
+    _refuse(value, path, depth)
     if isinstance(value, dict):
-        if {*map(type, value)} - _TEXT:
-            _refuse_equal_names(value, path)
         return _within(value.items(), path, depth)
     if isinstance(value, _SEVERAL):
         found = [
             one if type(one) in _PLAIN else _opened(one, f"{path}[{index}]", depth + 1)
             for index, one in enumerate(value)
         ]
-        return in_order(map(_builtins, found)) if isinstance(value, set | frozenset) else found
+        return in_order(map(_encoded, found)) if isinstance(value, set | frozenset) else found
     return value if isinstance(value, Enum) else _declared(value, path, depth)
+
+
+def _refuse(value: Any, path: str, depth: int) -> None:
+    """What would be sent in another form than was meant, or never."""
+    if depth > MAX_DEPTH:
+        raise LoadFailed(f"{field(path)} is nested deeper than {MAX_DEPTH}")
+    refuse_mapped(value, path)
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise LoadFailed(f"{field(path)} is {value}, which JSON cannot hold")
+    if isinstance(value, dict) and {*map(type, value)} - _TEXT:
+        _refuse_equal_names(value, path)
+
+
+def _refuse_within(value: Any, path: str, depth: int) -> None:
+    """As `_refuse`, of all that pydantic is about to serialize."""
+    for step, member in steps(value):
+        if type(member) not in _PLAIN:
+            _refuse(member, path + step, depth + 1)
+            _refuse_within(member, path + step, depth + 1)
 
 
 def _within(found: Iterable[tuple[Any, Any]], path: str, depth: int) -> dict[Any, Any]:
@@ -95,22 +107,30 @@ def _within(found: Iterable[tuple[Any, Any]], path: str, depth: int) -> dict[Any
 
 
 def _declared(value: Any, path: str, depth: int) -> Any:
-    found = _within(members(value), path, depth)
     if is_pydantic(type(value)):
+        _refuse_within(value, path, depth)
         try:
             return _serialized(value)
         except Exception as error:
             if (reason := _raised_by_application(error)) is None:
                 raise
             raise LoadFailed(f"{field(path)} {dump_raised(value, reason)}", retryable=True) from reason
+    found = _within(members(value), path, depth)
     if has_fields(type(value)):  # msgspec would take all that is in its __dict__
         return found
     if not isinstance(value, msgspec.Struct):
         return value
-    whole = copy(value)
-    for name, member in found.items():
-        msgspec.structs.force_setattr(whole, name, member)
+    copied: Any = msgspec.Struct
+    whole = copied.__copy__(value)  # and not what its class makes of that
+    for one in msgspec.structs.fields(value):
+        if one.name in found and not _is_default(getattr(value, one.name), one.default):
+            msgspec.structs.force_setattr(whole, one.name, found[one.name])
     return whole
+
+
+def _is_default(member: Any, default: Any) -> bool:
+    """Whether ``omit_defaults`` may leave it out: msgspec knows it by its identity, or as empty."""
+    return member is default or (isinstance(member, set) and not member)
 
 
 def _serialized(value: Any) -> Any:
@@ -138,7 +158,7 @@ def _adapter(kind: Any) -> Any:
     return TypeAdapter(kind)
 
 
-def _builtins(value: object) -> Any:
+def _encoded(value: object) -> Any:
     return value if type(value) in _PLAIN else msgspec.to_builtins(value, str_keys=True)
 
 

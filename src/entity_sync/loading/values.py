@@ -34,7 +34,7 @@ def loaded_row(
         return _verbatim(bytes(value), key, is_tracked)
     data = at_a_glance(value, {} if kinds is None else kinds)
     if data is None:
-        data = canonical(_builtins(value))
+        data = canonical(_sendable(value))
     return LoadedRow(data, data, key, is_tracked)
 
 
@@ -47,7 +47,7 @@ def _verbatim(text: bytes, key: EntityKey | None, is_tracked: bool) -> LoadedRow
     return LoadedRow(canonical(value), text, key, is_tracked)
 
 
-def _builtins(value: object) -> Any:
+def _sendable(value: object) -> Any:
     if hasattr(value, "_fields") and isinstance(value, tuple):
         raise LoadFailed(
             f"a {type(value).__qualname__} is a tuple, without names in JSON: return its _asdict()"
