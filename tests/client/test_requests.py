@@ -76,3 +76,12 @@ def test_frames_fit(ids: list[str], limit: int, is_wanted: bool):
     assert all(len(frame) <= limit for frame in frames)
     asked = [element["id"] for frame in frames for element in msgspec.json.decode(frame)["body"]]
     assert asked == ids
+
+
+def test_so_many_keys_in_a_frame_as_are_answered_each():
+    """A server says of the first hundred wrong keys of a subscribe what is wrong with each."""
+    requests = Requests()
+    for number in range(250):
+        requests.subscribe(EntityKey("items", str(number)))
+    frames = [msgspec.json.decode(frame) for frame in requests.take(1_000_000, lambda _key: None)]
+    assert [len(frame["body"]) for frame in frames] == [100, 100, 50]

@@ -141,3 +141,14 @@ def test_what_no_revision_tells_of_is_due_once_more():
     assert fence.due == 13
     fence.change(None, 12)
     assert fence.due == 14
+
+
+def test_rows_after_a_denial():
+    """A replica that is behind may grant what was denied since; the denial itself waits for nothing."""
+    fence = Fence(2.0)
+    assert fence.judge(at(10), 0, 0) is None
+    assert fence.judge(DENIED, 10, 10) is None
+    assert fence.judge(at(10), 10.5, 10.5) == "what was denied since"
+    assert fence.judge(at(11), 11.9, 11.9) == "what was denied since"
+    assert fence.judge(at(4), 12.5, 12.5) == "revision 4, after 10"
+    assert fence.judge(at(10), 12, 12) is None

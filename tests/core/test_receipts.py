@@ -37,15 +37,43 @@ def test_a_load_that_gave_nothing_covers_nothing():
 
 
 def test_what_is_denied_covers_nothing():
-    """Its tokens wait for a load that finds what may be seen."""
+    """Its tokens are told once there are rows to be seen."""
     receipts = Receipts()
     receipts.add(["a"])
     receipts.started()
     assert not receipts.succeeded(is_denied=True)
     assert receipts.since(0) == ()
+    receipts.add(["b"])
     receipts.started()
     assert receipts.succeeded()
-    assert receipts.since(0) == ("a",)
+    assert receipts.since(0) == ("a", "b")
+
+
+def test_what_was_denied_and_goes():
+    """Its tokens would say how often what was forbidden changed: only that of its end is told."""
+    receipts = Receipts()
+    for token in map(str, range(100)):
+        receipts.add([token])
+        receipts.started()
+        assert not receipts.succeeded(is_denied=True, is_gone=True)
+    receipts.add(["end"])
+    receipts.started()
+    assert receipts.succeeded(is_gone=True)
+    assert receipts.since(0) == ("end",)
+    receipts.started()
+    assert not receipts.succeeded()
+
+
+def test_the_newest_of_what_was_denied():
+    """They are bounded as others are."""
+    receipts = Receipts()
+    for token in map(str, range(100)):
+        receipts.add([token])
+        receipts.started()
+        receipts.succeeded(is_denied=True)
+    receipts.started()
+    assert receipts.succeeded()
+    assert receipts.since(0) == tuple(map(str, range(36, 100)))
 
 
 def test_loads_that_give_nothing_keep_no_more():

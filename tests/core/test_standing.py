@@ -91,7 +91,7 @@ def test_told_at_once_where_states_are_withheld():
     for trouble, age in ((None, 500), (STALE, 2_000)):
         standing, outbox = Standing(), Outbox("v2", 100)
         mark, one = StandingMark(standing, outbox), Rows(outbox)
-        outbox.suspended, standing.stale = True, trouble
+        outbox.suspended, standing.stale, mark.is_withheld = True, trouble, True
         [frame] = mark.doubt(1.5, 2.0)
         stale = {"event": "stale", "reason": "broker", "age_ms": age}
         assert msgspec.json.decode(frame.payload) == stale
@@ -101,7 +101,7 @@ def test_told_at_once_where_states_are_withheld():
         outbox.suspended = False
         assert told(outbox) == [b"rows"]
         assert told(outbox, mark) == []
-        mark.is_doubted = False
+        mark.is_withheld = False
         assert told(outbox, mark, one) == [b"rows", FRESH]
         assert told(outbox, mark) == []
 

@@ -783,7 +783,7 @@ async def test_a_principal_of_the_past_is_refused():
         (float("inf"), r"expires_at is no moment .* or None for no end"),
         (10**400, "expires_at is no moment"),
         (1_700_000_000_000, r"expires_at is no moment before the year 10000 \(milliseconds\?\)"),
-        (253_402_300_800, r"\(milliseconds\?\): it is seconds since 1970"),
+        (253_402_300_801, r"\(milliseconds\?\): it is seconds since 1970"),
     ],
     ids=repr,
 )

@@ -123,6 +123,66 @@ async def test_who_comes_back_with_a_copy():
         assert told(client) == [("ack", None), FRESH]
 
 
+async def test_who_waits_for_two_answers():
+    """The time of the first counts for the second: it is told once there is somebody to tell."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        shop.seconds = 20.0
+        await client.send({"action": "secret", "body": "ann"})
+        await subscribe(client, "1")
+        await shop.clock.advance(21)
+        [stale] = [one for one in client.pending() if one["event"] == "stale"]
+        assert 20_000 <= stale["age_ms"] <= 21_000
+        await shop.clock.advance(20)
+        assert told(client) == [("snapshot", "1"), FRESH]
+
+
+async def test_fresh_waits_for_the_state_of_the_new_audience():
+    """Who is somebody else now is owed a load of theirs, which may take long."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock, settings=Settings(authenticate_timeout=600.0))
+    tenant, seconds = "a", 0.0
+
+    @sync.authenticate
+    async def who(secret: str | None, connection: ConnectionInfo) -> str:
+        await clock.sleep(seconds)
+        return tenant
+
+    @sync.entity("items")
+    async def item(id: str, tenant: str) -> str:
+        await clock.sleep(8.0 if tenant == "b" else 0.0)
+        return tenant
+
+    async with sync, connect(sync, secret="ann") as client:
+        await subscribe(client, "1")
+        await clock.advance(1)
+        client.pending()
+        tenant, seconds = "b", 20.0
+        sync.node.principals.doubt()
+        await clock.advance(22)
+        assert told(client) == [STALE]
+        await clock.advance(8)
+        assert told(client) == [("snapshot", "1"), FRESH]
+
+
+async def test_fresh_after_an_outage_waits_for_withheld_states():
+    """A link that is back says nothing of keys about which somebody is still being asked."""
+    shop = Shop()
+    async with watching(shop) as client:
+        node = shop.sync.node
+        node._lost()
+        await shop.clock.advance(1)
+        assert told(client) == [STALE]
+        shop.seconds = 9.0
+        await shop.sync.reauthorize("ann")
+        await shop.change()
+        node._resynced()
+        await shop.clock.advance(5)
+        assert told(client) == []
+        await shop.clock.advance(5)
+        assert told(client) == [("snapshot", "1"), FRESH]
+
+
 async def test_quick_answers_are_no_news():
     """Rights that are asked for from time to time, and quickly, are not told of."""
     shop = Shop()

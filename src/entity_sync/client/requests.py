@@ -16,6 +16,7 @@ __all__ = ["Requests", "check", "element"]
 _encode = msgspec.json.encode
 _MAX_ELEMENT = 4_096
 _ENVELOPE = 96  # bytes of a frame around its list of keys, and some
+_MOST = 100  # keys in a frame: of so many a server says of each what is wrong with it
 
 
 class Requests:
@@ -125,7 +126,7 @@ def _chunks(elements: list[_Element], limit: int) -> Iterator[list[_Element]]:
     chunk: list[_Element] = []
     size = _ENVELOPE
     for each in elements:
-        if chunk and size + len(each.json) + 1 > limit:
+        if chunk and (len(chunk) == _MOST or size + len(each.json) + 1 > limit):
             yield chunk
             chunk, size = [], _ENVELOPE
         chunk.append(each)

@@ -27,7 +27,8 @@ class Fence:
     """
 
     __slots__ = (
-        "_anew", "_exists", "_is_gone", "_lag", "_least", "_shown", "_sure", "_told", "due", "missed",
+        "_anew", "_barred", "_exists", "_is_gone", "_lag", "_least", "_shown", "_sure", "_told", "due",
+        "missed",
     )  # fmt: skip
 
     def __init__(self, lag: float) -> None:
@@ -44,6 +45,7 @@ class Fence:
         self._exists = False  # the newest word of the row is not that it was deleted
         self._is_gone = False  # that is what is shown
         self._sure = -inf  # a load that begins from here on is right, if the row exists
+        self._barred = -inf  # one that began before found what had been denied since
         self._anew = -inf  # and one that finds a lower revision, if it was deleted: revisions begin anew
 
     def change(self, revision: int | None, now: float) -> None:
@@ -76,18 +78,22 @@ class Fence:
             if self._exists and began < self._sure:
                 return f"nothing, and revision {self._least} was notified or shown"
             return None
-        if result.revision is None or result.revision > self._least:
-            return None
-        if result.revision == self._least and (self._exists or not self._is_gone):
-            return None
-        if began >= (self._sure if self._exists else self._anew) and result.revision >= self._shown:
-            return None
-        return f"revision {result.revision}, after {self._least}"
+        if not self._may_follow(result.revision, began):
+            return f"revision {result.revision}, after {self._least}"
+        return "what was denied since" if began < self._barred else None
+
+    def _may_follow(self, revision: int | None, began: float) -> bool:
+        if revision is None or revision > self._least:
+            return True
+        if revision == self._least and (self._exists or not self._is_gone):
+            return True
+        return began >= (self._sure if self._exists else self._anew) and revision >= self._shown
 
     def shown(self, result: Loaded, now: float) -> None:
         """This is what is shown from now on: nothing older may follow."""
         if result.denied:  # it says nothing of the row, and may have read an older right
             self.due = max(self.due, self._sure)
+            self._barred = now + self._lag  # a replica that is behind may grant it still
             return
         if result.gone:
             if self._exists:

@@ -21,12 +21,13 @@ class Receipts:
         count: tokens covered so far.
     """
 
-    __slots__ = ("_covered", "_running", "_waiting", "count")
+    __slots__ = ("_covered", "_denied", "_running", "_waiting", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._waiting: dict[str, None] = {}
         self._running: dict[str, None] = {}
+        self._denied: dict[str, None] = {}
         self._covered: deque[str] = deque(maxlen=_KEPT)
 
     def recall(
@@ -48,10 +49,7 @@ class Receipts:
 
     def add(self, tokens: Iterable[str]) -> None:
         """The next load covers these."""
-        for token in tokens:
-            self._waiting[token] = None
-        while len(self._waiting) > _KEPT:
-            del self._waiting[next(iter(self._waiting))]
+        self._waiting = _newest({**self._waiting, **dict.fromkeys(tokens)})
 
     def started(self) -> None:
         """A load begins."""
@@ -62,10 +60,19 @@ class Receipts:
         later, self._waiting, self._running = self._waiting, self._running, {}
         self.add(later)
 
-    def succeeded(self, *, is_denied: bool = False) -> bool:
-        """It has a result; whether that covers any token, which what is denied never does."""
+    def succeeded(self, *, is_denied: bool = False, is_gone: bool = False) -> bool:
+        """It has a result; whether that covers any token.
+
+        What is denied covers none. Those of that time are told with rows, should they be seen later, and not
+        with the word that they are gone: it would say how often what was forbidden changed.
+        """
         if is_denied:
-            self.postponed()
+            self._denied = _newest({**self._denied, **self._running})
+            self._running = {}
+        else:
+            if not is_gone:
+                self._running = {**self._denied, **self._running}
+            self._denied = {}
         covers = bool(self._running)
         self._covered += self._running
         self.count += len(self._running)
@@ -76,3 +83,7 @@ class Receipts:
         """What was covered after the first ``count`` tokens, as far as it is kept."""
         fresh = min(self.count - count, len(self._covered))
         return tuple(self._covered)[len(self._covered) - fresh :]
+
+
+def _newest(tokens: dict[str, None]) -> dict[str, None]:
+    return tokens if len(tokens) <= _KEPT else dict.fromkeys([*tokens][-_KEPT:])

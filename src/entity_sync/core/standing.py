@@ -30,27 +30,26 @@ class StandingMark(Mark):
     """What one v2 session was told of it: a state, so a slow client misses only what is over.
 
     Attributes:
-        is_doubted: it was told so because states are withheld from it, and is not told otherwise meanwhile.
+        is_told: it shows what it has as old.
+        is_withheld: states are withheld from it, so it is not told otherwise meanwhile.
     """
 
-    __slots__ = ("_standing", "_told", "is_doubted")
+    __slots__ = ("_standing", "is_told", "is_withheld")
 
     def __init__(self, standing: Standing, outbox: Outbox) -> None:
         super().__init__(outbox)
-        self.is_doubted = False
+        self.is_told = self.is_withheld = False
         self._standing = standing
-        self._told = False
 
     def doubt(self, since: float, now: float) -> list[Frame]:
-        """What to tell at once of a session whose states are withheld; `take` has its end.
+        """What to tell at once of a session whose states have been withheld for long; `take` has its end.
 
         Args:
             since: seconds of the clock at which that began.
         """
-        self.is_doubted = True
-        if self._told:
+        if self.is_told:
             return []
-        self._told = True
+        self.is_told = True
         stale = self._standing.stale or Trouble(Stale(reason="broker", age_ms=0), since)
         return [stale.frame(now)]
 
@@ -58,10 +57,10 @@ class StandingMark(Mark):
         """`Mark.take`."""
         stale, outbox = self._standing.stale, self.outbox
         is_last, outbox.last = outbox.last is self, None
-        if self.is_doubted or (stale is not None) == self._told:
+        if (stale is not None) == self.is_told or (stale is None and self.is_withheld):
             return []
         if stale is None and not is_last:
             outbox.last = self  # fresh would be a lie before the states that make it true
             return []
-        self._told = stale is not None
+        self.is_told = stale is not None
         return [_FRESH if stale is None else stale.frame(now)]

@@ -108,6 +108,8 @@ class V2Subscription(Mark):
         is_behind = self.owed or self._rev != view.rev
         is_held = self._version == view.version or (self.owed and self._rev == view.rev)
         if not is_behind or view.version is None or not (is_held or self._is_late_enough):
+            if self.owed and view.failure is None:
+                self.outbox.lacking[self] = None
             return []
         if is_held:
             frames = [view.current]

@@ -150,7 +150,8 @@ class View:
         self._hold()
         recovered = self.failure is not None
         self.failure, self.reasons = None, frozenset()
-        covers = self.receipts is not None and self.receipts.succeeded(is_denied=loaded.denied)
+        receipts = self.receipts
+        covers = receipts is not None and receipts.succeeded(is_denied=loaded.denied, is_gone=loaded.gone)
         # Who asked is waiting for an answer, even one that brings nothing new.
         news = differs or pushed or recovered or covers or Cause.SUBSCRIBE in asked
         return news, self._end()

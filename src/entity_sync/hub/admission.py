@@ -74,7 +74,7 @@ def expires_at(principal: object) -> float | None:
         return value.timestamp()
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise AccessDenied(f"{_WRONG} of type {type(value).__name__}: {_RIGHT}")
-    if not -_FOREVER < value < _FOREVER:  # NaN is neither
+    if not -_FOREVER < value <= _FOREVER:  # NaN is neither
         hint = " (milliseconds?)" if value > 0 else ""
         raise AccessDenied(f"{_WRONG} no moment before the year 10000{hint}: {_RIGHT}, or None for no end")
     return float(value)

@@ -39,6 +39,7 @@ class Freshness:
         """The client wants states: before, it is told nothing."""
         if self._mark is None and self._outbox.wire == "v2":
             self._mark = StandingMark(self._node.standing, self._outbox)
+            self._mark.is_withheld = bool(self._reasons)
             self.inform()
 
     def inform(self) -> None:
@@ -53,6 +54,8 @@ class Freshness:
             self._since = clock.now()
             self._timer = clock.call_later(patience, self.doubt)
         self._reasons[reason] = None
+        if self._mark is not None:
+            self._mark.is_withheld = True
 
     def release(self, reason: Hashable) -> None:
         """They are not any more for this reason."""
@@ -60,11 +63,14 @@ class Freshness:
             return
         del self._reasons[reason]
         if self._reasons:
+            if self._timer is None:  # it was over before there was anybody to tell
+                self.doubt()
             return
         self._cancel()
-        if self._mark is not None and self._mark.is_doubted:
-            self._mark.is_doubted = False
-            self.inform()  # `fresh` follows the states that were withheld
+        if self._mark is not None:
+            self._mark.is_withheld = False
+            if self._mark.is_told:
+                self.inform()  # `fresh` follows the states that were withheld
 
     def doubt(self) -> None:
         """The application could not tell, or has not for long: the client is told at once."""
