@@ -429,6 +429,34 @@ async def test_min_interval():
 
 
 @in_virtual_time
+async def test_min_interval_of_what_rides_along():
+    """A list whose rows change often keeps its interval as well."""
+    n, loads = 0, 0
+    sync = EntitySync()
+
+    @sync.entity("prices")
+    async def price(_id: str) -> int:
+        return n
+
+    @sync.entity("lists", min_interval=0.1)
+    async def prices(_id: str) -> list[Row]:
+        nonlocal loads
+        loads += 1
+        return [Row("prices", "tea", n)]
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "lists", "1")
+        await settled(sync)
+        for _ in range(100):
+            n += 1
+            await price.notify("tea")
+            await asyncio.sleep(0.01)
+        await settled(sync)
+        assert 9 <= loads <= 13
+        assert states(client) == {"1": 100}
+
+
+@in_virtual_time
 async def test_refresh_every():
     """What nobody notified is found, in time; nothing is sent where nothing changed, or loaded unwatched."""
     n, loads = 0, 0
