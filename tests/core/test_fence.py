@@ -152,3 +152,19 @@ def test_rows_after_a_denial():
     assert fence.judge(at(11), 11.9, 11.9) == "what was denied since"
     assert fence.judge(at(4), 12.5, 12.5) == "revision 4, after 10"
     assert fence.judge(at(10), 12, 12) is None
+
+
+def test_revision_zero_is_one_as_any():
+    """A row that was never shown, and one that begins anew after a deletion, may be of revision 0."""
+    fence = Fence(2.0)
+    fence.change(5, 10)
+    assert fence.judge(at(0), 12, 12) is None
+    assert fence.missed == 5
+    fence = Fence(2.0)
+    assert fence.judge(at(0), 0, 0) is None
+    assert (fence.missed, fence.due) == (0, -inf)
+    fence = Fence(2.0)
+    fence.shown(at(5), 0)
+    fence.change(None, 10)
+    fence.change(1, 11)
+    assert fence.judge(at(0), 14, 14) is None

@@ -95,3 +95,14 @@ def test_small_states_are_sent_whole():
         history = History(42)
         history.leave(found[0])
         assert len(history.since(1, 2, found[1])) == count
+
+
+def test_a_chain_that_is_more_than_the_whole():
+    """Who missed several states is sent the rows whole where that is less, and the deltas where those are."""
+    found = states(9, 1, 500)
+    history = followed(found)
+    size = len(history.since(8, 9, found[-1])[0])
+    missed = next(count for count in range(1, 9) if not history.since(9 - count, 9, found[-1]))
+    assert 2 <= missed <= 8
+    assert missed * size >= found[-1].size > (missed - 1) * size - 200
+    assert len(history.since(9 - missed + 1, 9, found[-1])) == missed - 1
