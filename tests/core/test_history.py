@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from entity_sync.core.history import History
-from entity_sync.core.loaded import Loaded
+from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.model import EntityKey
 from tests.core.states import Rows, loaded
 
@@ -106,3 +106,10 @@ def test_a_chain_that_is_more_than_the_whole():
     assert 2 <= missed <= 8
     assert missed * size >= found[-1].size > (missed - 1) * size - 200
     assert len(history.since(9 - missed + 1, 9, found[-1])) == missed - 1
+
+
+def test_an_id_that_is_no_text():
+    """Half a character counts as one: nothing can be sent of such a row, but its size is asked before."""
+    assert LoadedRow(b"1", b"1", EntityKey("orders", "\ud800")).size == len(
+        '{"entity":"orders","id":"x","data":1},'
+    )

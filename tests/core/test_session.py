@@ -548,3 +548,33 @@ def test_any_frame_has_answers_that_encode(text: str):
             assert v2.encode(answer)
         if one.state is BUSY:
             one.receive(Admitted("x"))
+
+
+def test_wrong_keys_beyond_what_is_answered_each():
+    """Of a hundred each is answered; of more the ack has a hundred, and one error follows for the rest."""
+    wrong = [EntityKey("items", "bad")] * 100
+    one = admitted()
+    assert len(answers(one.receive(subscribe(*wrong)))) == 1
+    effects = one.receive(subscribe(*wrong, EntityKey("items", "bad"), ONE))
+    ack, error = answers(effects)
+    assert len(ack.failed) == 100
+    assert error == Error(code="bad_frame", text="1 more keys are wrong", retryable=False)
+    assert effects[:2] == [Answer(ack), Answer(error)]
+    assert isinstance(effects[2], Watch)
+
+
+def test_every_key_of_one_who_is_refused():
+    """Each is denied, however many one subscribe names."""
+    one = session()
+    one.receive(Secret("bad"))
+    one.receive(Refused())
+    denied = answers(one.receive(subscribe(ONE, TWO)))[1:]
+    assert [(each.entity, each.id) for each in denied] == [tuple(ONE), tuple(TWO)]
+
+
+def test_the_first_question_that_has_no_answer():
+    """It is the client's own, though it said no secret: it is refused for now, and not asked again."""
+    one = session()
+    one.receive(subscribe(ONE))
+    one.receive(BUSY_NOW)
+    assert one.state is SessionState.REFUSED

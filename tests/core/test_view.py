@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from entity_sync.core.canonical import GONE_VERSION, canonical
-from entity_sync.core.loaded import Loaded, LoadedRow
+from entity_sync.core.loaded import DENIED, Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadState
+from entity_sync.core.receipts import Receipts
 from entity_sync.core.tags import Reading
 from entity_sync.core.view import View
 from entity_sync.model import EntityKey
@@ -61,6 +62,27 @@ def test_resync_without_news_is_silent():
     assert load(one, value(b"1"), Cause.SUBSCRIBE)
     assert not load(one, value(b"1"), Cause.RESYNC)
     assert load(one, value(b"1"), Cause.SUBSCRIBE)
+
+
+def test_the_end_of_a_failure_is_news():
+    """Also where the rows are the same, and nobody asked: whoever was told stale is told fresh."""
+    one = view()
+    load(one, value(b"1"), Cause.SUBSCRIBE)
+    one.fail("load", "on purpose")
+    assert load(one, value(b"1"), Cause.REREAD, 2)
+    assert not load(one, value(b"1"), Cause.REREAD, 3)
+
+
+def test_what_was_denied_and_goes_tells_of_its_end_alone():
+    """The tokens of the time in which it was denied say how often it changed."""
+    one = view()
+    one.receipts = Receipts()
+    one.receipts.add(["denied"])
+    load(one, DENIED, Cause.NOTIFY)
+    one.receipts.add(["deleted"])
+    load(one, GONE, Cause.NOTIFY, 2)
+    (frame,) = one.covering(0)
+    assert msgspec.json.decode(frame.payload)["causes"] == ["deleted"]
 
 
 def test_trigger_during_a_load_costs_one_more():
