@@ -229,3 +229,39 @@ async def test_a_mistake_in_what_is_told_of_a_result(caplog: pytest.LogCaptureFi
             await order.notify("1")
             await asyncio.sleep(1.0)
         assert client.pending()[-1]["rows"] == [{"data": 1}]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("does_change", [False, True])
+async def test_a_mistake_after_a_result_was_told(does_change: bool, caplog: pytest.LogCaptureFixture):
+    """Nothing is loaded twice, and a view that waits for its next load already keeps its place."""
+    sync = EntitySync(settings=Settings(max_entity_loads=1))
+    loads = 0
+
+    @sync.entity("orders")
+    async def order(_id: str) -> int:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(0.1)
+        return loads
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "1")
+        await settled(sync)
+        refreshes = sync.node.hub.loads._refreshes
+        succeeded = refreshes.succeeded
+
+        def fail(_view: object) -> None:
+            refreshes.succeeded = succeeded  # type: ignore[method-assign]
+            raise ValueError("on purpose")
+
+        refreshes.succeeded = fail  # type: ignore[method-assign, assignment]
+        await order.notify("1")
+        await asyncio.sleep(0.05)
+        if does_change:
+            await order.notify("1")
+        await asyncio.sleep(20.0)
+        assert loads == 2 + does_change
+        assert client.pending()[-1]["event"] == "beat"
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1

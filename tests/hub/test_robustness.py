@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from entity_sync import AccessDenied, EntitySync, Settings
 from entity_sync.core.frame import Frame
+from entity_sync.core.outbox import Mark, Outbox
+from entity_sync.hub.fanout import Fanout
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.simulation.loop import run
 
@@ -490,3 +492,14 @@ async def test_blocked_before_its_turn():
         client.resume()
         await settled(sync)
         assert [message["rows"] for message in client.pending()] == [[{"data": {"n": 2}}]]
+
+
+def test_emptying_writes_answers_alone():
+    """Marks wait for the flush, which is fair to all."""
+    fanout, outbox, written = Fanout(FakeClock()), Outbox("v2", 100), list[list[Frame]]()
+    outbox.write = written.append
+    outbox.put(Frame(b"1"))
+    outbox.mark(Mark(outbox))
+    assert fanout.empty(outbox)
+    assert [[frame.payload for frame in frames] for frames in written] == [[b"1"]]
+    assert len(outbox.marks) == 1
