@@ -13,6 +13,7 @@ import pytest
 from entity_sync import AccessDenied, ClientMessage, ConnectionInfo, EntitySync
 from entity_sync.client import Refusal, State, Subscription, connect
 from entity_sync.errors import ConnectionLost
+from entity_sync.model import EntityKey
 from entity_sync.server.standalone import Listener, listen
 from entity_sync.testing import FakeClock
 
@@ -104,7 +105,7 @@ async def test_refused_key_disturbs_nobody(shop: Shop, listener: Listener):
         bad, good = client.subscribe("items", "01"), client.subscribe("items", 1)
         with pytest.raises(Refusal, match=r"^items/'01': bad_id: ") as refusal:
             await bad.next()
-        assert refusal.value.key == ("items", "01")
+        assert refusal.value.key == EntityKey("items", "01")
         await until(good, fresh(10))
 
 

@@ -87,7 +87,8 @@ async def follow(deeds: list[tuple[str, Rows]]) -> int:
     @sync.entity("lists")
     async def load(id: str) -> Any:
         for key, data in state:
-            yield Row(*(key or OWN), data)
+            entity, id = key or OWN
+            yield Row(entity, id, data)
 
     async with sync:
         follower = Follower(sync)

@@ -21,7 +21,8 @@ OWN = EntityKey("reports", "1")
 
 def shown(rows: Rows) -> tuple[Row, ...]:
     """What a client holds of a state."""
-    return tuple(Row(*(key or OWN), data) for key, data in rows)
+    named = [(key or OWN, data) for key, data in rows]
+    return tuple(Row(key.entity, key.id, data) for key, data in named)
 
 
 def received(found: Any) -> Delta:

@@ -150,4 +150,4 @@ def test_bounded_and_complete(keys: list[tuple[str, str]], limit: int):
         assert len(backlog) <= limit
     entities, kept = backlog.take(100)
     found = {one.key for one in kept}
-    assert all(entity in entities or (entity, id) in found for entity, id in keys)
+    assert all(entity in entities or EntityKey(entity, id) in found for entity, id in keys)

@@ -98,7 +98,7 @@ def test_any_body(body: dict[str, Any]):
     entity, ids = body.get("entity"), [body[name] for name in ("id", "Id") if name in body]
     if isinstance(entity, str) and ids and all(isinstance(id, str) for id in ids):
         assert found is not None
-        assert found.key in [(entity, id) for id in ids]
+        assert found.key in [EntityKey(entity, id) for id in ids]
     else:
         assert found is None or (found.key.entity == entity and found.key.id in ids)
 

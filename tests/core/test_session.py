@@ -236,10 +236,10 @@ def test_a_secret_ends_the_doubt():
 def test_causes_are_wanted_still():
     """Who is admitted after a refusal is told of causes where it asked for them, then or while refused."""
     one = admitted()
-    one.receive(Subscribe((Wanted(*ONE, causes=True),)))
+    one.receive(Subscribe((Wanted(ONE.entity, ONE.id, causes=True),)))
     one.receive(Secret("bad"))
     one.receive(Refused())
-    one.receive(Subscribe((Wanted(*TWO, causes=True),)))
+    one.receive(Subscribe((Wanted(TWO.entity, TWO.id, causes=True),)))
     one.receive(subscribe(EntityKey("items", "3")))
     one.receive(Secret("ann", ref=1))
     [_, admit] = one.receive(Admitted("ann"))

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from entity_sync.core.canonical import GONE_VERSION, canonical
+from entity_sync.core.frame import Frame
 from entity_sync.core.loaded import DENIED, Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadAction, LoadState
 from entity_sync.core.receipts import Receipts
@@ -184,12 +185,14 @@ def test_a_version_is_worked_out_when_somebody_has_the_time():
     rows = (LoadedRow(b"1", b"1"),)
     state = Loaded(rows)
     state.work_out_version()
-    assert vars(state)["version"] == Loaded(rows).version
+    assert state._version == Loaded(rows).version
 
 
-def test_rows_are_not_traced_by_the_garbage_collector():
-    """A view may have thousands, none of which can be part of a cycle."""
-    assert not gc.is_tracked(LoadedRow(b"1", b"1", EntityKey("users", "1")))
+def test_states_are_not_traced_by_the_garbage_collector():
+    """A node may have many thousands of rows, keys and frames, none of which can be part of a cycle."""
+    key = EntityKey("users", "1")
+    row = LoadedRow(b"1", b"1", key)
+    assert not any(map(gc.is_tracked, (key, row, Loaded((row,)), Frame(b"1"))))
 
 
 def test_size_is_that_of_all_rows():

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import asdict
 from playwright.sync_api import Browser, Page
 
 from entity_sync.core.delta import difference
@@ -73,16 +74,16 @@ def random_rows(random: Random) -> Rows:
 
 
 def wire(rows: Rows) -> list[dict[str, Any]]:
-    return [{"data": data} | (key._asdict() if key is not None else {}) for key, data in rows]
+    return [{"data": data} | (asdict(key) if key is not None else {}) for key, data in rows]
 
 
 def held(rows: Rows) -> list[dict[str, Any]]:
     """What a client then holds."""
-    return [{**(key or OWN)._asdict(), "data": data} for key, data in rows]
+    return [{**asdict(key or OWN), "data": data} for key, data in rows]
 
 
 def case(rows: Rows, delta: Any) -> dict[str, Any]:
-    return {"own": OWN._asdict(), "rows": wire(rows), "delta": msgspec.to_builtins(delta)}
+    return {"own": asdict(OWN), "rows": wire(rows), "delta": msgspec.to_builtins(delta)}
 
 
 def test_deltas_give_the_servers_rows(page: Page):
@@ -140,4 +141,4 @@ def test_each_row_is_looked_at_a_few_times(page: Page):
         },
         {"order": keys[::-1]},
     ):
-        assert size <= page.evaluate(LOOKS, [OWN._asdict(), size, delta]) <= 10 * size, delta.keys()
+        assert size <= page.evaluate(LOOKS, [asdict(OWN), size, delta]) <= 10 * size, delta.keys()

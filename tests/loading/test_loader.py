@@ -37,7 +37,7 @@ def loader(function: Callable[..., Any], name: str = "items", **options: Any) ->
     return Loader.of(name, function, **{"per": None, "public": False, "timeout": 1.0, **options})
 
 
-async def in_thread(function: Callable[..., Any], *arguments: object) -> Any:
+async def in_thread(_entity: str, function: Callable[..., Any], *arguments: object) -> Any:
     return await asyncio.to_thread(function, *arguments)
 
 

@@ -47,11 +47,15 @@ async def load(function: Callable[..., Any], rows: RowsOf | None = None, **optio
     catalog.add(Loader.of("reports", function, rows=rows, **options))
     catalog.add(Loader.of("users", users, per=None, public=True, timeout=1.0))
     loader = catalog["reports"]
-    return await loader.load(EntityKey("reports", "1"), (), asyncio.to_thread, catalog.row, most=MOST)
+
+    async def in_thread(_entity: str, function: Any, *arguments: object) -> Any:
+        return await asyncio.to_thread(function, *arguments)
+
+    return await loader.load(EntityKey("reports", "1"), (), in_thread, catalog.row, most=MOST)
 
 
 def keys(loaded: Loaded) -> list[tuple[str, str] | None]:
-    return [row.key for row in loaded.rows]
+    return [None if row.key is None else (row.key.entity, row.key.id) for row in loaded.rows]
 
 
 async def yields(_id: str) -> AsyncIterator[object]:

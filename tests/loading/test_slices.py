@@ -26,7 +26,7 @@ async def load(function: Any, pauses: list[int], **options: Any) -> Loaded:
         pauses.append(1)
         await asyncio.sleep(0)
 
-    async def in_thread(function: Any, *arguments: object) -> Any:
+    async def in_thread(_entity: str, function: Any, *arguments: object) -> Any:
         return await asyncio.to_thread(function, *arguments)
 
     loader = Loader.of(
@@ -72,10 +72,10 @@ async def test_whichever_way_rows_come_they_make_one_state_and_others_have_turns
     assert whole.size == sum(row.size for row in whole.rows)
     for function in (as_list, as_generator, as_stream):
         pauses = []
-        assert await load(function, pauses) == whole
+        assert (await load(function, pauses)).rows == whole.rows
         assert len(pauses) >= 3
     pauses = []
-    assert await load(as_batch, pauses, batch=10) == whole
+    assert (await load(as_batch, pauses, batch=10)).rows == whole.rows
     assert len(pauses) >= 3
 
 
@@ -97,7 +97,7 @@ async def test_a_result_of_many_bytes_is_hashed_in_a_slice_of_its_own():
     pauses: list[int] = []
     found = await load(few, pauses)
     assert len(pauses) == 3  # after its row, before the version and after it
-    assert "version" in vars(found)
+    assert found._version is not None
 
 
 async def test_a_list_that_its_owner_empties_between_two_slices_is_the_one_that_was_returned():

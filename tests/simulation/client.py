@@ -129,7 +129,7 @@ class SimulatedClient:
             return
         message = msgspec.json.decode(frame.payload)
         if self.wire == "classic":
-            key = EntityKey(message["entity"], message["id"])
+            key = (message["entity"], message["id"])
             self.copies[key].rows = (Row(*key, message),)
             self.copies[key].has_state = True
             self._show(self.copies[key])

@@ -67,7 +67,7 @@ async def _until_terminated(following: Coroutine[Any, Any, None]) -> None:
 async def _follow_v2(url: str, key: EntityKey, secret: str | None, output: Output) -> None:
     before = State()
     async with connect(url, secret=secret) as client:
-        async for state in client.subscribe(*key):
+        async for state in client.subscribe(key.entity, key.id):
             show(before, state, output)
             before = state
 
@@ -80,7 +80,7 @@ async def _follow_classic(url: str, key: EntityKey, secret: str | None, output: 
                 is_first, delay = False, _FIRST_DELAY
                 if secret is not None:
                     await socket.send(_text({"action": "secret", "body": secret}))
-                await socket.send(_text({"action": "subscribe", "body": key._asdict()}))
+                await socket.send(_text({"action": "subscribe", "body": key}))
                 output.event("waiting", why="a classic server says nothing until the row changes")
                 async for frame in socket:
                     output.event("push", data=frame if isinstance(frame, str) else frame.decode())

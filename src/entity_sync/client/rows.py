@@ -41,7 +41,7 @@ def _without(rows: tuple[Row, ...], keys: list[EntityKey]) -> list[Row]:
     if not keys:
         return list(rows)
     gone, ids = set(keys), {key.id for key in keys}
-    held = [row for row in rows if row.id not in ids or (row.entity, row.id) not in gone]
+    held = [row for row in rows if row.id not in ids or EntityKey(row.entity, row.id) not in gone]
     if len(held) != len(rows) - len(keys):
         raise Misfit("rows to drop that are not held")
     return held
@@ -76,7 +76,7 @@ def _not_replaced(
     """
     moved: set[EntityKey] = set()
     for key, put in puts:
-        row = Row(*key, put.data)
+        row = Row(key.entity, key.id, put.data)
         if put.at is None and key in places and key not in moved:
             held[places[key]] = row
         else:

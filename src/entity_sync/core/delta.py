@@ -155,4 +155,4 @@ def _name(key: _Key) -> WireKey:
 
 
 def _named(key: _Key) -> tuple[str, str] | tuple[msgspec.UnsetType, msgspec.UnsetType]:
-    return (msgspec.UNSET, msgspec.UNSET) if key is None else key
+    return (msgspec.UNSET, msgspec.UNSET) if key is None else (key.entity, key.id)

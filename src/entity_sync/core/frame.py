@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 __all__ = ["Frame"]
 
 _AROUND = 100  # bytes of the objects of a frame, about
 _TEXT = 0x81  # FIN and opcode 1, RFC 6455 §5.2
 
 
-class Frame:
+class Frame(Struct, eq=False, gc=False):
     """A complete text message, shared by every session that is sent it.
 
     Both forms are computed once, on first use, so a fan-out to N sessions frames once and
-    hands the same object to N transports.
+    hands the same object to N transports. The garbage collector need not visit any.
 
     Attributes:
         payload: the message, UTF-8 JSON.
     """
 
-    __slots__ = ("_text", "_wire", "payload")
-
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
-        self._wire: bytes | None = None
-        self._text: str | None = None
+    payload: bytes
+    _wire: bytes | None = None
+    _text: str | None = None
 
     def __len__(self) -> int:
         return len(self.payload)

@@ -27,7 +27,7 @@ class History:
         """
         self._number = number
         self._previous: Loaded | None = None
-        self._deltas: list[Frame] = []
+        self._deltas: tuple[Frame, ...] = ()
 
     @property
     def is_due(self) -> bool:
@@ -43,7 +43,7 @@ class History:
     def leave(self, state: Loaded | None) -> None:
         """The next rev follows this state, or one that is not known any more."""
         if state is None or self._previous is not None:
-            self._deltas = []  # nobody asked for the last delta, so nobody goes on from before it
+            self._deltas = ()  # nobody asked for the last delta, so nobody goes on from before it
         self._previous = state
 
     def since(self, rev: int, newest: int, loaded: Loaded) -> list[Frame]:
@@ -54,13 +54,13 @@ class History:
         """
         size = loaded.size
         if size < _WORTH:
-            self._previous, self._deltas = None, []
+            self._previous, self._deltas = None, ()
             return []
         about = _AROUND + size
         self._work_out(newest, loaded, about)
         missed = newest - rev
-        chain = self._deltas[-missed:] if 0 < missed <= len(self._deltas) else []
-        return chain if sum(map(len, chain)) < about else []
+        chain = self._deltas[-missed:] if 0 < missed <= len(self._deltas) else ()
+        return list(chain) if sum(map(len, chain)) < about else []
 
     def _work_out(self, rev: int, loaded: Loaded, about: int) -> None:
         previous, self._previous = self._previous, None
@@ -68,7 +68,7 @@ class History:
             return
         found = difference(previous, loaded)
         if found is None:
-            self._deltas = []
+            self._deltas = ()
             return
         drop, patch, put, order = found
         version = loaded.version
@@ -84,4 +84,4 @@ class History:
                 order=order,
             )
         )
-        self._deltas = [*self._deltas[1 - _KEPT :], frame] if len(frame) < about else []
+        self._deltas = (*self._deltas[1 - _KEPT :], frame) if len(frame) < about else ()

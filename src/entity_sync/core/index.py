@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
-from entity_sync.core.loaded import Loaded
+from entity_sync.core.loaded import NO_KEYS, Loaded
 from entity_sync.core.memory import Memory
 from entity_sync.core.tags import Reading
 from entity_sync.core.view import View
@@ -50,7 +50,7 @@ class Index:
         """The views of a key, one for each audience."""
         return self._by_key.get(key, _NONE).values()
 
-    def depending(self, change: Change) -> list[View]:
+    def depending(self, change: Change) -> dict[View, None]:
         """The views that hold the changed key as a row, or made a live query that may have found it."""
         found = dict(self._by_row.get(change.key, {}))
         for view in self._readers(change):
@@ -58,7 +58,7 @@ class Index:
                 read.entity == change.key.entity and read.concerns(change.tags) for read in view.reads
             ):
                 found[view] = None
-        return list(found)
+        return found
 
     def open(self, key: EntityKey, audience: Audience) -> View:
         """The view of this key and audience, made if nobody watched it before."""
@@ -74,7 +74,7 @@ class Index:
 
     def depend(self, view: View, loaded: Loaded | None) -> None:
         """From now on the view depends on what this result holds and read; on nothing, if None."""
-        rows = loaded.dependencies - {view.key} if loaded else frozenset()
+        rows = self._rows_of(view, loaded)
         reads = loaded.reads if loaded else ()
         for key in view.rows - rows:
             _discard(self._by_row, key, view)
@@ -86,6 +86,16 @@ class Index:
             for read in reads:
                 self._read(read, view)
         view.rows, view.reads = rows, reads
+
+    def _rows_of(self, view: View, loaded: Loaded | None) -> frozenset[EntityKey]:
+        """The same object as before where it is equal: few loads change what a view depends on."""
+        if loaded is None:
+            return NO_KEYS
+        rows = loaded.dependencies
+        if rows == view.rows:
+            loaded.share(view.rows)
+            return view.rows
+        return rows - {view.key} if view.key in rows else rows
 
     def close(self, view: View) -> None:
         """Forget a view that nobody watches."""

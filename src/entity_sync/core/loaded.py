@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
 
 from msgspec import Raw, Struct
 
@@ -14,7 +12,10 @@ from entity_sync.core.wirerows import WireRow
 from entity_sync.errors import LoadFailed
 from entity_sync.model import EntityKey
 
-__all__ = ["DENIED", "Loaded", "LoadedRow", "Unusable"]
+__all__ = ["DENIED", "NO_KEYS", "Loaded", "LoadedRow", "Unusable"]
+
+NO_KEYS: frozenset[EntityKey] = frozenset()
+"""One object for all that have none."""
 
 _AROUND_ROW = 200  # bytes of the objects of a row and its key, about
 _AROUND_DATA = len(b'{"data":},')
@@ -48,12 +49,14 @@ class LoadedRow(Struct, frozen=True, gc=False):
     def wire(self) -> WireRow:
         """As it stands in a snapshot."""
         data = Raw(self.data)
-        return WireRow(data) if self.key is None else WireRow(data, *self.key)
+        return WireRow(data) if self.key is None else WireRow(data, self.key.entity, self.key.id)
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(Struct, eq=False, gc=False):
     """The result of one load; ``gone`` means the key does not exist, which no rows alone do not.
+
+    Nothing of it changes: what is derived from it is worked out when it is asked for first. The garbage
+    collector need not visit any.
 
     Attributes:
         rows: in order; no two have equal keys.
@@ -69,40 +72,56 @@ class Loaded:
     gone: bool = False
     reads: tuple[Reading, ...] = ()
     revision: int | None = None
-    absent: frozenset[EntityKey] = frozenset()
+    absent: frozenset[EntityKey] = NO_KEYS
     denied: bool = False
-    counted: int | None = field(default=None, compare=False)
+    counted: int | None = None
+    _version: str | None = None
+    _held: int | None = None
+    _dependencies: frozenset[EntityKey] | None = None
 
-    @cached_property
+    @property
     def version(self) -> str:
         """The content hash of rows, keys and order, equal on every node for equal rows."""
-        return GONE_VERSION if self.gone else version_of(self._parts())
+        if self._version is None:
+            self._version = GONE_VERSION if self.gone else version_of(self._parts())
+        return self._version
 
     def work_out_version(self) -> None:
         """Work the version out now and not when it is asked for."""
         _ = self.version
 
-    @cached_property
+    @property
     def size(self) -> int:
         """Bytes of all rows, with their keys; every subscription that is sent a difference asks for it."""
-        return sum(row.size for row in self.rows) if self.counted is None else self.counted
+        if self.counted is None:
+            self.counted = sum(row.size for row in self.rows)
+        return self.counted
 
-    @cached_property
+    @property
     def held(self) -> int:
         """Bytes of memory of all rows; what the application wrote counts where it is another object."""
-        own = sum(len(row.verbatim) for row in self.rows if row.verbatim is not row.data)
-        return self.size + own + _AROUND_ROW * len(self.rows)
+        if self._held is None:
+            own = sum(len(row.verbatim) for row in self.rows if row.verbatim is not row.data)
+            self._held = self.size + own + _AROUND_ROW * len(self.rows)
+        return self._held
 
-    @cached_property
+    @property
     def dependencies(self) -> frozenset[EntityKey]:
         """The keys besides the view's own whose changes concern it."""
-        found = (row.key for row in self.rows if row.key is not None and row.is_tracked)
-        return self.absent.union(found)
+        if self._dependencies is None:
+            found = (row.key for row in self.rows if row.key is not None and row.is_tracked)
+            self._dependencies = self.absent.union(found) or NO_KEYS
+        return self._dependencies
+
+    def share(self, keys: frozenset[EntityKey]) -> None:
+        """Keep this object for its dependencies, which are equal."""
+        self._dependencies = keys
 
     def _parts(self) -> Iterator[bytes]:
         for row in self.rows:
-            entity, id = row.key or ("", "")
-            yield from (entity.encode(), id.encode(), row.data)
+            key = row.key
+            yield from (b"", b"") if key is None else (key.entity.encode(), key.id.encode())
+            yield row.data
 
 
 DENIED = Loaded((), gone=True, denied=True)

@@ -72,9 +72,13 @@ class Memory(Generic[_Holder]):
         self._reducible.pop(holder, None)
 
     def _account(self, holder: _Holder, held: int, kept: int) -> None:
-        self.forget(holder)
+        before, kept_before = self._bytes.get(holder, (0, 0))
         self._bytes[holder] = held, kept
-        self.total += held
-        self._kept += kept
-        if held > kept:
+        self.total += held - before
+        self._kept += kept - kept_before
+        if held <= kept:
+            self._reducible.pop(holder, None)
+        elif holder in self._reducible:  # and not out and in: that is a new table every few thousand times
+            self._reducible.move_to_end(holder)
+        else:
             self._reducible[holder] = None

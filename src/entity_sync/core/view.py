@@ -11,7 +11,7 @@ from entity_sync.core import v2
 from entity_sync.core.fence import Fence
 from entity_sync.core.frame import Frame
 from entity_sync.core.history import History
-from entity_sync.core.loaded import Loaded
+from entity_sync.core.loaded import NO_KEYS, Loaded
 from entity_sync.core.loadstate import Cause, LoadAction, LoadEvent, LoadState, step
 from entity_sync.core.memory import Memory
 from entity_sync.core.messages import Current, Fresh, Snapshot
@@ -24,6 +24,7 @@ from entity_sync.model import Audience, EntityKey
 __all__ = ["View"]
 
 _NO_CAUSE = Cause(0)
+_NO_REASONS: frozenset[Hashable] = frozenset()
 _AROUND_KEY = 200  # bytes of what makes a view depend on one key, or on one value of a tag, about
 
 
@@ -92,14 +93,14 @@ class View:
         self.push = 0
         self.fence: Fence | None = None
         self.receipts: Receipts | None = None
-        self.rows: frozenset[EntityKey] = frozenset()
+        self.rows = NO_KEYS
         self.reads: tuple[Reading, ...] = ()
         self._history = History(number)
         self._snapshot: Frame | None = None
         self._current: Frame | None = None
         self._classic: tuple[Frame, ...] | None = None
         self.failure: Trouble | None = None
-        self.reasons: frozenset[Hashable] = frozenset()
+        self.reasons = _NO_REASONS
 
     # Loading
 
@@ -149,7 +150,7 @@ class View:
         self.loaded, self.version, self.is_denied = loaded, loaded.version, loaded.denied
         self._hold()
         recovered = self.failure is not None
-        self.failure, self.reasons = None, frozenset()
+        self.failure, self.reasons = None, _NO_REASONS
         receipts = self.receipts
         covers = receipts is not None and receipts.succeeded(is_denied=loaded.denied, is_gone=loaded.gone)
         # Who asked is waiting for an answer, even one that brings nothing new.

@@ -38,10 +38,16 @@ class Abandoned:
         """Whether no call for this entity may begin now."""
         return self._counts.get(entity, 0) >= self._most
 
-    async def until_free(self, entity: str) -> None:
-        """Return once a call for this entity may begin."""
-        while self.holds(entity):
-            await self._returns.setdefault(entity, asyncio.Event()).wait()
+    async def left_when_free(self, entity: str, seconds: float) -> float:
+        """Of so many seconds, those that are left once a call for this entity may begin; 0 if none may."""
+        began = self._clock.now()
+        try:
+            async with timeout(self._clock, seconds):
+                while self.holds(entity):
+                    await self._returns.setdefault(entity, asyncio.Event()).wait()
+        except TimeoutError:
+            return 0.0
+        return began + seconds - self._clock.now()
 
     def add_task(self, entity: str, task: asyncio.Task[Any], patience: float) -> None:
         """A coroutine that has to end.

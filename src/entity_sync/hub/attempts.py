@@ -7,15 +7,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from entity_sync.clock import Clock, timeout
+from entity_sync.clock import Clock
 from entity_sync.errors import LoadFailed, described
 from entity_sync.hub.abandoned import Abandoned
 from entity_sync.hub.parting import Outcome, Parting
-from entity_sync.hub.tasks import lazily
+from entity_sync.hub.tasks import ends, lazily
 from entity_sync.hub.threads import Threads
 from entity_sync.hub.turns import Turns
 from entity_sync.loading.catalog import Catalog
 from entity_sync.loading.loader import Loader
+from entity_sync.loading.slices import Pause
 from entity_sync.model import Audience, EntityKey
 from entity_sync.settings import Settings
 
@@ -28,7 +29,7 @@ class Attempts:
     """One call of a load function after the other, whatever the function does."""
 
     def __init__(self, catalog: Catalog, clock: Clock, settings: Settings) -> None:
-        self._catalog = catalog
+        self._known = catalog.row
         self._clock = clock
         self._settings = settings
         self._parting = Parting(clock)
@@ -50,59 +51,46 @@ class Attempts:
         Args:
             tried: attempts so far that gave nothing.
         """
-        if loader.batch is None:
-            return [await self._alone(loader, key, audience) for key in keys]
-        together = partial(self._together, loader, audience)
         try:
-            found = await together(keys)
+            if loader.batch is None:
+                (key,) = keys
+                return [await self._apart(loader, loader.load, key, audience)]
+            found = await self._together(loader, audience, keys)
         except LoadFailed as error:
             if len(keys) == 1:
                 return [error]
-            found = await self._parting.outcomes(together, keys, error, tried=tried, most=loader.timeout)
+            again = partial(self._together, loader, audience)
+            found = await self._parting.outcomes(again, keys, error, tried=tried, most=loader.timeout)
         return [found[key] for key in keys]
-
-    async def _alone(self, loader: Loader, key: EntityKey, audience: Audience) -> Outcome:
-        load = partial(loader.load, key, audience, partial(self._in_thread, loader.name), self._catalog.row)
-        try:
-            return await self._bounded(loader, self._with_limits(load))
-        except LoadFailed as error:
-            return error
 
     async def _together(
         self, loader: Loader, audience: Audience, keys: Sequence[EntityKey]
     ) -> dict[EntityKey, Outcome]:
-        load = partial(
-            loader.load_batch, keys, audience, partial(self._in_thread, loader.name), self._catalog.row
-        )
-        results = await self._bounded(loader, self._with_limits(load))
+        results = await self._apart(loader, loader.load_batch, keys, audience)
         return dict(zip(keys, results, strict=True))
 
-    def _with_limits(self, load: Callable[..., Awaitable[_Result]]) -> Callable[[], Awaitable[_Result]]:
-        return partial(load, most=self._settings.max_view_bytes, pause=self._turns.place())
+    async def _apart(
+        self, loader: Loader, load: Callable[..., Awaitable[_Result]], what: object, audience: Audience
+    ) -> _Result:
+        """The result, or LoadFailed: the function may raise, cancel, swallow or wait for what it likes.
 
-    async def _bounded(self, loader: Loader, call: Callable[[], Awaitable[_Result]]) -> _Result:
-        """The result, or LoadFailed: the function may raise, cancel, swallow or wait for what it likes."""
-        try:
-            async with timeout(self._clock, loader.timeout):
-                await self._abandoned.until_free(loader.name)
-                return await self._apart(loader, call)
-        except TimeoutError:
-            text = f"no result within {loader.timeout:g} s"
-            if self._abandoned.holds(loader.name):
-                text += ": loads that never ended hold every place that it may have"
-            raise LoadFailed(text, retryable=True) from None
-
-    async def _apart(self, loader: Loader, call: Callable[[], Awaitable[_Result]]) -> _Result:
-        """In a task of its own: what the function makes of being cancelled is no matter of whoever waits.
-
-        An `asyncio.TaskGroup` for example leaves its task looking cancelled (until Python 3.12.1).
+        In a task of its own: what the function makes of being cancelled is no matter of whoever waits. An
+        `asyncio.TaskGroup` for example leaves its task looking cancelled (until Python 3.12.1).
         """
-        task = lazily(_ended(call))
+        seconds = loader.timeout
+        if self._abandoned.holds(loader.name):
+            seconds = await self._abandoned.left_when_free(loader.name, seconds)
+            if seconds <= 0:
+                raise _late(loader, ": loads that never ended hold every place that it may have")
+        most, pause = self._settings.max_view_bytes, self._turns.place()
+        task = lazily(_ended(load, what, audience, self._in_thread, self._known, most=most, pause=pause))
         try:
-            await asyncio.wait((task,))
+            is_over = await ends(task, self._clock, seconds)
         finally:
             if not task.done():
                 self._abandoned.add_task(loader.name, task, loader.timeout)
+        if not is_over:
+            raise _late(loader)
         result = task.result()
         if isinstance(result, LoadFailed):
             raise result
@@ -118,10 +106,12 @@ class Attempts:
                 self._abandoned.add_thread(entity, future)
 
 
-async def _ended(call: Callable[[], Awaitable[_Result]]) -> _Result | LoadFailed:
-    """What became of a call, whatever it raises."""
+async def _ended(
+    load: Callable[..., Awaitable[_Result]], *arguments: object, most: float, pause: Pause
+) -> _Result | LoadFailed:
+    """What became of a load, whatever it raises."""
     try:
-        return await call()
+        return await load(*arguments, most=most, pause=pause)
     except LoadFailed as error:
         return error
     except (KeyboardInterrupt, SystemExit):
@@ -130,6 +120,10 @@ async def _ended(call: Callable[[], Awaitable[_Result]]) -> _Result | LoadFailed
         failed = LoadFailed(described(error), retryable=True)
         failed.__cause__ = error
         return failed
+
+
+def _late(loader: Loader, why: str = "") -> LoadFailed:
+    return LoadFailed(f"no result within {loader.timeout:g} s{why}", retryable=True)
 
 
 def _call(function: Callable[..., Any], *arguments: object) -> Any:

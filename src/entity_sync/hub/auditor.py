@@ -144,7 +144,7 @@ class Audit:
             return  # nobody audits it, or its load failed, and its rows were not kept
         if view.loaded.version != reading.loaded.version:
             fields = differing(reading.loaded, view.loaded)
-            finding = Finding(*view.key, fields, view.began - reading.began)
+            finding = Finding(view.key.entity, view.key.id, fields, view.began - reading.began)
             self._tasks.start(self._suspect(view, finding, reading.asked))
 
     async def _suspect(self, view: View, finding: Finding, asked: int) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from entity_sync.clock import Clock
@@ -180,10 +181,10 @@ class Loads:
             self._runs[view] = run
         self._total += 1
         self._running[entity] = self._running.get(entity, 0) + 1
-        run.task = self._tasks.start(self._run(entity, run), self._context.copy())
-        run.task.add_done_callback(lambda _task: self._release(entity, run))
+        run.task = self._tasks.start(self._run(entity, run), self._context)
+        run.task.add_done_callback(partial(self._release, entity, run), context=self._context)
 
-    def _release(self, entity: str, run: _Run) -> None:
+    def _release(self, entity: str, run: _Run, _task: asyncio.Task[None]) -> None:
         for view in run.views:
             self._runs.pop(view, None)
         self._total -= 1

@@ -51,7 +51,9 @@ class Pacing:
         """
         asked = dict.fromkeys(views)
         if asked:
-            self._waiting.setdefault(_size(len(asked)), {}).update(asked)
+            queue = self._waiting.setdefault(_size(len(asked)), asked)
+            if queue is not asked:
+                queue.update(asked)
         if self._timer is None:
             self._next()
 

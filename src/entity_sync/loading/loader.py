@@ -167,7 +167,7 @@ class Loader:
         """One attempt.
 
         Args:
-            in_thread: calls a plain function in a thread.
+            in_thread: calls a plain function of this entity in a thread.
             known: spells the keys of rows.
             most: bytes that the rows of one key may have as JSON.
             pause: gives others a turn of the loop.
@@ -246,7 +246,7 @@ class Loader:
         if self.is_async:
             made = await self.function(*arguments)
         else:
-            made = await in_thread(_used, use, self.function, *arguments)
+            made = await in_thread(self.name, _used, use, self.function, *arguments)
             if not inspect.isawaitable(made):
                 return cast("_Result", made)
         if inspect.isawaitable(made):  # a plain wrapper of, or an object that is, a coroutine function

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Any, TypeAlias
 
-from entity_sync.core.loaded import DENIED, Loaded, LoadedRow, Unusable
+from entity_sync.core.loaded import NO_KEYS, Loaded, LoadedRow, Unusable
 from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed
 from entity_sync.loading.exact import exact_text
@@ -137,13 +137,16 @@ class Collector:
             gone=self._is_gone,
             reads=tuple(self._reads),
             revision=self._revision,
-            absent=frozenset(key for key, is_tracked in self._absent.items() if is_tracked),
+            absent=self._missed(),
             counted=self._size,
         )
 
+    def _missed(self) -> frozenset[EntityKey]:
+        return NO_KEYS.union(key for key, is_tracked in self._absent.items() if is_tracked) or NO_KEYS
+
     def denied(self) -> Loaded:
         """There is no such key for whoever asks, as far as what was read up to there says."""
-        return replace(DENIED, reads=tuple(self._reads), absent=frozenset(self._keys))
+        return Loaded((), gone=True, denied=True, reads=tuple(self._reads), absent=frozenset(self._keys))
 
     def unusable(self, error: LoadFailed) -> LoadFailed:
         """The error, with what was read up to there: that decides whether the next load fails as well."""

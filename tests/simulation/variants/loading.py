@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
+
+from msgspec.structs import replace
 
 from entity_sync.brokers.base import Message
 from entity_sync.core import loadstate
@@ -18,7 +19,7 @@ from entity_sync.core.loadstate import Cause, LoadEvent, LoadState
 from entity_sync.core.subscription import V2Subscription
 from entity_sync.core.view import View
 from entity_sync.errors import LoadFailed
-from entity_sync.hub import pacing
+from entity_sync.hub import attempts, pacing
 from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.hub.delays import Delays
 from entity_sync.hub.link import Link
@@ -103,24 +104,23 @@ def _counts_versions() -> AbstractContextManager[Any]:
 
     def counting(self: View, loaded: Loaded) -> Any:
         before = self.loaded
-        same = before is not None and before.version_of_content == loaded.version  # type: ignore[attr-defined]
-        content = loaded.version
+        same = before is not None and content(before) == content(loaded)
         loaded = replace(loaded)  # that of a key that is gone is one object for all
-        loaded.__dict__["version_of_content"] = content
-        loaded.__dict__["version"] = before.version if same and before else f"state {self.rev + 1}"
+        loaded._version = before.version if same and before else f"state {self.rev + 1}"
         return succeed(self, loaded)
+
+    def content(loaded: Loaded) -> str:
+        return Loaded(loaded.rows, gone=loaded.gone).version
 
     return patch.object(View, "succeed", counting)
 
 
 def _never_times_out() -> AbstractContextManager[Any]:
-    async def bounded(_self: Attempts, _seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
-        try:
-            return await call()
-        except OSError as error:
-            raise LoadFailed(str(error), retryable=True) from error
+    async def ends(task: asyncio.Task[Any], *_: object) -> bool:
+        await asyncio.wait((task,))
+        return True
 
-    return patch.object(Attempts, "_bounded", bounded)
+    return patch.object(attempts, "ends", ends)
 
 
 def _fails_in_silence() -> AbstractContextManager[Any]:
@@ -131,9 +131,9 @@ def _fails_together() -> AbstractContextManager[Any]:
     async def load(
         self: Attempts, loader: Loader, keys: Sequence[EntityKey], audience: Audience, _tried: int
     ) -> list[Outcome]:
-        if loader.batch is None:
-            return [await self._alone(loader, key, audience) for key in keys]
         try:
+            if loader.batch is None:
+                return [await self._apart(loader, loader.load, key, audience) for key in keys]
             return list((await self._together(loader, audience, keys)).values())
         except LoadFailed as error:
             return [error] * len(keys)
