@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from entity_sync import EntitySync, Row, Settings
@@ -49,6 +50,11 @@ class Reports:
         await self.sync.notify("users", "1")
 
 
+def visited() -> int:
+    """How many objects the collector visits, but for frames: they are objects only where a tracer runs."""
+    return sum(type(one) is not FrameType for one in gc.get_objects())
+
+
 @contextmanager
 def uncollected() -> Iterator[None]:
     """What was made before is old, and nothing is collected meanwhile."""
@@ -68,13 +74,13 @@ async def test_a_load_under_way_is_few_objects():
         reports.may_end = asyncio.get_running_loop().create_future()
         reports.all_begun.clear()
         with uncollected():
-            before, _, _ = gc.get_count()
+            before = visited()
             await reports.birthday()
             await reports.all_begun.wait()
-            after, _, _ = gc.get_count()
+            after = visited()
         reports.may_end.set_result(None)
         await settled(reports.sync)
-        assert (after - before) / VIEWS < 60
+        assert (after - before) / VIEWS < 52
 
 
 async def test_a_change_leaves_no_new_objects():
@@ -85,11 +91,11 @@ async def test_a_change_leaves_no_new_objects():
         await reports.birthday()
         await settled(reports.sync)
         with uncollected():
-            before = len(gc.get_objects())
+            before = visited()
             await reports.birthday()
             await settled(reports.sync)
             gc.collect(0)
             new = len(gc.get_objects(generation=1))
-            after = len(gc.get_objects())
+            after = visited()
         assert reports.begun == 3 * VIEWS
         assert max(new, after - before) / VIEWS < 0.5
