@@ -113,3 +113,12 @@ def test_an_id_that_is_no_text():
     assert LoadedRow(b"1", b"1", EntityKey("orders", "\ud800")).size == len(
         '{"entity":"orders","id":"x","data":1},'
     )
+
+
+def test_a_delta_that_is_more_than_the_whole_is_not_kept():
+    """It would hold memory, and nobody is ever sent it."""
+    many: Rows = [(EntityKey("orders", str(id)), {"x": "x" * 300}) for id in range(100)]
+    history = History(42)
+    history.leave(loaded(many))
+    assert history.since(1, 2, loaded(many[:1])) == []
+    assert history.held == 0

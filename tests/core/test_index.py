@@ -154,6 +154,15 @@ def test_what_a_view_depends_on_is_one_object_until_it_changes():
     assert states[1].dependencies != states[2].dependencies
 
 
+def test_a_view_does_not_depend_on_its_own_key():
+    """A change of it loads the view anyway, and once: a load may have found that there is no such row."""
+    index, key = Index(lambda: 1), EntityKey("reports", "1")
+    view = index.open(key, ())
+    index.depend(view, Loaded((), gone=True, absent=frozenset({key, EntityKey("users", "1")})))
+    assert not index.depending(Change(key))
+    assert list(index.depending(Change(EntityKey("users", "1")))) == [view]
+
+
 READS = st.builds(
     Reading,
     st.sampled_from(["orders", "users"]),

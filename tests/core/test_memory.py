@@ -62,6 +62,18 @@ def test_the_one_in_use_stays():
     assert large.held == 150
 
 
+def test_what_is_reduced_is_not_reduced_again():
+    """It has nothing more to give up until it holds more again."""
+    reduced: list[Fake] = []
+    bytes_: Memory[Fake] = Memory(100, reduced.append, lambda _holder: None)
+    holders = [Fake(90, 5), Fake(60), Fake(90)]
+    for holder in holders:
+        hold(bytes_, holder)
+    assert reduced == holders[:2]
+    hold(bytes_, holders[0])
+    assert reduced == [*holders[:2], holders[2]]
+
+
 def test_what_is_kept_may_exceed_the_ceiling():
     """Where nobody has anything to give up, nobody is reduced, and none is asked again and again."""
     bytes_ = memory(10)

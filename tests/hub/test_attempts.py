@@ -87,7 +87,7 @@ async def test_a_task_group_that_fails(batch: int | None, is_caught: bool):
 
 
 @in_virtual_time
-async def test_a_clean_up_that_hangs():
+async def test_a_clean_up_that_hangs(caplog: pytest.LogCaptureFixture):
     """Its attempt fails when its time is over, it is told to end again later, and others load meanwhile."""
     sync, database = EntitySync(settings=Settings(load_attempts=1, max_entity_loads=2)), Database()
 
@@ -102,6 +102,7 @@ async def test_a_clean_up_that_hangs():
         database.is_away = True
         await subscribe(client, "bad")
         assert (await client.receive_until("stale"))["id"] == "bad"
+        assert caplog.messages == ["load of orders/'bad' failed: no result within 1 s"]
         assert database.open == 1
         database.is_away = False
         await subscribe(client, "good")
