@@ -166,7 +166,7 @@ def placed(error: BaseException) -> str:
 
 def described(error: BaseException) -> str:
     """Type and text of what an application raised, also where its text cannot be had."""
-    kind = type(error).__name__
+    kind = type.__dict__["__name__"].__get__(type(error))  # and not what its metaclass makes of that
     try:
         return f"{kind}: {error}".removesuffix(": ")
     except Exception as other:  # noqa: BLE001 - the text is the application's code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -138,7 +138,7 @@ async def test_an_entity_begins_no_more_than_it_may_leave_behind(caplog: pytest.
         await subscribe(client, *map(str, range(6)))
         await asyncio.sleep(60.0)
         assert (running, most) == (2, 2)
-        assert "loads that never ended hold every place that it may have" in caplog.text
+        assert "2 loads of orders never ended, and hold every place that it may have" in caplog.text
         await client.send({"action": "subscribe", "body": {"entity": "others", "id": "1"}})
         while (await client.receive_until("snapshot"))["entity"] != "others":
             pass
@@ -147,6 +147,89 @@ async def test_an_entity_begins_no_more_than_it_may_leave_behind(caplog: pytest.
         assert running == 0
         shown = [message["id"] for message in client.pending() if message["event"] == "snapshot"]
         assert sorted(shown) == ["0", "1", "2", "3", "4", "5"]
+
+
+@in_virtual_time
+async def test_entities_that_hang_take_nothing_from_others():
+    """Loads that wait for a place of their entity hold none of the places that all entities have together."""
+    sync = EntitySync(settings=Settings(max_loads=8, max_entity_loads=4, drain_timeout=1.0))
+    loop, may_end, loads = asyncio.get_running_loop(), asyncio.Event(), list[float]()
+
+    async def hanging(_id: str) -> None:
+        while not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    for name in ("one", "two"):
+        sync.entity(name, timeout=10.0)(hanging)
+
+    @sync.entity("orders")
+    async def order(_id: str) -> str:
+        loads.append(loop.time())
+        return "found"
+
+    async with sync, connect(sync) as client:
+        body = [{"entity": name, "id": str(id)} for name in ("one", "two") for id in range(20)]
+        await client.send({"action": "subscribe", "body": body})
+        await subscribe(client, "1")
+        await asyncio.sleep(10.1)
+        for _ in range(20):
+            began = loop.time()
+            await order.notify("1")
+            await asyncio.sleep(1.0)
+            assert 0 <= loads[-1] - began < 0.1
+        may_end.set()
+
+
+@in_virtual_time
+async def test_loads_that_are_not_wanted_any_more_hold_no_place(caplog: pytest.LogCaptureFixture):
+    """Who leaves while loads run ends them: they take a turn to do so, of which nobody is told."""
+    sync = EntitySync(settings=Settings(max_entity_loads=2))
+    may_end = asyncio.Event()
+
+    @sync.entity("orders", timeout=1.0)
+    async def order(id: str) -> str:
+        if id != "good":
+            await may_end.wait()
+        return id
+
+    async with sync, connect(sync) as client:
+        leaving = MemoryClient.of(sync)
+        await subscribe(leaving, "1", "2")
+        await asyncio.sleep(0.5)
+        await subscribe(client, "good")
+        leaving.leave()
+        assert (await client.receive_until("snapshot"))["id"] == "good"
+        await asyncio.sleep(5.0)
+        assert {message["event"] for message in client.pending()} == {"beat"}
+    assert not caplog.messages
+
+
+@in_virtual_time
+@pytest.mark.parametrize("batch", [None, 10])
+async def test_a_load_that_cancels_itself(batch: int | None, caplog: pytest.LogCaptureFixture):
+    """Its task looks cancelled although it has a result: a failure as any other."""
+    sync, loads = EntitySync(settings=Settings(load_attempts=1)), 0
+
+    async def order(_id: str) -> str:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        return "found"
+
+    async def orders(ids: list[str]) -> dict[str, str]:
+        return {id: await order(id) for id in ids}
+
+    loader: Any = order if batch is None else orders
+    sync.entity("orders", batch=batch)(loader)
+    async with sync, connect(sync) as client:
+        await subscribe(client, "1")
+        assert (await client.receive_until("stale"))["id"] == "1"
+        assert (await client.receive_until("snapshot"))["rows"] == [{"data": "found"}]
+    assert caplog.messages == ["load of orders/'1' failed: the load function cancelled its own task"]
 
 
 @in_virtual_time
@@ -183,21 +266,25 @@ async def test_loads_end_before_what_they_use_is_closed(does_leave: bool):
 async def test_a_load_that_takes_no_end_does_not_keep_its_node(caplog: pytest.LogCaptureFixture):
     """It is waited for as long as an orderly stop may take, and named."""
     sync = EntitySync(settings=Settings(drain_timeout=3.0))
-    may_end = asyncio.Event()
+    may_end, cancelled = asyncio.Event(), 0
 
     @sync.entity("orders")
     async def order(_id: str) -> None:
+        nonlocal cancelled
         while not may_end.is_set():
             try:
                 await may_end.wait()
             except asyncio.CancelledError:
-                continue
+                cancelled += 1
 
     began = asyncio.get_running_loop().time()
     async with sync, connect(sync) as client:
         await subscribe(client, "1")
         await asyncio.sleep(0.1)
     assert asyncio.get_running_loop().time() - began < 4.0
+    told = cancelled
+    await asyncio.sleep(600.0)
+    assert cancelled == told  # it belongs to nobody: the timer that tells it to end is gone
     assert "1 loads of orders did not end within 3 s" in caplog.text
     may_end.set()
     await asyncio.sleep(0)

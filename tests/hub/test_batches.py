@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from entity_sync import AccessDenied, ConfigurationError, EntitySync, Row, Settings
+from entity_sync import AccessDenied, ConfigurationError, ConnectionInfo, EntitySync, Row, Settings
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
@@ -132,6 +132,30 @@ async def test_one_bad_key_among_many():
         shown = {one.split('"id":"')[1].split('"')[0] for one in client.received if "snapshot" in one}
         assert shown == set(prices.rows) - {"77"}
     assert len(prices.calls) <= 17 + 2 + 1  # eight halvings, and the retries of the one
+
+
+async def test_a_batch_that_is_parted_is_for_the_same_viewers():
+    """Whoever's rows were asked for together, theirs are asked for again."""
+    calls: list[tuple[int, object]] = []
+    sync = EntitySync()
+
+    @sync.authenticate
+    async def authenticate(secret: str | None, _info: ConnectionInfo) -> str:
+        return secret or ""
+
+    @sync.entity("prices", batch=500, per=lambda user: f"tenant of {user}")
+    async def prices(ids: list[str], tenant: str) -> dict[str, str]:
+        calls.append((len(ids), tenant))
+        if "bad" in ids:
+            raise ValueError("one of them cannot be read")
+        return dict.fromkeys(ids, tenant)
+
+    async with sync, connect(sync, secret="ann") as client:
+        await subscribe(client, "prices", "1", "2", "3", "bad")
+        await settled(sync)
+        assert states(client) == dict.fromkeys("123", "tenant of ann")
+    assert len(calls) > 1
+    assert {tenant for _, tenant in calls} == {"tenant of ann"}
 
 
 @in_virtual_time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any
@@ -135,6 +136,35 @@ async def test_load_sees_no_variable_of_who_asked_for_it():
         await asyncio.create_task(as_tenant(items.notify("1")))  # during the load: another one follows
         await settled(sync)
     assert seen == ["the server"] * 4
+
+
+@in_virtual_time
+async def test_load_sees_no_variable_of_what_logs():
+    """A filter that binds something as the failure of one load is logged binds it for no other load."""
+    bound = ContextVar("bound", default="nothing")
+    sync, seen = EntitySync(settings=Settings(load_attempts=1, retry_delay=0.1)), list[str]()
+
+    @sync.entity("items")
+    async def items(id: str) -> None:
+        seen.append(bound.get())
+        if id == "bad" and len(seen) == 1:
+            raise OSError("on purpose")
+
+    def bind(_record: logging.LogRecord) -> bool:
+        bound.set("something")
+        return True
+
+    log = logging.getLogger("entity_sync.loads")
+    log.addFilter(bind)
+    try:
+        async with sync, connect(sync) as client:
+            await subscribe(client, "items", "bad")
+            await client.receive_until("snapshot")
+            await subscribe(client, "items", "good")
+            await settled(sync)
+    finally:
+        log.removeFilter(bind)
+    assert seen == ["nothing"] * 3
 
 
 async def test_mistake_of_ours_leaves_no_view_waiting(

@@ -180,7 +180,7 @@ async def test_threads_that_never_return_are_named(
         assert "no result within 1 s" in caplog.text
         await subscribe(client, "2")
         await clock.advance(30.0)
-        assert "loads that never ended hold every place that it may have" in caplog.text
+        assert "1 loads of items never ended, and hold every place that it may have" in caplog.text
         release.set()
         await settled(sync)
         while any(sync.node.hub.loads._attempts._abandoned._counts.values()):

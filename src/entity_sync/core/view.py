@@ -24,7 +24,6 @@ from entity_sync.model import Audience, EntityKey
 __all__ = ["View"]
 
 _NO_CAUSE = Cause(0)
-_NO_REASONS: frozenset[Hashable] = frozenset()
 _AROUND_KEY = 200  # bytes of what makes a view depend on one key, or on one value of a tag, about
 
 
@@ -100,7 +99,7 @@ class View:
         self._current: Frame | None = None
         self._classic: tuple[Frame, ...] | None = None
         self.failure: Trouble | None = None
-        self.reasons = _NO_REASONS
+        self.reasons: tuple[Hashable, ...] = ()
 
     # Loading
 
@@ -136,8 +135,7 @@ class View:
         Returns:
             whether any session is to be told, and what to do about loading.
         """
-        first = self.version is None
-        differs = loaded.version != self.version
+        first, differs = self.version is None, loaded.version != self.version
         asked = self.running_causes
         pushed = Cause.NOTIFY in asked or (differs and not (first and asked == Cause.SUBSCRIBE))
         if differs or loaded.rows != (self.loaded.rows if self.loaded else ()):
@@ -150,7 +148,7 @@ class View:
         self.loaded, self.version, self.is_denied = loaded, loaded.version, loaded.denied
         self._hold()
         recovered = self.failure is not None
-        self.failure, self.reasons = None, _NO_REASONS
+        self.failure, self.reasons = None, ()
         receipts = self.receipts
         covers = receipts is not None and receipts.succeeded(is_denied=loaded.denied, is_gone=loaded.gone)
         # Who asked is waiting for an answer, even one that brings nothing new.
@@ -193,9 +191,10 @@ class View:
         number = self.number if self.version is not None else msgspec.UNSET
         since = self.triggered_at if self.failure is None else self.failure.since
         self.failure = Trouble.of_load(self.key, number, code, text, since)
-        is_new = reason not in self.reasons
-        self.reasons |= {reason}
-        return is_new
+        if reason in self.reasons:
+            return False
+        self.reasons += (reason,)
+        return True
 
     @property
     def fresh(self) -> Frame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -18,46 +19,49 @@ _log = logging.getLogger("entity_sync.loads")
 class Abandoned:
     """A function may hang in a database, or in its own clean-up: it is left alone, and counted.
 
-    An entity that has as many of them as it may have loads begins no other call until one ends: it holds that
-    many of the application's connections, perhaps.
+    It holds one of the application's connections, perhaps, so it keeps its entity's place.
     """
 
-    def __init__(self, clock: Clock, most: int) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        most: int,
+        timeout_of: Callable[[str], float],
+        *,
+        stuck: Callable[[str], None],
+        freed: Callable[[], None],
+    ) -> None:
         """
         Args:
-            most: calls that one entity may have left behind before no other begins.
+            most: places of one entity.
+            timeout_of: seconds that one call for an entity may take.
+            stuck: called where calls have held all places of an entity for that long.
+            freed: called when a place is free again.
         """
         self._clock = clock
         self._most = most
+        self._timeout_of = timeout_of
+        self._stuck = stuck
+        self._freed = freed
         self._counts: dict[str, int] = {}
-        self._returns: dict[str, asyncio.Event] = {}
         self._tasks: dict[asyncio.Task[Any], str] = {}
         self._timers: dict[asyncio.Task[Any], Timer] = {}
+        self._alarms: dict[str, Timer] = {}  # of those whose places are all held
+        self._told: set[str] = set()
 
-    def holds(self, entity: str) -> bool:
-        """Whether no call for this entity may begin now."""
-        return self._counts.get(entity, 0) >= self._most
+    def count(self, entity: str) -> int:
+        """How many calls for this entity have not ended."""
+        return self._counts.get(entity, 0)
 
-    async def left_when_free(self, entity: str, seconds: float) -> float:
-        """Of so many seconds, those that are left once a call for this entity may begin; 0 if none may."""
-        began = self._clock.now()
-        try:
-            async with timeout(self._clock, seconds):
-                while self.holds(entity):
-                    await self._returns.setdefault(entity, asyncio.Event()).wait()
-        except TimeoutError:
-            return 0.0
-        return began + seconds - self._clock.now()
+    def is_stuck(self, entity: str) -> bool:
+        """Whether they hold all its places, and `stuck` has told so."""
+        return entity in self._told
 
-    def add_task(self, entity: str, task: asyncio.Task[Any], patience: float) -> None:
-        """A coroutine that has to end.
-
-        Args:
-            patience: seconds after which it is told so again: its clean-up may be what hangs.
-        """
+    def add_task(self, entity: str, task: asyncio.Task[Any]) -> None:
+        """A coroutine that has to end, and is told so again each time that its clean-up may be what hangs."""
         self._begin(entity)
         self._tasks[task] = entity
-        self._cancel(task, patience)
+        self._cancel(entity, task)
 
         def returned(_task: asyncio.Task[Any]) -> None:
             self._timers.pop(task).cancel()
@@ -77,7 +81,7 @@ class Abandoned:
 
         future.add_done_callback(returned)
 
-    async def ended(self, seconds: float) -> None:
+    async def close(self, seconds: float) -> None:
         """Return once no coroutine is left, so that what they use may be closed; for a bounded time."""
         try:
             async with timeout(self._clock, seconds):
@@ -86,15 +90,29 @@ class Abandoned:
         except TimeoutError:
             names = ", ".join(sorted(set(self._tasks.values())))
             _log.warning("%d loads of %s did not end within %g s", len(self._tasks), names, seconds)
+        for timer in (*self._timers.values(), *self._alarms.values()):
+            timer.cancel()
 
-    def _cancel(self, task: asyncio.Task[Any], patience: float) -> None:
+    def _cancel(self, entity: str, task: asyncio.Task[Any]) -> None:
         task.cancel()
-        self._timers[task] = self._clock.call_later(patience, lambda: self._cancel(task, patience))
+        again = self._timeout_of(entity)
+        self._timers[task] = self._clock.call_later(again, lambda: self._cancel(entity, task))
 
     def _begin(self, entity: str) -> None:
-        self._counts[entity] = self._counts.get(entity, 0) + 1
+        self._counts[entity] = self.count(entity) + 1
+        if self._counts[entity] == self._most:
+            patience = self._timeout_of(entity)
+            self._alarms[entity] = self._clock.call_later(patience, lambda: self._tell(entity))
+
+    def _tell(self, entity: str) -> None:
+        self._told.add(entity)
+        count = self._counts[entity]
+        _log.warning("%d loads of %s never ended, and hold every place that it may have", count, entity)
+        self._stuck(entity)
 
     def _end(self, entity: str) -> None:
         self._counts[entity] -= 1
-        if (returns := self._returns.pop(entity, None)) is not None:
-            returns.set()
+        if self._counts[entity] == self._most - 1:
+            self._alarms.pop(entity).cancel()
+            self._told.discard(entity)
+        self._freed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,20 +29,48 @@ _Result = TypeVar("_Result")
 class Attempts:
     """One call of a load function after the other, whatever the function does."""
 
-    def __init__(self, catalog: Catalog, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        clock: Clock,
+        settings: Settings,
+        *,
+        stuck: Callable[[str], None],
+        freed: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            stuck: called where calls that never end hold all places of an entity.
+            freed: called when one of them has ended.
+        """
         self._known = catalog.row
+        self._context = copy_context()  # of whoever starts the node: a load is for all who watch
         self._clock = clock
         self._settings = settings
         self._parting = Parting(clock)
         self._turns = Turns()
-        self._abandoned = Abandoned(clock, settings.max_entity_loads)
+        self._abandoned = Abandoned(
+            clock,
+            settings.max_entity_loads,
+            lambda entity: catalog[entity].timeout,
+            stuck=stuck,
+            freed=freed,
+        )
         most = settings.max_loads + settings.max_entity_loads * len(catalog.names)
         self._threads = Threads(most, "entity-sync-load")
 
     async def close(self) -> None:
         """Start nothing more, and return when what was cancelled has ended, after a bounded time."""
         self._threads.close()
-        await self._abandoned.ended(self._settings.drain_timeout)
+        await self._abandoned.close(self._settings.drain_timeout)
+
+    def left(self, entity: str) -> int:
+        """How many calls for this entity have been given up and have not ended; each keeps a place."""
+        return self._abandoned.count(entity)
+
+    def is_stuck(self, entity: str) -> bool:
+        """Whether they hold all its places, and `stuck` has told so."""
+        return self._abandoned.is_stuck(entity)
 
     async def load(
         self, loader: Loader, keys: Sequence[EntityKey], audience: Audience, tried: int = 0
@@ -77,20 +106,18 @@ class Attempts:
         In a task of its own: what the function makes of being cancelled is no matter of whoever waits. An
         `asyncio.TaskGroup` for example leaves its task looking cancelled (until Python 3.12.1).
         """
-        seconds = loader.timeout
-        if self._abandoned.holds(loader.name):
-            seconds = await self._abandoned.left_when_free(loader.name, seconds)
-            if seconds <= 0:
-                raise _late(loader, ": loads that never ended hold every place that it may have")
         most, pause = self._settings.max_view_bytes, self._turns.place()
-        task = lazily(_ended(load, what, audience, self._in_thread, self._known, most=most, pause=pause))
+        ended = _ended(load, what, audience, self._in_thread, self._known, most=most, pause=pause)
+        task = lazily(ended, self._context.copy())
         try:
-            is_over = await ends(task, self._clock, seconds)
+            is_over = await ends(task, self._clock, loader.timeout)
         finally:
             if not task.done():
-                self._abandoned.add_task(loader.name, task, loader.timeout)
+                self._abandoned.add_task(loader.name, task)
         if not is_over:
-            raise _late(loader)
+            raise LoadFailed(f"no result within {loader.timeout:g} s", retryable=True)
+        if task.cancelled():
+            raise LoadFailed("the load function cancelled its own task", retryable=True)
         result = task.result()
         if isinstance(result, LoadFailed):
             raise result
@@ -120,10 +147,6 @@ async def _ended(
         failed = LoadFailed(described(error), retryable=True)
         failed.__cause__ = error
         return failed
-
-
-def _late(loader: Loader, why: str = "") -> LoadFailed:
-    return LoadFailed(f"no result within {loader.timeout:g} s{why}", retryable=True)
 
 
 def _call(function: Callable[..., Any], *arguments: object) -> Any:

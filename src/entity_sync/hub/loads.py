@@ -91,21 +91,18 @@ class Loads:
         self._tasks = Tasks()
         self._delays = Delays(clock, self._enqueue)
         self._refreshes = Refreshes(catalog, clock, random, self.trigger)
-        self._attempts = Attempts(catalog, clock, settings)
+        self._attempts = Attempts(catalog, clock, settings, stuck=self._hold_all, freed=self._fill)
         self._fences = Fences(clock)
         self._breakers = Breakers(
             clock, settings, random, self._waiting, opened=self._hold_all, resumed=self._fill
         )
         self._gathering: set[str] = set()
-        self._context = copy_context()  # of whoever starts the node: a load is for all who watch
+        self._context = copy_context()  # one for all runs: what is the application's has one of its own
 
     @property
     def idle(self) -> bool:
-        """Whether no load runs, or waits for a place, its interval or its next try; one does not count whose
-        failure has been told.
-        """
-        holds = self._breakers.holds
-        is_waiting = any(queue and not holds(name) for name, queue in self._waiting.items())
+        """Whether no load runs, or waits (for a place or a time) without its failure having been told."""
+        is_waiting = any(queue and not self._is_held(name) for name, queue in self._waiting.items())
         is_delayed = any(not view.attempts or view.failure is None for view in self._delays)
         return not (self._runs or is_waiting or is_delayed)
 
@@ -143,7 +140,7 @@ class Loads:
             self._delays.add([view], pause)
             return
         self._waiting.setdefault(view.key.entity, Queue()).add(view)
-        if self._breakers.holds(view.key.entity):
+        if self._is_held(view.key.entity):
             self._hold(view)
         if loader.batch is None:
             self._fill()
@@ -163,7 +160,8 @@ class Loads:
         while progress and self._total < self._settings.max_loads:
             progress = False
             for entity in [name for name, queue in self._waiting.items() if queue]:
-                is_full = self._running.get(entity, 0) >= self._settings.max_entity_loads
+                taken = self._running.get(entity, 0) + self._attempts.left(entity)
+                is_full = taken >= self._settings.max_entity_loads
                 if not is_full and entity not in self._gathering and self._breakers.admits(entity):
                     queue = self._waiting[entity] = self._waiting.pop(entity)  # to the end of the row
                     self._start(entity, queue)
@@ -208,7 +206,7 @@ class Loads:
             if delay is not None:
                 again.setdefault(delay * jitter, []).append(view)
         for delay, failed in again.items():
-            if self._breakers.holds(entity):
+            if self._is_held(entity):
                 for view in failed:
                     self._enqueue(view)
             else:
@@ -241,12 +239,14 @@ class Loads:
         self._catalog.warn_unheard(view.key, result)
         is_overtaken = self._depend(view, result)
         news, action = view.succeed(result)
-        self._settled(view, news)
-        if action is LoadAction.ENQUEUE:
-            self._enqueue(view)
-        if is_overtaken:
-            self.trigger(view, Cause.DEPENDENCY)
-        self._refreshes.succeeded(view)
+        try:
+            self._settled(view, news)
+        finally:
+            if action is LoadAction.ENQUEUE:
+                self._enqueue(view)
+            if is_overtaken:
+                self.trigger(view, Cause.DEPENDENCY)
+            self._refreshes.succeeded(view)
 
     def _failed(self, view: View, error: LoadFailed) -> float | None:
         """Returns the seconds after which it is to be tried again, None where it is not."""
@@ -288,8 +288,13 @@ class Loads:
         for view in queue:
             self._hold(view)
 
+    def _is_held(self, entity: str) -> bool:
+        """Whether what is to be loaded of this entity waits for something that may take for ever."""
+        return self._breakers.holds(entity) or self._attempts.is_stuck(entity)
+
     def _hold(self, view: View) -> None:
         """It waits until loads of its entity succeed: whoever watches it is told so."""
         if view.failure is None:
-            view.fail("load", f"loads of {view.key.entity} keep failing")
+            why = "keep failing" if self._breakers.holds(view.key.entity) else "never end"
+            view.fail("load", f"loads of {view.key.entity} {why}")
             self._settled(view, True)

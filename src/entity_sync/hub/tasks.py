@@ -44,7 +44,6 @@ async def ends(task: asyncio.Task[Any], clock: Clock, seconds: float) -> bool:
         await waiter
     finally:
         timer.cancel()
-        task.remove_done_callback(wake)
     return task.done()
 
 
