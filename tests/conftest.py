@@ -1,5 +1,7 @@
 """What every test may use: the `needs` marker for programs of the system that a machine may lack."""
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -10,6 +12,9 @@ __all__ = ["pytest_configure", "pytest_itemcollected", "pytest_runtest_setup", "
 # How long an example takes says how busy the machine is, and nothing of what the test claims.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# As from a terminal, also where nohup started the tests: what they start would ignore it as well.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

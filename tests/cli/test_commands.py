@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,16 @@ def run(*arguments: str, **environment: str) -> Result:
     return CliRunner().invoke(main, arguments, env=environment)
 
 
-def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+@contextmanager
+def start(*arguments: str, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A command as a process of its own, which does not outlive the test, whatever becomes of that."""
     command = [sys.executable, "-m", "entity_sync", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, text=True, cwd=cwd, stdout=pipe, stderr=pipe)
+    with subprocess.Popen(command, text=True, cwd=cwd, stdout=pipe, stderr=pipe) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -71,7 +78,6 @@ def served(application: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         assert process.stdout is not None
         line = process.stdout.readline()
         yield process, next(word for word in line.split() if word.startswith("ws://"))
-        process.kill()
 
 
 @pytest.mark.parametrize("command", [(), ("serve",), ("demo",), ("watch",), ("notify",)])

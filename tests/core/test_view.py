@@ -198,6 +198,7 @@ def test_a_version_is_worked_out_when_somebody_has_the_time():
         lambda: Loaded(ROWS),
         lambda: Frame(b"1"),
     ],
+    ids=["key", "row", "state", "frame"],
 )
 def test_states_are_nothing_to_the_garbage_collector(make: Callable[[], object]):
     """A node may have many thousands of them, none of which can be part of a cycle: neither traced nor

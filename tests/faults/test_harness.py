@@ -81,8 +81,9 @@ async def test_silence_is_found():
     one, two = brokers("silence")
     async with World([one, two], ["1", "2"], seed=1, settings=NOBODY_COUNTS, silence=0.3) as world:
         await lose_one(world, one)
-        while not world.violations:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while not world.violations:
+                await asyncio.sleep(0.01)
     assert "shows 0 of 1, which is 1, for 0.3 s, and was not told" in world.violations[0]
 
 
@@ -115,8 +116,9 @@ async def test_failures_are_found():
         await world.settle(5.0)
         asyncio.get_running_loop().call_soon(lambda: 1 / 0)
         world.commit("1")
-        while len(world.violations) < 2:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while len(world.violations) < 2:
+                await asyncio.sleep(0.01)
         logging.getLogger("entity_sync.brokers.test").error("lost it")
     told = "\n".join(world.violations)
     assert "ZeroDivisionError" in told
