@@ -11,6 +11,7 @@ from unittest.mock import patch
 from entity_sync.hub.link import Link
 from entity_sync.hub.loads import Loads
 from entity_sync.hub.node import Node
+from entity_sync.hub.outcomes import Outcomes
 from tests.simulation.client import SimulatedClient
 
 _Tell = Callable[..., str]
@@ -30,8 +31,12 @@ _TOLD: tuple[tuple[type, str, _Tell], ...] = (
         "trigger",
         lambda _loads, view, cause: f"view {view.number} {view.key} {view.state.value}: {cause}",
     ),
-    (Loads, "_succeeded", lambda _loads, view, result: f"view {view.number} loaded {_rows(result.rows)}"),
-    (Loads, "_failed", lambda _loads, view, error: f"view {view.number} failed: {error}"),
+    (
+        Outcomes,
+        "_succeeded",
+        lambda _outcomes, view, result: f"view {view.number} loaded {_rows(result.rows)}",
+    ),
+    (Outcomes, "_failed", lambda _, view, error: f"view {view.number} failed: {error}"),
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -11,15 +10,13 @@ from functools import partial
 from random import Random
 
 from entity_sync.clock import Clock
-from entity_sync.core.loaded import Loaded, Unusable
-from entity_sync.core.loadstate import Cause, LoadAction, LoadState
+from entity_sync.core.loaded import Loaded
+from entity_sync.core.loadstate import Cause, LoadAction
 from entity_sync.core.view import View
-from entity_sync.errors import LoadFailed
-from entity_sync.hub.attempts import Attempts, Outcome
+from entity_sync.hub.attempts import Attempts
 from entity_sync.hub.breakers import Breakers
 from entity_sync.hub.delays import Delays
-from entity_sync.hub.fences import Fences
-from entity_sync.hub.parting import is_news
+from entity_sync.hub.outcomes import Outcomes
 from entity_sync.hub.queues import Queue
 from entity_sync.hub.refreshes import Refreshes
 from entity_sync.hub.tasks import Tasks
@@ -28,7 +25,6 @@ from entity_sync.settings import Settings
 
 __all__ = ["Loads"]
 
-_log = logging.getLogger("entity_sync.loads")
 _PATIENT = Cause.NOTIFY | Cause.DEPENDENCY | Cause.REREAD
 """Causes that wait for a view's ``min_interval``: nobody is left without a state meanwhile."""
 
@@ -81,8 +77,6 @@ class Loads:
         self._settings = settings
         self._random = random
         self._begun = begun
-        self._fits = fits
-        self._depend = depend
         self._settled = settled
         self._waiting: dict[str, Queue] = {}
         self._running: dict[str, int] = {}
@@ -92,7 +86,10 @@ class Loads:
         self._delays = Delays(clock, self._enqueue)
         self._refreshes = Refreshes(catalog, clock, random, self.trigger)
         self._attempts = Attempts(catalog, clock, settings, stuck=self._hold_all, freed=self._fill)
-        self._fences = Fences(clock)
+        self._outcomes = Outcomes(
+            catalog, clock, settings, self._refreshes, fits=fits, depend=depend, settled=settled,
+            enqueue=self._enqueue, trigger=self.trigger, waits=self._waits,
+        )  # fmt: skip
         self._breakers = Breakers(
             clock, settings, random, self._waiting, opened=self._hold_all, resumed=self._fill
         )
@@ -182,6 +179,9 @@ class Loads:
         run.task = self._tasks.start(self._run(entity, run), self._context)
         run.task.add_done_callback(partial(self._release, entity, run), context=self._context)
 
+    def _waits(self, view: View) -> bool:
+        return view in self._delays or view in self._waiting.get(view.key.entity, ())
+
     def _release(self, entity: str, run: _Run, _task: asyncio.Task[None]) -> None:
         for view in run.views:
             self._runs.pop(view, None)
@@ -202,7 +202,7 @@ class Loads:
             if view not in run.views:
                 continue  # nobody watches it any more
             del run.views[view], self._runs[view]
-            delay = self._take(view, outcome)
+            delay = self._outcomes.take(view, outcome)
             if delay is not None:
                 again.setdefault(delay * jitter, []).append(view)
         for delay, failed in again.items():
@@ -211,72 +211,6 @@ class Loads:
                     self._enqueue(view)
             else:
                 self._delays.add(failed, delay)
-
-    def _take(self, view: View, outcome: Outcome) -> float | None:
-        """Returns the seconds after which the view is to be loaded again, None where it is not."""
-        try:
-            result = self._fences.judged(view, self._that_fits(view, outcome))
-            if isinstance(result, LoadFailed):
-                return self._failed(view, result)
-            self._succeeded(view, result)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody shows something old unaware of it
-            _log.error("what a load of %s gave could not be taken", view.key, exc_info=error)
-            if view.is_loading:
-                return self._failed(view, LoadFailed(type(error).__name__, retryable=True))
-            is_waiting = view in self._delays or view in self._waiting.get(view.key.entity, ())
-            if view.state is LoadState.QUEUED and not is_waiting:
-                return self._settings.retry_delay
-        return None
-
-    def _that_fits(self, view: View, outcome: Outcome) -> Outcome:
-        if isinstance(outcome, LoadFailed) or self._fits(view, outcome):
-            return outcome
-        return LoadFailed("the server has no memory for its rows now", code="busy", retryable=True)
-
-    def _succeeded(self, view: View, result: Loaded) -> None:
-        if view.failure is not None:
-            _log.info("load of %s succeeds again", view.key)
-        self._catalog.warn_unheard(view.key, result)
-        is_overtaken = self._depend(view, result)
-        news, action = view.succeed(result)
-        try:
-            self._settled(view, news)
-        finally:
-            if action is LoadAction.ENQUEUE:
-                self._enqueue(view)
-            if is_overtaken:
-                self.trigger(view, Cause.DEPENDENCY)
-            self._refreshes.succeeded(view)
-
-    def _failed(self, view: View, error: LoadFailed) -> float | None:
-        """Returns the seconds after which it is to be tried again, None where it is not."""
-        settings = self._settings
-        attempts = view.attempts + 1
-        told = not error.retryable or attempts >= settings.load_attempts
-        if told:
-            self._note(view, error)
-        if error.retryable:
-            view.postpone()
-        else:
-            self._give_up(view, error)
-        if told or view.failure is not None:  # whoever waits for what becomes of it may know that already
-            self._settled(view, told)
-        if not error.retryable:
-            return None
-        return settings.retry_after(attempts)
-
-    def _give_up(self, view: View, error: LoadFailed) -> None:
-        is_overtaken = isinstance(error, Unusable) and self._depend(view, error.found)
-        if view.give_up() is LoadAction.ENQUEUE:
-            self._enqueue(view)
-        if is_overtaken:
-            self.trigger(view, Cause.DEPENDENCY)
-        self._refreshes.failed(view)
-
-    def _note(self, view: View, error: LoadFailed) -> None:
-        reason = error.code, error.retryable, type(error.__cause__)  # a text may differ at each try
-        if view.fail(error.code, str(error), reason) and is_news(error):
-            _log.warning("load of %s failed: %s", view.key, error, exc_info=error.__cause__)
 
     def _hold_all(self, entity: str) -> None:
         """No load of this entity begins for now, not even one that was to be tried again."""

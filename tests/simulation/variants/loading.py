@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -24,6 +24,7 @@ from entity_sync.hub.attempts import Attempts, Outcome
 from entity_sync.hub.delays import Delays
 from entity_sync.hub.link import Link
 from entity_sync.hub.loads import Loads, _Run
+from entity_sync.hub.outcomes import Outcomes
 from entity_sync.hub.pacing import Pacing
 from entity_sync.loading.loader import Loader
 from entity_sync.model import Audience, Change, EntityKey
@@ -31,6 +32,9 @@ from tests.simulation.variants.variant import Variant
 
 
 def _last_to_finish_wins() -> AbstractContextManager[Any]:
+    async def in_thread(_entity: str, function: Callable[..., Any], *arguments: object) -> Any:
+        return await asyncio.to_thread(function, *arguments)
+
     def trigger(self: Loads, view: View, cause: Cause) -> None:
         self.ticket += 1
         ticket = self.ticket
@@ -39,7 +43,7 @@ def _last_to_finish_wins() -> AbstractContextManager[Any]:
             loader = self._catalog[view.key.entity]
             try:
                 result = await asyncio.wait_for(
-                    loader.load(view.key, view.audience, asyncio.to_thread, self._catalog.row), loader.timeout
+                    loader.load(view.key, view.audience, in_thread, self._catalog.row), loader.timeout
                 )
             except (LoadFailed, OSError, TimeoutError):
                 trigger(self, view, cause)
@@ -67,11 +71,11 @@ def _notify_joins_running_load() -> AbstractContextManager[Any]:
 
 
 def _gives_up_after_failure() -> AbstractContextManager[Any]:
-    def failed(self: Loads, view: View, _error: LoadFailed) -> None:
+    def failed(self: Outcomes, view: View, _error: LoadFailed) -> None:
         if view.give_up() is loadstate.LoadAction.ENQUEUE:
             self._enqueue(view)
 
-    return patch.object(Loads, "_failed", failed)
+    return patch.object(Outcomes, "_failed", failed)
 
 
 def _echo_loads() -> AbstractContextManager[Any]:
@@ -124,7 +128,7 @@ def _never_times_out() -> AbstractContextManager[Any]:
 
 
 def _fails_in_silence() -> AbstractContextManager[Any]:
-    return patch.object(Loads, "_note", lambda *_: None)
+    return patch.object(Outcomes, "_note", lambda *_: None)
 
 
 def _fails_together() -> AbstractContextManager[Any]:
