@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entity_sync import AccessDenied, ConnectionInfo, EntitySync, Settings
+from entity_sync.model import Wire
 from entity_sync.server.connection import Connection
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.simulation.loop import run
@@ -124,6 +125,90 @@ async def test_load_for_the_old_tenant_is_not_shown(reports: Reports):
         reports.may_load.set()
         await settled(reports.sync)
         assert brief(client) == ["ack", "ack", ("snapshot", "blue")]
+
+
+class Panic(BaseException):
+    """What some extension modules raise: no Exception."""
+
+
+class Moving:
+    """Notes for whom `per` says, asked for each of them; it raises what `raises` has for that question."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.asked: list[str] = []
+        self.raises: dict[tuple[str, int], BaseException] = {}
+        self.sync = EntitySync()
+        self.sync.entity("reports", per=self.per)(self.load)
+
+    def per(self, user: str) -> str:
+        self.asked.append(user)
+        error = self.raises.get((user, self.asked.count(user)))
+        if error is not None:
+            raise error
+        return user
+
+    async def load(self, id: str, user: str) -> dict[str, Any]:
+        return {"tenant": user, "n": self.n}
+
+    async def change(self) -> None:
+        self.n += 1
+        await self.sync.notify("reports", "1", "2")
+        await settled(self.sync)
+
+
+@pytest.mark.parametrize("wire", ["v2", "classic"])
+async def test_per_is_asked_once_for_a_new_principal(wire: Wire):
+    """What it would answer a second time, an exception for one, cannot leave the old principal's view."""
+    notes = Moving()
+    notes.raises["bob", 2] = RuntimeError("no connection left in the pool")
+    async with notes.sync, connect(notes.sync, secret="ann", wire=wire) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "reports", "id": "1"}})
+        await settled(notes.sync)
+        await client.send({"action": "secret", "body": "bob"})
+        await notes.change()
+        assert notes.asked == ["ann", "bob"]
+        assert [view.audience for view in notes.sync.node.hub.views] == ["bob"]
+        assert '"tenant":"bob"' in client.received[-1]
+        client.leave()
+        assert len(notes.sync.node.hub.views) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError(), AccessDenied(), asyncio.CancelledError(), Panic()], ids=repr
+)
+async def test_per_that_raises_for_a_new_principal(error: BaseException):
+    """Whatever it is: the key is denied, the others are shown, and nothing of the old principal's is left."""
+    notes = Moving()
+    notes.raises["bob", 1] = error
+    async with notes.sync, connect(notes.sync, secret="ann") as client:
+        await subscribe(client, "1", "2")
+        await settled(notes.sync)
+        client.pending()
+        await say(client, "bob", 1)
+        await settled(notes.sync)
+        assert brief(client) == ["ack", "denied", ("snapshot", "bob")]
+        await notes.change()
+        assert brief(client) == [("snapshot", "bob")]
+        client.leave()
+        assert len(notes.sync.node.hub.views) == 0
+
+
+@pytest.mark.parametrize("question", [1, 2])
+async def test_exit_while_per_is_asked(question: int):
+    """Until the process has ended, nobody is sent what was the old principal's."""
+    notes = Moving()
+    notes.raises["bob", question] = SystemExit()
+    async with notes.sync, connect(notes.sync, secret="ann") as client:
+        await subscribe(client, "1", "2")
+        await settled(notes.sync)
+        client.pending()
+        with pytest.raises(SystemExit):
+            await say(client, "bob", 1)
+        await notes.change()
+        assert ("snapshot", "ann") not in brief(client)
+        client.leave()
+        assert len(notes.sync.node.hub.views) == 0
 
 
 async def test_stale_before_the_other_tenant():

@@ -329,6 +329,22 @@ def test_principal_whose_key_raises():
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+class Proxy:
+    """As an object that stands for another one, which it cannot find when somebody looks."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise LookupError("outside of a request")
+
+
+def test_proxies_that_raise():
+    """A principal's key, or what per makes, that raises when it is looked at is denied."""
+    with pytest.raises(AccessDenied, match="the key of a principal, a SimpleNamespace, raised LookupError"):
+        loader(with_audience).audience(SimpleNamespace(key=Proxy()))
+    with pytest.raises(AccessDenied, match="'items': per= made a Proxy, which raised LookupError at "):
+        loader(with_audience, per=lambda _user: Proxy()).audience("ann")
+
+
 def test_principals_that_could_pretend():
     """A principal's key is an exact str, whatever str it was."""
     for principal in (Masked("ann"), SimpleNamespace(key=Masked("ann"))):

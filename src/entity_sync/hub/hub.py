@@ -23,7 +23,7 @@ from entity_sync.hub.loads import Loads
 from entity_sync.hub.pacing import Pacing
 from entity_sync.hub.watched import watched
 from entity_sync.loading.catalog import Catalog
-from entity_sync.model import Change, EntityKey, ViewInfo
+from entity_sync.model import Audience, Change, EntityKey, ViewInfo
 from entity_sync.settings import Settings
 
 __all__ = ["Hub"]
@@ -93,9 +93,14 @@ class Hub:
         Raises:
             AccessDenied: there is no audience for this principal.
         """
-        loader = self._catalog[key.entity]
-        view = self.views.open(key, loader.audience(principal))
-        if loader.revision is not None and view.fence is None:
+        audience = self._catalog[key.entity].audience(principal)
+        return self._subscribe(outbox, key, audience, version, since)
+
+    def _subscribe(
+        self, outbox: Outbox, key: EntityKey, audience: Audience, version: str | None, since: int | None
+    ) -> Subscription:
+        view = self.views.open(key, audience)
+        if self._catalog[key.entity].revision is not None and view.fence is None:
             self._fence(view)
         if outbox.wire == "classic":
             return self._subscribe_classic(view, outbox, self.recent.moment if since is None else since)
@@ -138,14 +143,10 @@ class Hub:
         """The session is somebody else now: watch the same key as that principal.
 
         Raises:
-            AccessDenied: there is no audience for this principal; the subscription is gone.
+            AccessDenied: there is no audience for this principal; the subscription is as it was.
         """
         view, outbox = subscription.view, subscription.outbox
-        try:
-            audience = self._catalog[view.key.entity].audience(principal)
-        except BaseException:
-            self.unsubscribe(subscription)
-            raise
+        audience = self._catalog[view.key.entity].audience(principal)  # asked once: it may answer otherwise
         if spelled(audience) == spelled(view.audience):
             if isinstance(subscription, V2Subscription):
                 subscription.ask_again()
@@ -153,7 +154,7 @@ class Hub:
             return subscription
         due = isinstance(subscription, ClassicSubscription) and subscription.due
         # The other audience's state may be older than what was shown: as with a version that differs.
-        moved = self.subscribe(outbox, view.key, principal, version="")
+        moved = self._subscribe(outbox, view.key, audience, "", None)
         if isinstance(moved, V2Subscription) and isinstance(subscription, V2Subscription):
             moved.replace(subscription)
         self.unsubscribe(subscription)

@@ -12,8 +12,8 @@ from math import inf
 from typing import Any, TypeAlias, TypeVar, cast
 
 from entity_sync.core.loaded import Loaded
-from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed, placed
-from entity_sync.loading.audience import plain
+from entity_sync.errors import AccessDenied, ConfigurationError, LoadFailed
+from entity_sync.loading.audience import made
 from entity_sync.loading.batch import checked, taken
 from entity_sync.loading.exact import exact_text
 from entity_sync.loading.ids import ID_TYPES, IdType
@@ -137,14 +137,7 @@ class Loader:
             return EVERYONE
         if self.per is None:
             return principal_key(principal)
-        try:
-            audience = self.per(principal)
-        except Exception as error:
-            raise AccessDenied(f"entity {self.name!r}: per= raised {placed(error)}") from error
-        try:
-            return plain(audience)
-        except AccessDenied as error:
-            raise AccessDenied(f"entity {self.name!r}: {error}") from None
+        return made(self.name, self.per, principal)
 
     def spell(self, id: object) -> str:
         """The canonical text of an id that the application hands over.
@@ -287,11 +280,13 @@ def principal_key(principal: object) -> str:
         raise AccessDenied('authenticate returned None: raise AccessDenied to refuse, return "" for anybody')
     try:
         key = principal if isinstance(principal, str) else getattr(principal, "key", _MISSING)
-    except Exception as error:
+        if isinstance(key, str):
+            return exact_text(key)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
         kind = type(principal).__name__
         raise AccessDenied(f"the key of a principal, a {kind}, raised {type(error).__name__}") from error
-    if isinstance(key, str):
-        return exact_text(key)
     of = "" if key is _MISSING else f" whose key is of type {type(key).__name__}"
     raise AccessDenied(
         f"authenticate returned a {type(principal).__name__}{of}: "

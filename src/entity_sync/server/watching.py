@@ -86,6 +86,7 @@ class Watching:
             causes: of which keys the client wants to know which notifies a state covers.
         """
         self._principal = principal
+        self.withhold()  # before the application is asked of the first, who may end all this
         for key in keys:
             watched = self._watched.setdefault(key, _Watched(key))
             watched.causes = key in causes
@@ -189,7 +190,6 @@ class Watching:
 
     def _grant(self, watched: _Watched) -> None:
         hub, held = self._node.hub, watched.subscription
-        watched.subscription = None  # should there be no audience, there is none
         try:
             if held is None:
                 held = hub.subscribe(
@@ -201,6 +201,9 @@ class Watching:
             self._node.rights.unshared(watched.key, error)
             self._refuse(watched)
             return
+        except BaseException:
+            self._unsubscribe(watched)  # it may be an earlier principal's
+            raise
         watched.subscription = held
         watched.is_moved = watched.is_refused = False
         self._ask_causes(watched)
