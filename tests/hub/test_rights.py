@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -274,6 +275,54 @@ async def test_no_question_outlives_its_key(form: str):
             await asyncio.sleep(0)
         assert asyncio.all_tasks() == before
         assert all(one.cancelled() for one in tasks)
+
+
+tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+
+
+async def _as_tenant(name: str, request: Awaitable[Any]) -> None:
+    tenant.set(name)
+    await request
+
+
+@pytest.mark.parametrize("form", ["plain", "async", "handed over", "per"])
+async def test_asked_in_nobodys_context(form: str):
+    """Whose request subscribes, or calls `reauthorize`, is nothing to an answer, nor what a question set."""
+    tenant.set("the server")
+    clock, seen, is_refused = FakeClock(), list[str](), True
+    sync = EntitySync(clock=clock)
+
+    def plain(user: str, _key: EntityKey | None = None) -> bool:
+        seen.append(tenant.get())
+        tenant.set("an earlier question's")
+        return not is_refused
+
+    async def later(user: str, key: EntityKey) -> bool:
+        await asyncio.sleep(0)
+        return plain(user)
+
+    def per(user: str) -> str:
+        if not plain(user):
+            raise AccessDenied
+        return user
+
+    async def load(id: str, user: str) -> int:
+        return 1
+
+    functions: dict[str, Any] = {"plain": plain, "async": later}
+    functions["handed over"] = lambda user, key: later(user[:], key)
+    how: Any = {"per": per} if form == "per" else {"authorize": functions[form]}
+    sync.entity("orders", **how)(load)
+    async with sync, connect(sync, secret="ann") as client:
+        await asyncio.create_task(_as_tenant("ann's", subscribe(client, "1", "2")))
+        await clock.advance(0)
+        for is_refused in (True, False):  # noqa: B007 - the answers depend on it
+            await asyncio.create_task(_as_tenant("an administrator's", sync.reauthorize("ann")))
+            await clock.advance(0)
+        assert brief(client)[-2:] == [("snapshot", "1"), ("snapshot", "2")]
+        await clock.advance(200)
+        assert len(seen) == 6 if form == "per" else len(seen) >= 10
+        assert set(seen) == {"the server"}
 
 
 async def test_leaving_while_asked(shop: Shop):

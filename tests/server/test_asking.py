@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
 
 from entity_sync import AccessDenied, ConnectionInfo, EntitySync
-from entity_sync.model import Wire
+from entity_sync.model import ClientMessage, Wire
 from entity_sync.testing import FakeClock, MemoryClient, connect
 
 STALE = ("stale", "broker")
@@ -178,6 +179,36 @@ async def test_classic_is_told_nothing():
         shop.fails = None
         await shop.clock.advance(10)
         assert client.received == ["2"]
+
+
+async def test_asked_in_the_context_of_the_handshake():
+    """Who a client is, and what it says, is handled in that whenever it comes, also after a gap."""
+    place: ContextVar[str] = ContextVar("place", default="nowhere")
+    shop, seen = Shop(), list[str]()
+
+    async def who(secret: str | None, connection: ConnectionInfo) -> str:
+        seen.append(place.get())
+        place.set("an earlier question")
+        return await shop.who(secret, connection)
+
+    async def answer(message: ClientMessage) -> None:
+        seen.append(place.get())
+        place.set("an earlier message")
+
+    shop.sync.authenticate(who)
+    shop.sync.on_message(answer)
+    async with shop.sync:
+        context = copy_context()
+        context.run(place.set, "the handshake")
+        client = context.run(MemoryClient.of, shop.sync, ConnectionInfo("v2"))
+        for secret in ("ann", "bob"):
+            await client.send([{"action": "secret", "body": secret}, {"action": "message", "body": 1}])
+            await shop.clock.advance(1)
+            await client.send({"action": "message", "body": 2})
+            await shop.clock.advance(1)
+            await shop.doubt()
+        assert seen == ["the handshake"] * 8
+        client.leave()
 
 
 @pytest.mark.parametrize("wire", ["v2", "classic"])

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -58,6 +59,13 @@ class Rights:
         self._settings = settings
         self._failures = 0
         self._unshared = 0
+        self._context = copy_context()  # of whoever starts the node
+
+    def apart(self, decide: Callable[[], None]) -> None:
+        """Call it, and whatever tasks and timers it starts, in the context variables of whoever started the
+        node: what somebody may see does not depend on whose request makes us ask, nor on an earlier question.
+        """
+        self._context.copy().run(decide)
 
     def guards(self, entity: str) -> bool:
         """Whether there is anything to ask about keys of this entity."""

@@ -50,15 +50,22 @@ async def ends(task: asyncio.Task[Any], clock: Clock, seconds: float) -> bool:
 class Tasks:
     """The tasks of one owner: an exception in one is logged when it happens, `close` ends all."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context | None = None) -> None:
+        """
+        Args:
+            context: the variables that each task sees a copy of; those of whoever starts it by default.
+        """
+        self._context = context
         self._tasks: dict[asyncio.Task[Any], None] = {}  # ended in one order, whatever their addresses are
 
     def start(self, coroutine: Coroutine[Any, Any, Any], context: Context | None = None) -> asyncio.Task[Any]:
         """Run a coroutine until it ends or `close`, from the loop's next turn on.
 
         Args:
-            context: as for `lazily`.
+            context: as for `lazily`, in place of that of all tasks.
         """
+        if context is None and self._context is not None:
+            context = self._context.copy()
         task = lazily(coroutine, context)
         self._tasks[task] = None
         task.add_done_callback(self._ended, context=context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ class Connection:
         self._info = info
         self._session = Session(info.wire, application.catalog.resolve, settings.max_subscriptions)
         self._principal: Any = None
-        self._tasks = Tasks()
+        self._tasks = Tasks(copy_context())  # the handshake's, also where a gap makes us ask
         self._freshness = Freshness(node, self.outbox, self._send)
         self._watching = Watching(node, self.outbox, self._tasks, self._freshness, self._answer)
         self._asking = Asking(node, info, self, self._tasks, self._decided)

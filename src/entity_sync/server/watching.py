@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 
 from entity_sync.clock import Timer
 from entity_sync.core.messages import Denied
@@ -154,6 +156,9 @@ class Watching:
     # One key
 
     def _decide(self, watched: _Watched, *, withhold: bool = False) -> None:
+        self._node.rights.apart(partial(self._ask, watched, withhold=withhold))
+
+    def _ask(self, watched: _Watched, *, withhold: bool) -> None:
         self._ask_no_more(watched)
         watched.asked = self._node.hub.recent.moment
         if not self._node.rights.guards(watched.key.entity):
@@ -168,7 +173,7 @@ class Watching:
         else:
             if watched.subscription is None or watched.subscription.withheld:
                 self._freshness.withhold(watched)
-            watched.question = self._tasks.start(self._wait(watched, answer))
+            watched.question = self._tasks.start(self._wait(watched, answer), copy_context())
             watched.question.add_done_callback(lambda _task: answer.end())
 
     async def _wait(self, watched: _Watched, question: Question) -> None:
