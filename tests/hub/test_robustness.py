@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from entity_sync import AccessDenied, EntitySync, Settings
 from entity_sync.core.frame import Frame
 from entity_sync.core.outbox import Mark, Outbox
+from entity_sync.core.view import View
 from entity_sync.hub.fanout import Fanout
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
+from tests.hub.virtual import in_virtual_time
 from tests.simulation.loop import run
 
 
@@ -503,3 +505,51 @@ def test_emptying_writes_answers_alone():
     assert fanout.empty(outbox)
     assert [[frame.payload for frame in frames] for frames in written] == [[b"1"]]
     assert len(outbox.marks) == 1
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["one mark", "two marks"])
+@in_virtual_time
+async def test_news_that_cannot_be_made(
+    others: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Whoever it was for is disconnected, once, and shown the newest when it is back; nobody else notices."""
+    sync, n, tries = EntitySync(), 0, list[int]()
+
+    @sync.entity("items")
+    async def items(id: str) -> int:
+        return n
+
+    snapshot: Any = View.__dict__["snapshot"]
+
+    def breaking(view: View) -> Any:
+        if view.key.id == "1" and n:
+            tries.append(n)
+            raise MemoryError
+        return snapshot.fget(view)
+
+    ids = [str(id) for id in range(1, 2 + others)]
+    async with sync, connect(sync) as client, connect(sync) as other:
+        await subscribe(client, "items", *ids)
+        await subscribe(other, "items", "2", "3")
+        await settled(sync)
+        assert told(client) == [("snapshot", id) for id in ids]
+        told(other)
+        n = 1
+        with monkeypatch.context() as patch:
+            patch.setattr(View, "snapshot", property(breaking))
+            await sync.notify("items", *reversed(ids), "3")
+            await settled(sync)
+            await asyncio.sleep(30.0)
+        assert client.close_code == 1006
+        assert tries == [1]
+        assert told(other) == [("snapshot", id) for id in (*ids[1:], "3")]
+        [line] = [record for record in caplog.records if record.name == "entity_sync.connection"]
+        assert line.exc_info is not None
+        async with connect(sync) as again:
+            await subscribe(again, "items", *ids)
+            await settled(sync)
+            assert [message["rows"] for message in again.pending() if "rows" in message] == [
+                [{"data": 1}]
+            ] * len(ids)
+        other.leave()
+        assert len(sync.node.hub.views) == 0

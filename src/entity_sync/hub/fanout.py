@@ -25,6 +25,10 @@ class Sink(Protocol):
         """Send these messages, in order, in one write where the transport can."""
         ...
 
+    def fail(self, error: Exception) -> None:
+        """Some of what it is to be told is lost: end the connection, its client comes back and asks."""
+        ...
+
 
 class Fanout:
     """Writes what the outboxes hold, merged per connection and sliced so that nobody waits long."""
@@ -32,7 +36,7 @@ class Fanout:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ready: deque[Outbox] = deque()
-        self._outboxes: dict[Outbox, None] = {}
+        self._outboxes: dict[Outbox, Sink] = {}
         self._scheduled = False
 
     @property
@@ -47,7 +51,7 @@ class Fanout:
     def open(self, sink: Sink) -> None:
         """Flush this connection from now on."""
         sink.outbox.write = sink.write
-        self._outboxes[sink.outbox] = None
+        self._outboxes[sink.outbox] = sink
 
     def close(self, sink: Sink) -> None:
         """Never write to this connection again."""
@@ -86,12 +90,22 @@ class Fanout:
                 outbox.queued = False
                 if outbox.blocked or outbox.write is None:
                     continue
-                frames = outbox.take(_BUDGET, now)
-                if frames:
-                    outbox.write(frames)
+                try:
+                    if frames := outbox.take(_BUDGET, now):
+                        outbox.write(frames)
+                except Exception as error:  # noqa: BLE001 - whatever it is, nobody shows old rows unaware of it
+                    self._fail(outbox, error)
+                    continue
                 if outbox.marks:
                     self.wake(outbox)
-        finally:  # one door's exception goes to the loop's handler, and the others get their turn
+        finally:  # what ends the process goes to the loop, and the others get their turn
             self._scheduled = bool(ready)
             if ready:
                 asyncio.get_running_loop().call_soon(self._flush)
+
+    def _fail(self, outbox: Outbox, error: Exception) -> None:
+        # What was taken counts as sent, and to try again may find the same mistake again, while beats say
+        # that all is current: a client that lost its connection knows that it is not.
+        sink = self._outboxes[outbox]
+        self.close(sink)
+        sink.fail(error)

@@ -135,6 +135,12 @@ class Connection:
         """`Sink.write`."""
         self._transport.write(frames)
 
+    def fail(self, error: Exception) -> None:
+        """`Sink.fail`."""
+        self._is_given_up = True
+        _log.error("connection of %s ended: its news could not be sent", self._info.peer, exc_info=error)
+        self._transport.abort()
+
     def inform(self) -> None:
         """`Member.inform`: nothing is said to a client that never subscribed."""
         self._freshness.inform()
