@@ -118,3 +118,59 @@ def test_recalled(is_loading: bool, is_loaded: bool, told: list[tuple[str, ...]]
     receipts.started()
     receipts.succeeded()
     assert [*seen, receipts.since(0)] == told
+
+
+def test_learnt_as_a_load_ends():
+    """What it began after it covers, once, behind what was known; the others wait for the next load."""
+    receipts = Receipts()
+    receipts.add(["own"])
+    receipts.started()
+    receipts.learn(["before"], ["after"], was_denied=False)
+    assert receipts.succeeded()
+    assert receipts.since(0) == ("before", "own")
+    receipts.started()
+    receipts.learn(["own", "before"], [], was_denied=False)
+    assert receipts.succeeded()
+    assert receipts.since(2) == ("after",)
+    assert receipts.count == 3
+
+
+def test_learnt_by_a_load_that_gave_nothing():
+    """It covers nothing of that either, and the next one all."""
+    receipts = Receipts()
+    receipts.started()
+    receipts.learn(["before"], ["after"], was_denied=False)
+    receipts.postponed()
+    receipts.started()
+    receipts.succeeded()
+    assert receipts.since(0) == ("before", "after")
+
+
+@pytest.mark.parametrize("was_denied", [False, True])
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_learnt_of_what_is_denied(was_denied: bool, is_gone: bool):
+    """As its own: told with rows, should they be seen later, and not with the word that they are gone."""
+    receipts = Receipts()
+    receipts.started()
+    if not was_denied:
+        receipts.learn(["before"], [], was_denied=False)
+    assert not receipts.succeeded(is_denied=True, is_gone=True)
+    receipts.started()
+    if was_denied:
+        receipts.learn(["before"], [], was_denied=True)
+    assert receipts.succeeded(is_gone=is_gone) is not is_gone
+    assert receipts.since(0) == (() if is_gone else ("before",))
+
+
+def test_the_newest_of_what_is_learnt():
+    """What was known already comes first where there are more than 64, and then the newest."""
+    for was_denied in (False, True):
+        receipts = Receipts()
+        receipts.add(["own"])
+        receipts.started()
+        if was_denied:
+            receipts.succeeded(is_denied=True)
+        receipts.learn(map(str, range(100)), [], was_denied=was_denied)
+        receipts.succeeded()
+        assert receipts.count == 64
+        assert receipts.since(0) == (*map(str, range(37, 100)), "own")

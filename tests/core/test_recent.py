@@ -104,13 +104,50 @@ def test_a_gap_counts():
     assert not overtaken(recent, ROWS, recent.moment)
 
 
-def test_causes_of_one_key():
-    """Its own tokens alone, those noted up to a moment and those after it."""
+NO_KEYS: frozenset[EntityKey] = frozenset()
+
+
+def test_causes_of_keys():
+    """Their own tokens alone, in the order of the changes, those noted up to a moment and those after it."""
     recent = Recent()
-    one, other = EntityKey("items", "1"), EntityKey("items", "2")
+    one, other, user = EntityKey("items", "1"), EntityKey("items", "2"), EntityKey("users", "1")
     recent.note(Change(one, causes=("a", "b")))
     recent.note(Change(other, causes=("x",)))
     moment = recent.moment
-    recent.note(Change(one, causes=("c",)))
-    assert recent.causes(one, moment) == (["a", "b"], ["c"])
-    assert recent.causes(EntityKey("users", "1"), moment) == ([], [])
+    recent.note(Change(user, causes=("c",)))
+    recent.note(Change(one, causes=("d",)))
+    assert recent.causes({one}, (), moment) == (["a", "b"], ["d"])
+    assert recent.causes({one, user, other}, (), moment) == (["a", "b", "x"], ["c", "d"])
+    assert recent.causes({EntityKey("users", "2")}, (), moment) == ([], [])
+
+
+def test_causes_of_live_queries():
+    """Those of changes that concern one of them; one that concerns a key as well is told once."""
+    recent = Recent()
+    order = EntityKey("orders", "1")
+    recent.note(Change(order, tags={"customer": frozenset({"7"})}, causes=("a",)))
+    recent.note(Change(order, tags={"customer": frozenset({"8"})}, causes=("x",)))
+    recent.note(Change(AUTHOR, causes=("y",)))
+    moment = recent.moment
+    recent.note(Change(order, causes=("b",)))
+    assert recent.causes(NO_KEYS, (READ,), moment) == (["a"], ["b"])
+    assert recent.causes({order}, (READ, Reading("cities")), moment) == (["a", "x"], ["b"])
+    assert recent.causes(NO_KEYS, (Reading("users"), READ), moment) == (["a", "y"], ["b"])
+
+
+def test_causes_that_were_forgotten():
+    """Neither a full memory nor a gap leaves anything of a key behind that was forgotten."""
+    recent = Recent(limit=2)
+    for token in "abc":
+        recent.note(Change(AUTHOR, causes=(token,)), now=float(ord(token)))
+    assert recent.causes({AUTHOR}, (), 0) == ([], ["b", "c"])
+    assert recent.of(AUTHOR) == [(98.0, Change(AUTHOR, causes=("b",))), (99.0, Change(AUTHOR, causes=("c",)))]
+    for id in ("1", "2"):
+        recent.note(Change(EntityKey("users", id)))
+    assert recent.causes({AUTHOR}, (), 0) == ([], [])
+    recent.note(Change(AUTHOR, causes=("d",)))
+    recent.note_all(["users"])
+    assert recent.causes({AUTHOR}, (), 0) == ([], [])
+    assert recent.of(AUTHOR) == []
+    recent.note(Change(AUTHOR, causes=("e",)))
+    assert recent.causes({AUTHOR}, (), 0) == ([], ["e"])

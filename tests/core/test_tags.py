@@ -8,9 +8,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from entity_sync.core.tags import Reading, canonical_tags, merged, reading
-from entity_sync.model import Reads
+from entity_sync.core.tags import Reading, Readings, canonical_tags, merged, reading
+from entity_sync.model import Reads, Tags
 
 
 class Status(Enum):
@@ -120,3 +122,32 @@ def test_shown():
 def test_places(reads: Reads, places: int):
     """A live query is looked for under each value of each tag, and under none where it has no tags."""
     assert reading(reads).places == places
+
+
+VALUES = st.frozensets(st.sampled_from("123"), max_size=2)
+TAGS = st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3)
+READINGS = st.builds(lambda tags: Reading("orders", tuple(sorted(tags.items()))), TAGS)
+
+
+@given(st.lists(READINGS, max_size=5), st.none() | TAGS)
+def test_many_are_as_each_of_them(reads: list[Reading], tags: Tags | None):
+    """A change concerns live queries together where it concerns one of them."""
+    assert Readings(reads).concerned(tags) is any(read.concerns(tags) for read in reads)
+
+
+def test_many_are_looked_up(monkeypatch: pytest.MonkeyPatch):
+    """However many there are, a change is compared with those of its rarest value."""
+    reads = [canonical_tags({"open": True, "customer": number}) for number in range(500)]
+    readings = Readings(Reading("orders", tuple(sorted(tags.items()))) for tags in reads)
+    compared = 0
+    concerns = Reading.concerns
+
+    def counted(read: Reading, tags: Tags | None) -> bool:
+        nonlocal compared
+        compared += 1
+        return concerns(read, tags)
+
+    monkeypatch.setattr(Reading, "concerns", counted)
+    assert readings.concerned(canonical_tags({"open": True, "customer": 7}))
+    assert not readings.concerned(canonical_tags({"open": True, "customer": 500}))
+    assert compared == 1

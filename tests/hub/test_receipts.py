@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
-from entity_sync import AccessDenied, ConnectionInfo, EntitySync, Row
+import pytest
+
+from entity_sync import AccessDenied, ConnectionInfo, EntitySync, Reads, Row
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 from tests.simulation.broker import Bus, FaultyBroker
@@ -267,3 +270,140 @@ async def test_notified_while_others_watched_without_causes():
         assert running.token not in told(client)
         await settled(shop.sync)
         assert [one for one in told(client) if one.count(".")][-2:] == [running.token, later.token]
+
+
+class Lists:
+    """Lists whose loads learn only as they run what they depend on: a row, or a live query."""
+
+    def __init__(self) -> None:
+        self.value: Any = 0
+        self.is_denied = False
+        self.sync = EntitySync()
+        self.sync.entity("items")(self.item)
+        self.sync.entity("riding")(self.riding)
+        self.sync.entity("live")(self.live)
+
+    async def item(self, id: str) -> Any:
+        return self.value
+
+    async def riding(self, id: str) -> AsyncIterator[Any]:
+        value = await self.read()
+        yield Row("items", "1", value)
+
+    async def live(self, id: str) -> AsyncIterator[Any]:
+        yield Reads("items", list=id)
+        value = await self.read()
+        if self.is_denied:
+            raise AccessDenied
+        if value is not None:
+            yield {"n": value}
+
+    async def read(self) -> Any:
+        value = self.value
+        await asyncio.sleep(0.01)
+        return value
+
+
+@pytest.mark.parametrize("entity", ["riding", "live"])
+@in_virtual_time
+async def test_a_row_notified_during_the_first_load(entity: str):
+    """The load that began before it does not cover it, the one that follows does."""
+    lists = Lists()
+    async with lists.sync, connect(lists.sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": entity, "id": "1", "causes": True}})
+        await asyncio.sleep(0.005)
+        lists.value = 1
+        receipt = await lists.sync.notify("items", "1", tags={"list": 1})
+        await lists.sync.notify("items", "2", tags={"list": 2})
+        await settled(lists.sync)
+        assert told(client) == ["ack", "snapshot", "snapshot", "current", receipt.token]
+
+
+@pytest.mark.parametrize("entity", ["riding", "live"])
+@in_virtual_time
+async def test_a_row_notified_before_the_list_was_watched(entity: str):
+    """Who made a row and then looks at a list that has it is told the token of its making."""
+    lists = Lists()
+    async with lists.sync, connect(lists.sync) as client:
+        receipt = await lists.sync.notify("items", "1", tags={"list": 1})
+        await lists.sync.notify("items", "2", tags={"list": 2})
+        await subscribe(client, entity)
+        await settled(lists.sync)
+        assert told(client) == ["current", receipt.token]
+
+
+@pytest.mark.parametrize("entity", ["riding", "live"])
+@in_virtual_time
+async def test_a_row_notified_while_others_watched_the_list(entity: str):
+    """Nobody had asked the list for causes: it looks for them among those of what it depends on."""
+    lists = Lists()
+    async with lists.sync, connect(lists.sync) as other, connect(lists.sync) as client:
+        await subscribe(other, entity, causes=False)
+        await settled(lists.sync)
+        before = await lists.sync.notify("items", "1", tags={"list": 1})
+        await asyncio.sleep(0.005)
+        during = await lists.sync.notify("items", "1", tags={"list": 1})
+        await client.send({"action": "subscribe", "body": {"entity": entity, "id": "1", "causes": True}})
+        await asyncio.sleep(0.001)
+        assert before.token not in told(client)
+        await settled(lists.sync)
+        assert [one for one in told(client) if "." in one] == [before.token, during.token]
+
+
+@in_virtual_time
+async def test_a_row_notified_before_a_load_that_gives_up():
+    """A list that cannot be sent covers nothing; once it can, what was learnt of the other load is told."""
+    lists = Lists()
+    async with lists.sync, connect(lists.sync) as client:
+        lists.value = object()
+        before = await lists.sync.notify("items", "1")
+        await client.send({"action": "subscribe", "body": {"entity": "riding", "id": "1", "causes": True}})
+        await settled(lists.sync)
+        assert told(client) == ["ack", "stale"]
+        lists.value = 1
+        after = await lists.sync.notify("items", "1")
+        await settled(lists.sync)
+        assert told(client) == ["snapshot", "current", before.token, after.token, "fresh"]
+
+
+@in_virtual_time
+async def test_a_row_notified_while_the_list_was_denied():
+    """It is told when the list is seen, as what was notified of the list itself is."""
+    lists = Lists()
+    async with lists.sync, connect(lists.sync) as client:
+        lists.is_denied = True
+        before = await lists.sync.notify("items", "1", tags={"list": 1})
+        await client.send({"action": "subscribe", "body": {"entity": "live", "id": "1", "causes": True}})
+        await asyncio.sleep(0.005)
+        during = await lists.sync.notify("items", "1", tags={"list": 1})
+        await settled(lists.sync)
+        assert told(client) == ["ack", "snapshot"]
+        lists.is_denied = False
+        after = await lists.sync.notify("items", "1", tags={"list": 1})
+        await settled(lists.sync)
+        assert told(client) == ["snapshot", "current", before.token, during.token, after.token]
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+@in_virtual_time
+async def test_a_row_learnt_after_a_denial(is_gone: bool):
+    """A list that was denied and is gone tells nothing of the rows that it would have held meanwhile."""
+    lists = Lists()
+
+    @lists.sync.entity("guarded")
+    async def guarded(id: str) -> AsyncIterator[Any]:
+        if lists.is_denied:
+            raise AccessDenied
+        yield Reads("items", list=id)
+        yield None if is_gone else {"list": id}
+
+    async with lists.sync, connect(lists.sync) as client:
+        lists.is_denied = True
+        await subscribe(client, "guarded")
+        await settled(lists.sync)
+        before = await lists.sync.notify("items", "1", tags={"list": 1})
+        lists.is_denied = False
+        own = await lists.sync.notify("guarded", "1")
+        await settled(lists.sync)
+        tokens = [own.token] if is_gone else [before.token, own.token]
+        assert [one for one in told(client) if "." in one] == tokens

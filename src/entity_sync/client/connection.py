@@ -90,10 +90,10 @@ class Client:
         was shown before counts. Of several subscriptions that the change concerns the first one counts.
 
         Bound the wait, as by ``asyncio.timeout(5)``, and then trust what is shown: although it covers the
-        change, the token may not come, where it was notified long before anybody at the server watched the
-        key with receipts, where it was one of more than 8 of a key that were kept while the broker
-        was away or of more than 64 that one load covers, or where its message was lost and all was loaded
-        again. Nor does it come where the change concerns nothing that is watched.
+        change, the token may not come, where it was notified long before (1,024 notifies of its entity)
+        anybody at the server watched with receipts what it concerns, where it was one of more than 8 of a key
+        that were kept while the broker was away or of more than 64 that one load covers, or where its message
+        was lost and all was loaded again. Nor does it come where it concerns nothing that is watched.
 
         Raises:
             ConnectionLost: the client is closed, or was closed meanwhile.

@@ -47,6 +47,21 @@ class Receipts:
             self.succeeded()
         self.add(after)
 
+    def learn(self, before: Iterable[str], after: Iterable[str], *, was_denied: bool) -> None:
+        """Know these too, of what the load that runs found the view to depend on, as it ends.
+
+        Args:
+            before, after: tokens of what was noted before that load began, and after.
+            was_denied: what was shown until now is denied, so the former are of that time.
+        """
+        covered = set(self._covered)
+        found = dict.fromkeys(token for token in before if token not in covered)
+        if was_denied:
+            self._denied = _newest({**found, **self._denied})
+        else:
+            self._running = _newest({**found, **self._running})
+        self.add(after)
+
     def add(self, tokens: Iterable[str]) -> None:
         """The next load covers these."""
         self._waiting = _newest({**self._waiting, **dict.fromkeys(tokens)})

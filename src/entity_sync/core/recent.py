@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import TypeAlias
 
 from entity_sync.core.loaded import Loaded
-from entity_sync.core.tags import Reading
+from entity_sync.core.tags import Reading, Readings
 from entity_sync.model import Change, EntityKey
 
 __all__ = ["Recent"]
 
 _KEPT = 1_024
+_Noted: TypeAlias = tuple[int, float, Change]  # at which moment, and when
 
 
 class Recent:
@@ -28,7 +30,8 @@ class Recent:
         """
         self.moment = 0
         self._limit = limit
-        self._changes: dict[str, deque[tuple[int, float, Change]]] = {}
+        self._changes: dict[str, deque[_Noted]] = {}
+        self._of_key: dict[EntityKey, list[_Noted]] = {}  # lists: most hold one, and a deque takes 600 bytes
         self._forgotten: dict[str, int] = {}
 
     def note(self, change: Change, now: float = 0.0) -> None:
@@ -39,33 +42,43 @@ class Recent:
         """
         self.moment += 1
         kept = self._changes.setdefault(change.key.entity, deque())
-        kept.append((self.moment, now, change))
+        noted = (self.moment, now, change)
+        kept.append(noted)
+        self._of_key.setdefault(change.key, []).append(noted)
         if len(kept) > self._limit:
-            self._forgotten[change.key.entity] = kept.popleft()[0]
+            self._forget(*kept.popleft())
 
     def note_all(self, entities: Iterable[str]) -> None:
         """Anything of these entities may have changed."""
         self.moment += 1
         for entity in entities:
-            self._changes.pop(entity, None)
+            for _, _, change in self._changes.pop(entity, ()):
+                self._of_key.pop(change.key, None)
             self._forgotten[entity] = self.moment
 
     def changed(self, key: EntityKey, moment: int) -> bool:
         """Whether a change of this key may have been noted after ``moment``."""
-        is_known = any(change.key == key for change in self._since(key.entity, moment))
+        is_known = any(at > moment for at, _, _ in self._of_key.get(key, ()))
         return is_known or self._forgotten.get(key.entity, 0) > moment
 
     def of(self, key: EntityKey) -> list[tuple[float, Change]]:
         """What is remembered of this key, and when it was noted, the oldest first."""
-        return [(now, change) for _, now, change in self._changes.get(key.entity, ()) if change.key == key]
+        return [(now, change) for _, now, change in self._of_key.get(key, ())]
 
-    def causes(self, key: EntityKey, moment: int) -> tuple[list[str], list[str]]:
-        """The tokens of what is remembered of this key, up to ``moment`` and after it."""
+    def causes(
+        self, keys: Collection[EntityKey], reads: Iterable[Reading], moment: int
+    ) -> tuple[list[str], list[str]]:
+        """The tokens of what is remembered of these keys, and of what concerns these live queries.
+
+        Returns:
+            those of what was noted up to ``moment``, and after it, the oldest first.
+        """
+        found = {at: change for key in keys for at, _, change in self._of_key.get(key, ())}
+        found |= {at: change for at, _, change in self._concerning(reads)}
         before: list[str] = []
         after: list[str] = []
-        for at, _, change in self._changes.get(key.entity, ()):
-            if change.key == key:
-                (after if at > moment else before).extend(change.causes)
+        for at in sorted(found):
+            (after if at > moment else before).extend(found[at].causes)
         return before, after
 
     def concerns(
@@ -95,3 +108,18 @@ class Recent:
             if at <= moment:
                 return
             yield change
+
+    def _concerning(self, reads: Iterable[Reading]) -> Iterator[_Noted]:
+        alike: dict[str, list[Reading]] = {}
+        for read in reads:
+            alike.setdefault(read.entity, []).append(read)
+        for entity, some in alike.items():
+            readings = Readings(some)
+            yield from (noted for noted in self._changes.get(entity, ()) if readings.concerned(noted[2].tags))
+
+    def _forget(self, moment: int, _now: float, change: Change) -> None:
+        self._forgotten[change.key.entity] = moment
+        of_key = self._of_key[change.key]
+        del of_key[0]
+        if not of_key:
+            del self._of_key[change.key]

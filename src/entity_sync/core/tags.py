@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from entity_sync.model import Reads, Tags
 
-__all__ = ["MAX_NAME", "MAX_TAGS", "MAX_VALUES", "Reading", "canonical_tags", "merged", "reading"]
+__all__ = ["MAX_NAME", "MAX_TAGS", "MAX_VALUES", "Reading", "Readings", "canonical_tags", "merged", "reading"]
 
 MAX_TAGS = 16
 """Tags of one notify or one `Reads`."""
@@ -44,6 +44,33 @@ class Reading:
         if tags is None:
             return True
         return all(name not in tags or not values.isdisjoint(tags[name]) for name, values in self.tags)
+
+
+class Readings:
+    """Live queries of one entity that are asked about many changes: looked up, not compared one by one."""
+
+    def __init__(self, reads: Iterable[Reading]) -> None:
+        # Those that name the same tags, under each value of each of them.
+        self._alike: dict[tuple[str, ...], dict[tuple[str, str], list[Reading]]] = {}
+        for read in reads:
+            places = self._alike.setdefault(tuple(name for name, _ in read.tags), {})
+            for name, values in read.tags:
+                for value in values:
+                    places.setdefault((name, value), []).append(read)
+
+    def concerned(self, tags: Tags | None) -> bool:
+        """Whether a change of the entity with these tags may have changed what one of them read."""
+        for names, places in self._alike.items():
+            said = {name: tags[name] for name in names if name in tags} if tags else {}
+            if not said:
+                return True
+            found = (
+                [read for value in values for read in places.get((name, value), ())]
+                for name, values in said.items()
+            )
+            if any(read.concerns(tags) for read in min(found, key=len)):
+                return True
+        return False
 
 
 def reading(reads: Reads) -> Reading:

@@ -135,7 +135,7 @@ class Hub:
             view.receipts = Receipts()
             is_idle = view.state is LoadState.IDLE and view.failure is None
             is_loaded = is_idle and view.version is not None and not view.is_denied
-            known = self.recent.causes(view.key, view.moment)
+            known = self.recent.causes({view.key, *view.rows}, view.reads, view.moment)
             view.receipts.recall(*known, is_loading=view.is_loading, is_loaded=is_loaded)
         subscription.ask_causes()
 
@@ -283,8 +283,12 @@ class Hub:
 
     def _depend(self, view: View, loaded: Loaded) -> bool:
         """Watch what the result depends on; whether some of that changed since its load began."""
-        is_overtaken = self.recent.concerns(loaded, view.moment, view.rows, view.reads)
+        rows, reads = view.rows, view.reads
+        is_overtaken = self.recent.concerns(loaded, view.moment, rows, reads)
         self.views.depend(view, loaded)
+        if view.receipts is not None:
+            found = self.recent.causes(view.rows - rows, set(view.reads).difference(reads), view.moment)
+            view.receipts.learn(*found, was_denied=view.is_denied)
         return is_overtaken
 
     def _settled(self, view: View, news: bool) -> None:

@@ -38,7 +38,8 @@ def _trusts_new_dependencies() -> AbstractContextManager[Any]:
 def _forgets_and_trusts() -> AbstractContextManager[Any]:
     def note(self: Recent, change: Change, now: float) -> None:
         self.moment += 1
-        self._changes = {change.key.entity: deque([(self.moment, now, change)])}
+        noted = self.moment, now, change
+        self._changes, self._of_key = {change.key.entity: deque([noted])}, {change.key: [noted]}
 
     return patch.object(Recent, "note", note)
 
