@@ -210,10 +210,8 @@ class Hub:
     # What happens to the views
 
     def changed(self, change: Change) -> None:
-        """A key changed: load what is watched of it, by loads that begin now or later.
-
-        Its own views at once; those that hold it as a row or found it by a live query may be many, so
-        they are paced.
+        """A key changed: load its own views by loads that begin now or later; those that hold it as a row, or
+        found it by a live query, may be many, so they are paced.
         """
         now = self._clock.now()
         self.recent.note(change, now)
