@@ -168,3 +168,28 @@ def test_revision_zero_is_one_as_any():
     fence.change(None, 10)
     fence.change(1, 11)
     assert fence.judge(at(0), 14, 14) is None
+
+
+def test_what_can_never_be_shown_is_looked_at_again_once_it_is_sure():
+    """It may be older than what was said; a load that cannot be has the last word."""
+    fence = Fence(2.0)
+    assert fence.failed(5, 5) == inf
+    fence.change(1, 10)
+    assert fence.failed(11.9, 12.5) == 12
+    assert fence.failed(12, 12.5) == inf
+    fence.change(None, 20)
+    assert fence.failed(21.9, 21.9) == 22
+    assert fence.failed(22, 22) == inf
+    fence.shown(DENIED, 30)
+    assert fence.failed(31, 31) == 32
+    assert fence.failed(32, 32) == inf
+
+
+def test_what_can_never_be_shown_while_a_revision_is_missed():
+    """A replica that is further behind has not come to it yet: it is looked for as where rows are shown."""
+    fence = Fence(2.0)
+    fence.change(9, 10)
+    assert fence.judge(at(6), 12, 12) is None
+    assert fence.due == 14
+    assert fence.failed(13, 13) == 14
+    assert fence.failed(14, 14.5) == 19

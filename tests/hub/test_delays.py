@@ -113,6 +113,27 @@ async def test_refresh_goes_on_after_a_failure_that_is_not_tried_again(code: str
         assert told(client) == ["snapshot", "fresh"]
 
 
+@in_virtual_time
+async def test_a_failure_puts_no_refresh_off():
+    """What fails because of a notify is looked at again when it was to be, not a whole interval later."""
+    sync, loads = EntitySync(), 0
+
+    @sync.entity("prices", refresh_every=10.0)
+    async def prices(_id: str) -> float:
+        nonlocal loads
+        loads += 1
+        return float("nan")
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, "prices", "1")
+        await asyncio.sleep(8.0)
+        await prices.notify("1")
+        await asyncio.sleep(0.5)
+        assert loads == 2
+        await asyncio.sleep(3.0)
+        assert loads == 3
+
+
 async def test_load_sees_no_variable_of_who_asked_for_it():
     """A load is for all who watch: whose request notified, or subscribed, is nothing to it."""
     tenant = ContextVar("tenant", default="nobody")

@@ -17,11 +17,11 @@ from tests.simulation.broker import Bus, FaultyBroker
 class Shop:
     """Orders that are read from a replica, which follows the primary when the test says so."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, refresh_every: float | None = None, **options: Any) -> None:
         self.replica: dict[str, Any] = {"1": {"id": 1, "version": 3}}
         self.loads = 0
         self.sync = EntitySync(**options)
-        self.sync.entity("orders", revision="version")(self.load)
+        self.sync.entity("orders", revision="version", refresh_every=refresh_every)(self.load)
 
     async def load(self, id: str) -> Any:
         self.loads += 1
@@ -268,3 +268,43 @@ async def test_what_rides_along_may_be_behind_too():
         [news] = [message for message in client.pending() if message["event"] == "snapshot"]
         assert news["rows"][1]["data"] == {"name": "Grace"}
         assert loads == 2
+
+
+@pytest.mark.parametrize("refresh_every", [3_600.0, None])
+@pytest.mark.parametrize("revision", [5, None])
+@in_virtual_time
+async def test_a_row_that_is_repaired_where_the_replica_is_behind(
+    revision: int | None, refresh_every: float | None
+):
+    """What cannot be sent may be what was there before the repair: it is loaded again when that is sure."""
+    shop = Shop(refresh_every)
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        await asyncio.sleep(10)
+        shop.replica["1"] = {"version": 4, "total": float("nan")}
+        await shop.sync.notify("orders", "1", revision=4)
+        await asyncio.sleep(10)
+        assert shown(client) == [3, "stale"]
+        await shop.sync.notify("orders", "1", revision=revision)  # repaired, and the replica has it later
+        await asyncio.sleep(1)
+        shop.replica["1"] = {"version": 5, "total": 1}
+        await asyncio.sleep(1.1)
+        assert shown(client) == [5, "fresh"]
+
+
+@in_virtual_time
+async def test_a_row_that_nobody_repairs():
+    """It costs one more load for each word of it, and its clients are told with the first."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        shop.replica["1"] = {"version": 3, "total": float("nan")}
+        await subscribe(client)
+        await asyncio.sleep(0.01)
+        assert shown(client) == ["stale"]
+        await asyncio.sleep(100)
+        assert shop.loads == 2
+        await shop.sync.notify("orders", "1", revision=4)
+        await asyncio.sleep(1)
+        await shop.sync.notify("orders", "1")
+        await asyncio.sleep(100)
+        assert shop.loads == 5

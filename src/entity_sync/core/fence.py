@@ -21,6 +21,9 @@ class Fence:
     must not keep the row from being shown for ever. In case the replica is further behind, it is looked for
     again, each time after twice as long. Below what was shown nothing is shown.
 
+    What can never be shown says nothing of its revision: where it may be older than what is known of, another
+    load follows once none can be.
+
     Attributes:
         due: a load that begins before this moment may miss something.
         missed: a revision that was notified and not found in time, 0 where there is none.
@@ -104,13 +107,27 @@ class Fence:
             self._found(now)
         self._is_gone = result.gone
 
+    def failed(self, began: float, now: float) -> float:
+        """A load that began then found what can never be shown: when a later one may find something else.
+
+        Returns:
+            the moment from which on it finds all that is known of; inf where this one did.
+        """
+        if self.missed and began >= self.due:
+            self._look_later(now)
+        sure = max(self.due, self._sure, self._barred)
+        return sure if began < sure else inf
+
     def _compare(self, revision: int, now: float) -> None:
         if self._exists and revision < self._least:
             self.missed, self._told = self._least, self._sure - self._lag
         elif revision >= self.missed:
             self.missed = 0
         if self.missed:
-            self.due = max(self.due, now + (now - self._told))
+            self._look_later(now)
+
+    def _look_later(self, now: float) -> None:
+        self.due = max(self.due, now + (now - self._told))
 
     def _found(self, now: float) -> None:
         self._exists, self._sure = True, now + self._lag

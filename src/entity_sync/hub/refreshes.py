@@ -34,16 +34,13 @@ class Refreshes:
     def succeeded(self, view: View) -> None:
         """A load gave rows: the next one is due after the interval, or when replicas have what is known."""
         due = inf if view.fence is None or view.as_of >= view.fence.due else view.fence.due
-        delay = min(self._interval(view), max(0.0, due - self._clock.now()))
-        if delay < inf:
-            self._delays.drop(view)
-            self._delays.add([view], delay)
+        self._add(view, due)
 
     def failed(self, view: View) -> None:
-        """A load failed and is not tried again: the next one is due when it was, or after the interval."""
-        interval = self._interval(view)
-        if interval < inf and view not in self._delays:
-            self._delays.add([view], interval)
+        """A load failed and is not tried again: the next one is due when it was, or as after a success."""
+        due = inf if view.fence is None else view.fence.failed(view.began, self._clock.now())
+        if due < inf or view not in self._delays:
+            self._add(view, due)
 
     def drop(self, view: View) -> None:
         """Nobody watches the view any more."""
@@ -52,6 +49,12 @@ class Refreshes:
     def close(self) -> None:
         """Forget all of them."""
         self._delays.close()
+
+    def _add(self, view: View, due: float) -> None:
+        delay = min(self._interval(view), max(0.0, due - self._clock.now()))
+        if delay < inf:
+            self._delays.drop(view)
+            self._delays.add([view], delay)
 
     def _interval(self, view: View) -> float:
         interval = self._catalog[view.key.entity].refresh_every
