@@ -73,6 +73,52 @@ def test_nothing_is_too_old_too():
     assert fence.objects(GONE, 15.0) is None
 
 
+def test_a_row_that_was_notified_and_is_not_there():
+    """It is looked for again as one that is behind, until what was notified is found."""
+    fence = Fence(2.0)
+    assert fence.judge(GONE, 0, 0) is None
+    assert (fence.missed, fence.due) == (0, -inf)
+    fence.change(5, 10)
+    assert fence.judge(GONE, 12, 12.5) is None
+    assert (fence.missed, fence.due) == (5, 15)
+    assert fence.judge(GONE, 15, 15) is None
+    assert (fence.missed, fence.due) == (5, 20)
+    assert fence.judge(at(3), 20, 20) is None
+    assert (fence.missed, fence.due) == (5, 30)
+    assert fence.judge(at(5), 30, 30) is None
+    assert fence.missed == 0
+    fence.change(6, 40)
+    assert fence.judge(GONE, 42, 42) is None  # what was shown is less than what was notified
+    assert (fence.missed, fence.due) == (6, 44)
+
+
+def test_a_row_that_is_never_there_is_given_up():
+    """It may have been deleted without a word: it is looked for ten times, each time after twice as long."""
+    fence, looks = Fence(2.0), list[float]()
+    fence.change(5, 0)
+    fence.doubt(0)
+    while not looks or fence.due > looks[-1]:
+        looks.append(fence.due)
+        assert fence.judge(GONE, fence.due, fence.due) is None
+    assert looks == [2.0 * 2**n for n in range(11)]
+    assert fence.missed == 0
+    now = looks[-1] + 100
+    fence.change(6, now)  # another one is looked for as long
+    assert fence.judge(GONE, now + 2, now + 2) is None
+    assert (fence.missed, fence.due) == (6, now + 4)
+
+
+def test_a_deletion_misses_nothing():
+    """What was shown, or said to be deleted, and is gone was deleted."""
+    fence = Fence(2.0)
+    fence.shown(at(5), 0)
+    assert fence.judge(GONE, 10, 10) is None
+    fence.change(6, 20)
+    fence.change(None, 20)
+    assert fence.judge(GONE, 20, 20) is None
+    assert (fence.missed, fence.due) == (0, 22)
+
+
 def test_a_deletion_is_believed_at_once():
     """The newest change said no revision: what does not find the row is not too old."""
     fence = Fence(2.0)

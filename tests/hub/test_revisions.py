@@ -119,6 +119,36 @@ async def test_a_replica_that_is_further_behind():
         assert shop.loads - loads < 30
 
 
+def test_a_row_that_a_replica_further_behind_has_not_at_all(caplog: pytest.LogCaptureFixture):
+    """What was inserted is gone with a warning, and found in the end; what never comes costs few loads."""
+
+    @in_virtual_time
+    async def check() -> None:
+        shop = Shop()
+        async with shop.sync, connect(shop.sync) as client:
+            await subscribe(client, "2")
+            await asyncio.sleep(5)
+            await shop.sync.notify("orders", "2", revision=1)
+            await asyncio.sleep(6)
+            assert shown(client) == [None, "stale", "fresh"]
+            shop.replica["2"] = {"version": 1}
+            await asyncio.sleep(16)
+            assert shown(client) == [1]
+            del shop.replica["2"]
+            loads = shop.loads
+            await shop.sync.notify("orders", "2", revision=2)
+            await asyncio.sleep(86_400)
+            assert shown(client) == ["stale", None, "fresh"]
+            assert 10 < shop.loads - loads < 20
+
+    check()
+    found = [record.message for record in caplog.records if "loads do not find it" in record.message]
+    assert [text.split(" was")[0] for text in found] == [
+        "revision 1 of orders/'2'",
+        "revision 2 of orders/'2'",
+    ]
+
+
 @in_virtual_time
 async def test_another_replica_is_older():
     """What was shown is not taken back by a load that some notify without a revision causes."""

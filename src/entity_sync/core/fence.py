@@ -8,6 +8,8 @@ from entity_sync.core.loaded import Loaded
 
 __all__ = ["Fence"]
 
+_MOST_LAGS = 2**10  # after which a row that was notified and is not there was deleted
+
 
 class Fence:
     """What is known of one view's revision: the application's own ordered number of its row.
@@ -19,7 +21,8 @@ class Fence:
 
     A revision that was only notified is waited for as long and no longer: it may be wrong, or forged, and
     must not keep the row from being shown for ever. In case the replica is further behind, it is looked for
-    again, each time after twice as long. Below what was shown nothing is shown.
+    again, each time after twice as long; where no row is found, ten times at most, since one that was deleted
+    without a word looks alike. Below what was shown nothing is shown.
 
     What can never be shown says nothing of its revision: where it may be older than what is known of, another
     load follows once none can be.
@@ -99,6 +102,9 @@ class Fence:
             self._barred = now + self._lag  # a replica that is behind may grant it still
             return
         if result.gone:
+            if now - self._told >= _MOST_LAGS * self._lag:
+                self.missed = 0
+            self._compare(self._shown, now)  # no more of the row is found than was shown
             if self._exists:
                 self._deleted(now)
         elif result.revision is not None:
