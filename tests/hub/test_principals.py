@@ -15,6 +15,7 @@ from entity_sync import AccessDenied, ConnectionInfo, EntitySync, Settings
 from entity_sync.model import Wire
 from entity_sync.server.connection import Connection
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
+from tests.hub.held import all_but_asked
 from tests.simulation.loop import run
 
 
@@ -105,7 +106,7 @@ async def test_nothing_between_secret_and_ack(reports: Reports):
         await say(client, "bob@red", 1)
         for reports.n in (1, 2):
             await reports.sync.notify("reports", "1")
-            await settled(reports.sync)
+            await all_but_asked(reports.sync)
         assert client.pending() == []
         reports.may_answer.set()
         await settled(reports.sync)

@@ -20,6 +20,7 @@ from entity_sync.core.rights import Verdict, named
 from entity_sync.hub.principals import Principals
 from entity_sync.hub.rights import Question, Rights
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
+from tests.hub.held import all_but_asked
 from tests.simulation.broker import Bus, FaultyBroker
 from tests.simulation.loop import run
 
@@ -345,7 +346,7 @@ async def test_classic_misses_no_push_while_it_is_asked(shop: Shop):
         await client.send('{"action":"subscribe","body":{"entity":"orders","id":"1"}}')
         await client.send('{"action":"subscribe","body":{"entity":"orders","id":"3"}}')
         await shop.sync.notify("orders", "1", "3")
-        await settled(shop.sync)
+        await all_but_asked(shop.sync)
         assert client.received == []
         shop.may_answer.set()
         await settled(shop.sync)
@@ -467,7 +468,7 @@ async def test_nothing_flows_while_reauthorize_asks(shop: Shop):
         shop.may_answer.clear()
         await shop.sync.reauthorize("ann")
         await shop.sync.notify("orders", "1", "2")
-        await settled(shop.sync)
+        await all_but_asked(shop.sync)
         assert brief(client) == []
         del shop.may["ann", "2"]
         shop.may_answer.set()

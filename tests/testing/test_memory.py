@@ -11,6 +11,7 @@ import pytest
 from entity_sync import AccessDenied, ClientMessage, ConnectionInfo, EntitySync, NotRunning, Settings
 from entity_sync.brokers.memory import MemoryBroker
 from entity_sync.errors import BrokerUnavailable, ConnectionLost
+from entity_sync.model import EntityKey
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
@@ -220,6 +221,85 @@ async def test_settled_waits_until_a_failure_is_told():
         await client.send(SUBSCRIBE)
         await settled(sync)
         assert "stale" in [message["event"] for message in client.pending()]
+
+
+async def slow(_secret: str | None, _connection: ConnectionInfo) -> str:
+    await asyncio.sleep(0.05)
+    return "bob"
+
+
+async def slow_right(_user: str, _key: EntityKey) -> bool:
+    await asyncio.sleep(0.05)
+    return True
+
+
+@in_virtual_time
+async def test_settled_waits_for_the_application():
+    """What slow questions and messages lead to has come: an empty `pending` is the truth."""
+    sync, n = EntitySync(), 0
+    sync.authenticate(slow)
+
+    @sync.entity("items", authorize=slow_right)
+    async def item(_id: str) -> int:
+        return n
+
+    @sync.on_message
+    async def increase(_message: ClientMessage) -> None:
+        nonlocal n
+        await asyncio.sleep(0.05)
+        n += 1
+        await item.notify("1")
+
+    async with sync, connect(sync) as client:
+
+        async def told() -> list[Any]:
+            await settled(sync)
+            return [message["event"] for message in client.pending()]
+
+        await client.send({"action": "secret", "body": "bob"})
+        assert await told() == ["ack"]
+        await client.send(SUBSCRIBE)
+        assert await told() == ["ack", "snapshot"]
+        await client.send([{"action": "message", "body": 1}] * 2)
+        assert await told() == ["ack", "snapshot"] * 2
+
+
+@pytest.mark.parametrize("hangs", ["authenticate", "authorize of items", "on_message"])
+def test_settled_names_who_does_not_answer(hangs: str):
+    """Whoever hangs is waited for so long and no longer, and not at all once the client has left."""
+
+    @in_virtual_time
+    async def live() -> None:
+        sync = EntitySync(settings=Settings(authenticate_timeout=3_600.0))
+
+        async def ask(name: str) -> bool:
+            if name == hangs:
+                await asyncio.Event().wait()
+            return True
+
+        @sync.authenticate
+        async def who(_secret: str | None, _connection: ConnectionInfo) -> str:
+            return str(await ask("authenticate"))
+
+        async def may(_user: str, _key: EntityKey) -> bool:
+            return await ask("authorize of items")
+
+        @sync.entity("items", authorize=may)
+        async def item(_id: str) -> int:
+            return 1
+
+        @sync.on_message
+        async def answer(_message: ClientMessage) -> None:
+            await ask("on_message")
+
+        async with sync:
+            async with connect(sync) as client:
+                await client.send([SUBSCRIBE, {"action": "message", "body": 1}])
+                with pytest.raises(TimeoutError, match=f"not settled within 2 s: no answer yet of {hangs}$"):
+                    await settled(sync, within=2.0)
+            await settled(sync, within=0.1)
+
+    live()
 
 
 @in_virtual_time

@@ -12,6 +12,7 @@ import pytest
 from entity_sync import AccessDenied, ClientMessage, ConnectionInfo, EntitySync, Settings
 from entity_sync.errors import ConnectionLost
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
+from tests.hub.held import all_but_asked
 
 
 class Shop:
@@ -244,7 +245,7 @@ async def test_messages_behind_a_secret_wait(shop: Shop, client: MemoryClient):
     await client.send({"action": "secret", "ref": "s", "body": "ann"})
     await subscribe(client, key("x", "own"), ref="a")
     await client.send({"action": "ping", "ref": "p"})
-    await settled(shop.sync)
+    await all_but_asked(shop.sync)
     assert client.pending() == []
     shop.doubt.set()
     assert [(await client.receive())["ref"] for _ in range(3)] == ["s", "a", "p"]
@@ -275,7 +276,7 @@ async def test_nothing_of_the_old_principal_after_a_secret(shop: Shop, client: M
     await client.send({"action": "secret", "body": "ann"})
     shop.set("1", {"n": 7})
     await shop.items.notify(1)
-    await settled(shop.sync)
+    await all_but_asked(shop.sync)
     assert client.pending() == []
     shop.doubt.set()
     assert (await client.receive_until("snapshot"))["rows"] == [{"data": {"n": 7}}]

@@ -38,6 +38,10 @@ OnMessage: TypeAlias = Callable[[ClientMessage], Awaitable[Any]]
 class Member(Holder, Protocol):
     """A connection, as far as its node concerns it."""
 
+    def asked(self) -> list[str]:
+        """What of the application's is asked for it and has not answered, in words for people."""
+        ...
+
     def inform(self) -> None:
         """The node's standing changed."""
         ...
@@ -181,8 +185,12 @@ class Node:
 
     @property
     def idle(self) -> bool:
-        """Whether everything known so far has reached the clients."""
-        return self.hub.idle and self.link.outgoing.idle
+        """Whether everything known so far has reached the clients, and nothing is asked for them."""
+        return self.hub.idle and self.link.outgoing.idle and not self.asked()
+
+    def asked(self) -> set[str]:
+        """What of the application's is asked for clients and has not answered, in words for people."""
+        return {name for member in self.members for name in member.asked()}
 
     @property
     def welcome(self) -> Frame:

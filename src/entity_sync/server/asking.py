@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -22,6 +23,7 @@ class Asking:
 
     __slots__ = (
         "_again",
+        "_asked",
         "_decided",
         "_failures",
         "_holder",
@@ -49,9 +51,15 @@ class Asking:
         self._holder = holder
         self._tasks = tasks
         self._decided = decided
+        self._asked: asyncio.Task[None] | None = None
         self._again: Timer | None = None
         self._failures = 0
         self._is_closed = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether ``authenticate`` has not answered yet."""
+        return self._asked is not None and not self._asked.done()
 
     def ask(self, effect: Authenticate) -> None:
         """The answer is told later, or at once where the application asks nobody."""
@@ -65,7 +73,7 @@ class Asking:
             self._node.principals.enter(self._holder, secret)
             self._decided(Admitted(secret, secret))
         else:
-            self._tasks.start(self._ask(function, effect))
+            self._asked = self._tasks.start(self._ask(function, effect))
 
     def ask_later(self, again: Callable[[], object]) -> None:
         """The application could not tell: call ``again`` after a while, unless something is asked before."""

@@ -141,6 +141,11 @@ class Connection:
         _log.error("connection of %s ended: its news could not be sent", self._info.peer, exc_info=error)
         self._transport.abort()
 
+    def asked(self) -> list[str]:
+        """`Member.asked`."""
+        asked = [f"authorize of {entity}" for entity in self._watching.asked()]
+        return asked + ["authenticate"] * self._asking.is_busy + ["on_message"] * self._passing.is_busy
+
     def inform(self) -> None:
         """`Member.inform`: nothing is said to a client that never subscribed."""
         self._freshness.inform()

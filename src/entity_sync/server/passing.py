@@ -24,7 +24,11 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Passing:
-    """One connection's messages on their way to ``on_message``, in order."""
+    """One connection's messages on their way to ``on_message``, in order.
+
+    Attributes:
+        is_busy: ``on_message`` has not answered all of them yet.
+    """
 
     def __init__(
         self,
@@ -46,7 +50,7 @@ class Passing:
         self._reply = reply
         self._taken = taken
         self._waiting: deque[tuple[ClientMessage, Ref]] = deque()
-        self._busy = False
+        self.is_busy = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -58,8 +62,8 @@ class Passing:
             self._answer(Error(code="unsupported", text=text, retryable=False, ref=ref))
             return
         self._waiting.append((message, ref))
-        if not self._busy:
-            self._busy = True
+        if not self.is_busy:
+            self.is_busy = True
             self._tasks.start(self._run(self._function))
 
     def dismiss(self, why: Refused) -> None:
@@ -87,7 +91,7 @@ class Passing:
                 else:
                     self._acknowledge(answer, ref)
         finally:
-            self._busy = False
+            self.is_busy = False
 
     def _acknowledge(self, answer: bytes | None, ref: Ref) -> None:
         if answer is None:

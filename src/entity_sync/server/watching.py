@@ -137,6 +137,10 @@ class Watching:
                 return True
         return False
 
+    def asked(self) -> set[str]:
+        """The entities whose ``authorize`` has not answered yet."""
+        return {key.entity for key, watched in self._watched.items() if watched.question is not None}
+
     def withhold(self) -> None:
         """Send nothing of any key until who may see what has been asked again."""
         for watched in self._watched.values():
