@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
+from entity_sync.clock import is_cancelled
 from entity_sync.core import v2
 from entity_sync.core.frame import Frame
 from entity_sync.errors import NotRunning, described
@@ -53,7 +54,11 @@ async def _lifespan(sync: Servable, receive: Receive, send: Send) -> None:
 async def _step(name: str, work: Awaitable[object], send: Send) -> None:
     try:
         await work
-    except Exception:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            raise  # the server gives up, and hears nothing any more
         # A server takes an exception by itself for an application without a lifespan, and serves.
         await send({"type": f"lifespan.{name}.failed", "message": traceback.format_exc()})
         raise

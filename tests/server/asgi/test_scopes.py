@@ -149,37 +149,62 @@ async def test_failed_start_is_told_to_the_server():
             pass
 
 
-async def test_failed_resources_are_told_to_the_server():
+class Panic(BaseException):
+    """As an extension written in Rust raises it."""
+
+
+@pytest.mark.parametrize("kind", [LookupError, asyncio.CancelledError, Panic])
+async def test_failed_resources_are_told_to_the_server(kind: type[BaseException]):
     """Whatever the application's own resources raise as they open or close, the server hears it and where."""
     fails = {"startup"}
 
     @asynccontextmanager
     async def pool(_sync: EntitySync) -> AsyncIterator[None]:
         if "startup" in fails:
-            raise ConnectionRefusedError("the database is away")
+            raise kind("the database is away")
         yield
-        raise LookupError("the pool was closed before")
+        raise kind("the pool was closed before")
 
     sync, peer = shop(lifespan=pool), Peer()
     peer.received.put_nowait({"type": "lifespan.startup"})
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(kind):
         await peer.start(sync, {"type": "lifespan"})
     fails.clear()
     for name in ("startup", "shutdown"):
         peer.received.put_nowait({"type": f"lifespan.{name}"})
-    with pytest.raises(LookupError):
+    with pytest.raises(kind):
         await peer.start(sync, {"type": "lifespan"})
     refused, complete, failed = peer.sent
     assert complete["type"] == "lifespan.startup.complete"
     for message, name, said in (
-        (refused, "startup", "ConnectionRefusedError: the database is away"),
-        (failed, "shutdown", "LookupError: the pool was closed before"),
+        (refused, "startup", f"{kind.__name__}: the database is away"),
+        (failed, "shutdown", f"{kind.__name__}: the pool was closed before"),
     ):
         assert message["type"] == f"lifespan.{name}.failed"
         assert message["message"].startswith("Traceback")
         assert "in pool" in message["message"]
         assert said in message["message"]
     assert not sync.is_running
+
+
+async def test_a_server_that_gives_up_is_told_nothing():
+    """One that cancels the start waits for no word of it."""
+    opens = asyncio.Event()
+
+    @asynccontextmanager
+    async def pool(_sync: EntitySync) -> AsyncIterator[None]:
+        opens.set()
+        await asyncio.Event().wait()
+        yield
+
+    sync, peer = shop(lifespan=pool), Peer()
+    peer.received.put_nowait({"type": "lifespan.startup"})
+    running = peer.start(sync, {"type": "lifespan"})
+    await opens.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert peer.sent == []
 
 
 async def test_writes_stop_when_the_peer_is_gone():
