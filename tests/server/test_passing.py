@@ -20,6 +20,7 @@ class Shop:
         self.taken: list[tuple[str, Any]] = []
         self.may_answer = asyncio.Event()
         self.fails: Exception | None = None
+        self.raises: BaseException | None = None
         self.sync.authenticate(self.who)
         self.sync.on_message(self.answer)
 
@@ -33,6 +34,8 @@ class Shop:
     async def answer(self, message: ClientMessage) -> Any:
         self.taken.append((message.principal, message.json()))
         await self.may_answer.wait()
+        if self.raises is not None and message.json() == 1:
+            raise self.raises
         return message.json()
 
 
@@ -113,3 +116,16 @@ async def test_a_client_that_had_to_wait_is_read_again(shop: Shop):
         await waiting
         assert (await client.receive_until("pong"))["event"] == "pong"
         assert len(shop.taken) == 1
+
+
+class Panic(BaseException):
+    """As an extension written in Rust raises it."""
+
+
+@pytest.mark.parametrize("error", [LookupError(), asyncio.CancelledError(), Panic()], ids=repr)
+async def test_whatever_it_raises_is_an_answer(shop: Shop, error: BaseException):
+    """What is behind it is handed over all the same, and no detail of it reaches its sender."""
+    shop.raises = error
+    async with connect(shop.sync, secret="ann") as client:
+        await send(client, 1, 2)
+        assert await told(shop, client) == [("error", "failed", 1), ("message", None, 2)]

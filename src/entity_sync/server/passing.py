@@ -81,7 +81,9 @@ class Passing:
                 self._taken()
                 try:
                     answer = _json(await function(message))
-                except (Exception, asyncio.CancelledError) as error:
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:
                     if isinstance(error, asyncio.CancelledError) and is_cancelled():
                         raise  # the connection ends
                     _log.warning("on_message raised %s", type(error).__name__, exc_info=error)
