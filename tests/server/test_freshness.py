@@ -233,3 +233,14 @@ async def test_what_is_asked_ends_before_what_it_uses_is_closed():
         await client.send({"action": "message", "body": 1})
         await begun.wait()
     assert events == ["rolled back", "pool closed"]
+
+
+async def test_nobody_is_told_who_has_left():
+    """Questions that end because their client is gone leave no word for it."""
+    shop = Shop()
+    async with watching(shop) as client:
+        shop.seconds = 40.0
+        await subscribe(client, "2", "3")
+        await shop.clock.advance(1)
+        client.leave()
+        assert client._connection.outbox.idle

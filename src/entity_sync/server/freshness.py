@@ -80,8 +80,10 @@ class Freshness:
                 self._send(frame)
 
     def close(self) -> None:
-        """The client is gone."""
+        """The client is gone: whatever is withheld or released from now on, there is nobody to tell."""
         self._cancel()
+        self._mark = None
+        self._reasons.clear()
 
     def _cancel(self) -> None:
         if self._timer is not None:
