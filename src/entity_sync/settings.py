@@ -33,7 +33,8 @@ class Settings:
         max_questions: questions of ``authorize``, and after a gap of ``authenticate``, that run at once
             in this process; of one connection, an eighth of it.
         expiry_warning: seconds before the end of a principal at which its client is warned; of one that has
-            less than twice as long, when half of that is over.
+            less than twice as long, when half of that is over; but not in its last second, so with less
+            than 1 here, or of less than 2 s, nobody is.
         expiry_grace: seconds after its end for which a client is still served.
         ping_interval, ping_timeout: seconds between WebSocket pings on v2, and from a ping to
             its overdue pong (direct door; an ASGI server has its own).

@@ -812,6 +812,23 @@ async def test_a_short_life_is_warned_of_when_half_is_over():
     assert 3 <= len(warned) <= 6
 
 
+@pytest.mark.parametrize(
+    ("left", "warning", "is_warned"),
+    [(1.9, 60.0, False), (2.0, 60.0, True), (100.0, 0.9, False), (100.0, 1.0, True)],
+)
+async def test_nobody_is_warned_in_the_last_second(left: float, warning: float, is_warned: bool):
+    """A client could make nothing of it: it is denied when its time and the grace are over."""
+    clock = FakeClock()
+    shop = Shop(clock=clock, settings=Settings(expiry_warning=warning))
+    shop.may["ann", "1"] = True
+    shop.ends["ann"] = clock.wall() + left
+    async with shop.sync, connect(shop.sync, secret="ann") as client:
+        await subscribe(client, "1")
+        await clock.advance(left + 26.0)
+        told = brief(client)
+    assert (("denied", "1") in told, "expiring" in told) == (True, is_warned)
+
+
 async def test_a_principal_of_the_past_is_refused():
     """Its end is over before it begins."""
     clock = FakeClock()

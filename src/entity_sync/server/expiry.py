@@ -22,7 +22,7 @@ class Expiry:
         """
         Args:
             warn: called ``expiry_warning`` before the principal's time is over, but not before half of it is,
-                with the seconds left.
+                nor in its last second; with the seconds left.
             end: called ``expiry_grace`` after it is over.
         """
         self._clock = clock
