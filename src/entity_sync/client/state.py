@@ -11,8 +11,9 @@ from entity_sync.model import EntityKey
 __all__ = ["Refusal", "Row", "StaleReason", "State"]
 
 StaleReason: TypeAlias = Literal["connection", "broker", "load", "too_large"]
-"""Why a state may be old: the connection or the server's broker link fails, its load fails, or
-its rows are more than the server sends."""
+"""Why a state may be old: the connection fails; the server's link to its broker does, or its application has
+not said who the client is or what it may see (``broker`` both); its load fails; or its rows are more than the
+server sends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,12 @@ class Error(_Event, frozen=True):
 
 
 class Stale(_Event, frozen=True):
-    """What is shown may be old: of one view, or without a view of the whole connection."""
+    """What is shown may be old: of one view, or without a view of the whole connection.
+
+    Attributes:
+        reason: ``load`` of a view; ``broker`` of a connection, also where states are withheld because the
+            application has not said who the client is or what it may see.
+    """
 
     reason: Literal["broker", "load"]
     age_ms: int
