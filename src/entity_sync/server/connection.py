@@ -21,6 +21,7 @@ from entity_sync.hub.tasks import Tasks
 from entity_sync.model import ClientMessage, ConnectionInfo
 from entity_sync.server.asking import Asking
 from entity_sync.server.expiry import Expiry
+from entity_sync.server.flow import Flow
 from entity_sync.server.freshness import Freshness
 from entity_sync.server.passing import Passing
 from entity_sync.server.transport import Transport
@@ -29,7 +30,6 @@ from entity_sync.server.watching import Watching
 __all__ = ["Connection"]
 
 _log = logging.getLogger("entity_sync.connection")
-_HELD = 32  # messages that may wait for the application before reading pauses
 
 
 class Connection:
@@ -54,9 +54,8 @@ class Connection:
         self._asking = Asking(node, info, self, self._tasks, self._decided)
         self._expiry = Expiry(application.clock, settings, self._warn, self.end)
         self._passing = Passing(application.on_message, self._tasks, self._answer, self._reply, self._pace)
+        self._flow = Flow(transport, self.outbox, application.clock, settings.slow_timeout, self._too_slow)
         self._deadline: Timer | None = None
-        self._slow: Timer | None = None
-        self._paused = False
         self._is_given_up = False
         self._closed = asyncio.Event()
         self._strange = 0
@@ -98,17 +97,11 @@ class Connection:
 
     def block(self) -> None:
         """The socket takes no more for now."""
-        self.outbox.blocked = True
-        if self._slow is None:
-            application = self._node.application
-            self._slow = application.clock.call_later(application.settings.slow_timeout, self._too_slow)
+        self._flow.block()
 
     def unblock(self) -> None:
         """The socket takes bytes again."""
-        self.outbox.blocked = False
-        if self._slow is not None:
-            self._slow.cancel()
-            self._slow = None
+        self._flow.unblock()
         self._node.hub.fanout.wake(self.outbox)
 
     def lost(self) -> None:
@@ -121,9 +114,9 @@ class Connection:
         node.principals.leave(self)
         node.hub.fanout.close(self)
         self._tasks.cancel()
-        for timer in (self._deadline, self._slow):
-            if timer is not None:
-                timer.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._flow.close()
         self._asking.close()
         self._freshness.close()
         self._expiry.cancel()
@@ -276,13 +269,7 @@ class Connection:
         self._answer(Expiring(in_ms=round(left * 1_000)))
 
     def _pace(self) -> None:
-        full = max(len(self._session.held), len(self._passing)) >= _HELD
-        if full and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-        elif self._paused and not full:
-            self._paused = False
-            self._transport.resume_reading()
+        self._flow.pace(max(len(self._session.held), len(self._passing)))
 
     def _note(self, message: Invalid) -> None:
         self._strange += 1
