@@ -110,7 +110,7 @@ def test_bounded():
 def test_recalled(is_loading: bool, is_loaded: bool, told: list[tuple[str, ...]]):
     """Tokens from before anybody asked: at once, after the load that runs, and after the next one."""
     receipts = Receipts()
-    receipts.recall(["before"], ["after"], is_loading=is_loading, is_loaded=is_loaded)
+    receipts.recall(["before"], ["after"], is_loading=is_loading, is_loaded=is_loaded, is_denied=False)
     seen = [receipts.since(0)]
     if is_loading:
         receipts.succeeded()
@@ -174,3 +174,14 @@ def test_the_newest_of_what_is_learnt():
         receipts.succeeded()
         assert receipts.count == 64
         assert receipts.since(0) == (*map(str, range(37, 100)), "own")
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_recalled_of_what_is_denied(is_gone: bool):
+    """They are of that time: told with rows, should they be seen later, and not when they are gone."""
+    receipts = Receipts()
+    receipts.recall(["before"], ["after"], is_loading=False, is_loaded=True, is_denied=True)
+    assert receipts.since(0) == ()
+    receipts.started()
+    receipts.succeeded(is_gone=is_gone)
+    assert receipts.since(0) == (("after",) if is_gone else ("before", "after"))

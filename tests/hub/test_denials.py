@@ -151,3 +151,33 @@ async def test_deleted_is_an_answer():
         await settled(sync)
         gone, current = client.pending()
         assert (gone["gone"], current["causes"]) == (True, [receipt.token])
+
+
+@pytest.mark.parametrize("is_early", [False, True], ids=["late", "early"])
+@in_virtual_time
+async def test_gone_after_it_was_denied(is_early: bool):
+    """Whoever asks for causes early or late is told the notify of its end, and none of those before."""
+    answer: Any = AccessDenied
+    sync = EntitySync()
+
+    @sync.entity("notes")
+    async def note(_id: str) -> Any:
+        if answer is not None:
+            raise answer
+        return None
+
+    async with sync, connect(sync) as other, connect(sync) as client:
+        await other.send({"action": "subscribe", "body": {"entity": "notes", "id": "bob"}})
+        if is_early:
+            await watch(client, "bob")
+        await settled(sync)
+        for _ in range(3):
+            await sync.notify("notes", "bob")
+            await settled(sync)
+        await watch(client, "bob")
+        await settled(sync)
+        client.pending()
+        answer = None
+        end = await sync.notify("notes", "bob")
+        await settled(sync)
+        assert [message.get("causes") for message in client.pending()] == [[end.token]]

@@ -31,7 +31,13 @@ class Receipts:
         self._covered: deque[str] = deque(maxlen=_KEPT)
 
     def recall(
-        self, before: Iterable[str], after: Iterable[str], *, is_loading: bool, is_loaded: bool
+        self,
+        before: Iterable[str],
+        after: Iterable[str],
+        *,
+        is_loading: bool,
+        is_loaded: bool,
+        is_denied: bool,
     ) -> None:
         """Know these too, of notifies from before anybody asked.
 
@@ -39,12 +45,13 @@ class Receipts:
             before, after: tokens of what was noted before the last load began, and after.
             is_loading: that load runs.
             is_loaded: it had a result.
+            is_denied: what is shown is denied.
         """
         self.add(before)
         if is_loading or is_loaded:
             self.started()
         if is_loaded:
-            self.succeeded()
+            self.succeeded(is_denied=is_denied)
         self.add(after)
 
     def learn(self, before: Iterable[str], after: Iterable[str], *, was_denied: bool) -> None:

@@ -132,11 +132,10 @@ class Hub:
         """The client wants to know which notifies a state covers, those that are remembered included."""
         view = subscription.view
         if view.receipts is None:
-            view.receipts = Receipts()
-            is_idle = view.state is LoadState.IDLE and view.failure is None
-            is_loaded = is_idle and view.version is not None and not view.is_denied
+            view.receipts = receipts = Receipts()
+            is_loaded = view.state is LoadState.IDLE and view.failure is None and view.version is not None
             known = self.recent.causes({view.key, *view.rows}, view.reads, view.moment)
-            view.receipts.recall(*known, is_loading=view.is_loading, is_loaded=is_loaded)
+            receipts.recall(*known, is_loading=view.is_loading, is_loaded=is_loaded, is_denied=view.is_denied)
         subscription.ask_causes()
 
     def rebind(self, subscription: Subscription, principal: object) -> Subscription:
