@@ -113,10 +113,6 @@ class Settings:
     fail_closed: bool = False
     classic_snapshot: bool = False
 
-    def retry_after(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row, before they are spread."""
-        return min(self.max_retry_delay, self.retry_delay * 2.0 ** min(failures - 1, 30))
-
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
@@ -130,3 +126,7 @@ class Settings:
             raise ConfigurationError(
                 "Settings.view_memory must be at least max_view_bytes, or the largest view finds no room"
             )
+
+    def retry_after(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row, before they are spread."""
+        return min(self.max_retry_delay, self.retry_delay * 2.0 ** min(failures - 1, 30))

@@ -10,6 +10,9 @@ from entity_sync.settings import Settings
 
 __all__ = ["Expiry"]
 
+_SHORTEST = 1.0  # seconds before the end in which nobody is warned any more
+_LONGEST = 3_600.0  # seconds; a clock that was set is noticed within an hour
+
 
 class Expiry:
     """Watches the clock for one connection's principal."""
@@ -62,7 +65,3 @@ class Expiry:
         else:
             self._timer = None
             then()
-
-
-_SHORTEST = 1.0  # seconds before the end in which nobody is warned any more
-_LONGEST = 3_600.0  # seconds; a clock that was set is noticed within an hour
