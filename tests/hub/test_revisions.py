@@ -300,6 +300,34 @@ async def test_what_rides_along_may_be_behind_too():
         assert loads == 2
 
 
+@in_virtual_time
+async def test_what_a_load_finds_to_ride_along_may_be_behind_too():
+    """A change of it while that load runs is looked at twice as well."""
+    sync, name, loads = EntitySync(settings=Settings(replica_lag=5.0)), "Ada", 0
+
+    @sync.entity("users")
+    async def user(_id: int) -> None:
+        return None
+
+    @sync.entity("reports", revision="version", timeout=20.0)
+    async def report(_id: str) -> list[Any]:
+        nonlocal loads
+        loads += 1
+        found = [{"version": 1}, Row("users", 9, {"name": name})]
+        await asyncio.sleep(8.0 if loads == 1 else 0.0)
+        return found
+
+    async with sync, connect(sync) as client:
+        await client.send({"action": "subscribe", "body": {"entity": "reports", "id": "1"}})
+        await asyncio.sleep(7.0)
+        await user.notify(9)  # the replica has it four seconds later
+        await asyncio.sleep(4.0)
+        name = "Grace"
+        await asyncio.sleep(20.0)
+        shown = [message for message in client.pending() if message["event"] == "snapshot"]
+        assert shown[-1]["rows"][1]["data"] == {"name": "Grace"}
+
+
 @pytest.mark.parametrize("refresh_every", [3_600.0, None])
 @pytest.mark.parametrize("revision", [5, None])
 @in_virtual_time

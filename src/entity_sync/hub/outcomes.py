@@ -46,6 +46,7 @@ class Outcomes:
             waits: whether a view waits for a load already.
         """
         self._catalog = catalog
+        self._clock = clock
         self._settings = settings
         self._refreshes = refreshes
         self._fences = Fences(clock)
@@ -92,8 +93,14 @@ class Outcomes:
             if action is LoadAction.ENQUEUE:
                 self._enqueue(view)
             if is_overtaken:
-                self._trigger(view, Cause.DEPENDENCY)
+                self._overtaken(view)
             self._refreshes.succeeded(view)
+
+    def _overtaken(self, view: View) -> None:
+        """Something that it depends on changed since the load began, and a replica may not have that yet."""
+        if view.fence is not None:
+            view.fence.doubt(self._clock.now())
+        self._trigger(view, Cause.DEPENDENCY)
 
     def _failed(self, view: View, error: LoadFailed) -> float | None:
         """Returns the seconds after which it is to be tried again, None where it is not."""
@@ -117,7 +124,7 @@ class Outcomes:
         if view.give_up() is LoadAction.ENQUEUE:
             self._enqueue(view)
         if is_overtaken:
-            self._trigger(view, Cause.DEPENDENCY)
+            self._overtaken(view)
         self._refreshes.failed(view)
 
     def _note(self, view: View, error: LoadFailed) -> None:
