@@ -163,10 +163,11 @@ def test_refresh_is_no_finding_and_hinders_none():
     assert 3 <= found <= 12  # of 600 s, an audit in each minute
 
 
+@pytest.mark.parametrize("revision", [None, "price"])
 @in_virtual_time
-async def test_refresh_after_an_audit_hinders_no_finding():
+async def test_refresh_after_an_audit_hinders_no_finding(revision: str | None):
     """A finding stands although `refresh_every` loads the view again before it is told."""
-    shop = Shop(refresh_every=4.0)
+    shop = Shop(refresh_every=4.0, revision=revision)
     async with shop.sync, connect(shop.sync) as client:
         await subscribe(client, "1")
         await asyncio.sleep(119.999)

@@ -17,11 +17,13 @@ from tests.simulation.broker import Bus, FaultyBroker
 class Shop:
     """Orders that are read from a replica, which follows the primary when the test says so."""
 
-    def __init__(self, refresh_every: float | None = None, **options: Any) -> None:
+    def __init__(self, refresh_every: float | None = None, min_interval: float = 0.0, **options: Any) -> None:
         self.replica: dict[str, Any] = {"1": {"id": 1, "version": 3}}
         self.loads = 0
         self.sync = EntitySync(**options)
-        self.sync.entity("orders", revision="version", refresh_every=refresh_every)(self.load)
+        self.sync.entity(
+            "orders", revision="version", refresh_every=refresh_every, min_interval=min_interval
+        )(self.load)
 
     async def load(self, id: str) -> Any:
         self.loads += 1
@@ -232,6 +234,19 @@ async def test_what_no_revision_tells_is_looked_for_again():
         loads = shop.loads
         await asyncio.sleep(100)
         assert shop.loads == loads
+
+
+@in_virtual_time
+async def test_refresh_keeps_min_interval():
+    """Nobody waits for it, but for the one that a replica's lag asks for."""
+    shop = Shop(refresh_every=1.0, min_interval=10.0)
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        await asyncio.sleep(5)
+        loads = shop.loads
+        assert loads <= 4
+        await asyncio.sleep(100)
+        assert 8 <= shop.loads - loads <= 10
 
 
 @in_virtual_time

@@ -62,4 +62,5 @@ class Refreshes:
 
     def _elapsed(self, view: View) -> None:
         # Somebody may wait for what a replica had by now: whoever does is told, even if nothing is new.
-        self._trigger(view, Cause.REREAD if view.fence is None else Cause.SUBSCRIBE)
+        is_due = view.fence is not None and view.as_of < view.fence.due
+        self._trigger(view, Cause.SUBSCRIBE if is_due else Cause.REREAD)
