@@ -702,6 +702,74 @@ async def test_another_secret_meanwhile(server: Scripted):
         assert asked == ["first", "failed", "failed"]
 
 
+async def test_another_secret_while_the_function_hangs(server: Scripted):
+    """A function that never answers holds up neither the secret that replaces it nor that one's renewals."""
+    secrets = iter(("first", "never", "third"))
+
+    async def hanging() -> str:
+        secret = next(secrets)
+        if secret == "never":
+            asked.set()
+            await asyncio.get_running_loop().create_future()
+        return secret
+
+    asked = asyncio.Event()
+    renewed = iter(("second", "third"))
+    async with joined(server, hanging) as (client, peer):
+        await peer.say("expiring", in_ms=60_000)
+        await soon(asked.wait())
+        identifying = asyncio.create_task(client.identify(lambda: next(renewed)))
+        assert await peer.identified() == "second"
+        await soon(identifying)
+        await peer.say("expiring", in_ms=60_000)
+        assert await peer.identified() == "third"
+
+
+async def test_another_secret_while_coming_back(server: Scripted):
+    """So on a new connection: the secret that was given meanwhile is told, and keys are asked for."""
+    answers, asked = ["ann"], asyncio.Event()
+
+    async def hanging() -> str:
+        if not answers:
+            asked.set()
+            await asyncio.get_running_loop().create_future()
+        return answers.pop()
+
+    async with joined(server, hanging) as (client, first):
+        client.subscribe("orders", 7)
+        await first.asked()
+        await first.socket.close(1012)
+        peer = await server.accepted()
+        await soon(asked.wait())
+        with pytest.raises(ConnectionLost):
+            await client.identify("bob")
+        assert await peer.identified() == "bob"
+        await peer.asked()
+
+
+async def test_the_last_secret_counts(server: Scripted):
+    """A function that is slower than the next `identify` is told to nobody, whatever it answers."""
+    asked, is_over = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> str:
+        asked.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            is_over.set()
+        return "too late"
+
+    async with joined(server) as (client, peer):
+        overtaken = asyncio.create_task(client.identify(slow))
+        await soon(asked.wait())
+        identifying = asyncio.create_task(client.identify("bob"))
+        assert await peer.identified() == "bob"
+        await soon(asyncio.gather(identifying, overtaken))
+        assert is_over.is_set()
+        client.subscribe("orders", 7)
+        await peer.asked()
+
+
 async def test_reached_ends_with_the_client(server: Scripted):
     """Who waits for a token when the client is closed, or asks afterwards, is told so."""
     context = connect(server.url, receipts=True, clock=Hasty())

@@ -19,11 +19,11 @@ from entity_sync.client.incoming import Reply, Unreadable
 from entity_sync.client.link import Link, reason_of
 from entity_sync.client.replica import Replica
 from entity_sync.client.requests import check
-from entity_sync.client.secret import Secret, introduce, renewed
+from entity_sync.client.secret import Identity, Secret
 from entity_sync.client.subscription import Subscription
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.v2 import SUBPROTOCOL
-from entity_sync.errors import AccessDenied, ConnectionLost, EntitySyncError
+from entity_sync.errors import ConnectionLost, EntitySyncError
 from entity_sync.model import EntityKey
 
 __all__ = ["Client", "Secret", "connect"]
@@ -41,14 +41,13 @@ class Client:
 
     def __init__(self, url: str, secret: Secret, clock: Clock, random: Random, *, receipts: bool) -> None:
         self._url = url
-        self._secret = secret
+        self._identity = Identity(secret, clock, random)
         self._clock = clock
         self._random = random
         self._replica = Replica(receipts=receipts)
         self._subscriptions: dict[EntityKey, list[Subscription]] = {}
         self._link: Link | None = None
         self._messages = asyncio.Semaphore(_MAX_MESSAGES)
-        self._identifying = asyncio.Lock()
         self._ended: ConnectionLost | None = None
 
     def subscribe(self, entity: str, id: str | int | UUID) -> Subscription:
@@ -106,16 +105,16 @@ class Client:
     async def identify(self, secret: Secret) -> None:
         """Be somebody else from now on, also after a reconnect.
 
-        Until the server has answered, subscriptions show what they hold as stale.
+        Until the server has answered, subscriptions show what they hold as stale. A function that has not
+        answered yet when the next call gives another secret is cancelled: the last call counts.
 
         Raises:
             AccessDenied: the server refused; every subscription is denied until another secret.
             Refusal: the server could not tell; every subscription is denied until another secret.
             ConnectionLost: there is no connection now; the secret is used as soon as there is one.
         """
-        self._secret = secret
-        async with self._identifying:
-            await introduce(self._connected(), secret)
+        self._identity.change(secret)
+        await self._identity.introduce(self._connected())
 
     def _connected(self) -> Link:
         if self._ended is not None:
@@ -185,34 +184,11 @@ class Client:
 
     async def _open(self, link: Link, opened: asyncio.Future[None]) -> None:
         await link.welcomed()
-        used: Secret = None
-        while used is not self._secret:  # `identify` may have been called meanwhile
-            used = self._secret
-            try:
-                await introduce(link, used)
-            except AccessDenied as error:
-                if not opened.done():
-                    raise
-                # The server says `denied` of each key; another secret is the program's to find.
-                _log.warning("the secret is refused: %s", error)
+        await self._identity.begin(link, is_first=not opened.done())
         link.introduce()
         if not opened.done():
             opened.set_result(None)
-        await self._renew(link)
-
-    async def _renew(self, link: Link) -> None:
-        """Ask the program's function for another secret whenever the one in use is about to end."""
-        while True:
-            await link.expiring.wait()
-            link.expiring.clear()
-            secret, delay = self._secret, _FIRST_DELAY
-            while callable(secret) and not await self._renewed(link, secret):
-                await self._clock.sleep(self._random.uniform(0.0, delay))
-                delay = min(_MAX_DELAY, delay * 2)
-
-    async def _renewed(self, link: Link, secret: Secret) -> bool:
-        async with self._identifying:
-            return secret is not self._secret or await renewed(link, secret)
+        await self._identity.renew(link)
 
     def _tell(self) -> None:
         """Wake whoever watches a key that differs, once for all that came together."""
