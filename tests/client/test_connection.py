@@ -549,11 +549,22 @@ async def test_classic_server():
             await soon(connect(f"ws://127.0.0.1:{port}/").__aenter__())
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "nonsense"])
-async def test_no_url(url: str):
-    """What is no WebSocket's URL raises ConnectionLost."""
-    with pytest.raises(ConnectionLost, match="URI"):
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://127.0.0.1:1/?token=hunter2", "http://127.0.0.1:1/ isn't"),
+        ("http://ann:hunter2@127.0.0.1:1", "http://127.0.0.1:1 isn't"),
+        ("ws://127.0.0.1:1/live/#hunter2", "ws://127.0.0.1:1/live/ isn't"),
+        ("nonsense", "nonsense isn't"),
+    ],
+)
+async def test_no_url(url: str, told: str, caplog: pytest.LogCaptureFixture):
+    """What is no WebSocket's URL raises ConnectionLost, and nobody is told what is secret in it."""
+    caplog.set_level("INFO", "entity_sync")
+    with pytest.raises(ConnectionLost, match=f"{told} a valid URI: ") as lost:
         await soon(connect(url).__aenter__())
+    assert told in caplog.text
+    assert "hunter2" not in f"{lost.value} {caplog.text}"
 
 
 async def test_closed_before_the_welcome():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from itertools import count
 from typing import Any, NoReturn, TypeAlias
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidStatus, InvalidURI
 
 from entity_sync.client.incoming import (
     Ack,
@@ -31,6 +32,7 @@ from entity_sync.errors import ConnectionLost
 __all__ = ["Link", "reason_of"]
 
 _Answer: TypeAlias = Ack | Reply
+_CREDENTIALS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 _SECRET = 0  # no message's ref: the place of the one secret that waits
 
 
@@ -189,7 +191,12 @@ class Link:
 
 
 def reason_of(error: Exception, url: str) -> str:
-    """Why there is no connection: what the server said, and whether its address may lack a slash."""
+    """Why there is no connection: what the server said, and whether its address may lack a slash.
+
+    It is for logs too, so nothing of the address is in it that may be secret.
+    """
+    if isinstance(error, InvalidURI):
+        return str(InvalidURI(_CREDENTIALS.sub("", error.uri), error.msg))
     if not isinstance(error, InvalidStatus):
         return str(error)
     text = bytes(error.response.body or b"").decode(errors="replace").strip()
