@@ -10,12 +10,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from entity_sync import AccessDenied, ConnectionInfo, EntitySync
 from entity_sync.cli import main
@@ -322,7 +325,13 @@ ORDERS = (("orders", "1", {"s": "new"}), ("orders", "2", {"s": "new"}), ("bakers
         ((*ORDERS[:2], ("bakers", "9", 5)), ["~ bakers/9 5"]),
         ((("orders", "3", {"s": "new"}), *ORDERS), ['+ orders/3 {"s":"new"}']),
         ((ORDERS[1], ORDERS[0], ORDERS[2]), ["order orders/2 orders/1 bakers/9"]),
-        ((*ORDERS, ("orders", "4 \x1b[2J", None)), ["+ 'orders/4 \\x1b[2J' null"]),
+        ((*ORDERS, ("orders", "4 \x1b[2J", None)), ["+ 'orders/4 \\u001b[2J' null"]),
+        (
+            (*ORDERS, ("orders", "\u202e", "\x9b\U000e0001é")),
+            [
+                '+ orders/\\u202e "\\u009b\\udb40\\udc01é"',
+            ],
+        ),
     ],
 )
 def test_watch_names_the_rows_of_a_list(
@@ -355,6 +364,51 @@ def test_watch_shows_the_rows_whole(capsys: pytest.CaptureFixture[str]):
     assert states(capsys, State(version="x", is_gone=True, stale_reason=None)) == [
         "gone      there is no such key"
     ]
+
+
+def test_watch_keeps_json_printable(capsys: pytest.CaptureFixture[str]):
+    """JSON lines hold nothing that moves the cursor either, and say the same."""
+    [line] = states(capsys, listed(("orders", "\x9b", {"\u202e": "\x7f\U0001d173é\\u009b"})), is_json=True)
+    assert line.isprintable()
+    [row] = json.loads(line)["rows"]
+    assert (row["id"], row["data"]) == ("\x9b", {"\u202e": "\x7f\U0001d173é\\u009b"})
+
+
+HOSTILE = "\x1b]0;owned\x07 \x9b2J"
+SPELLED = "\\u001b]0;owned\\u0007 \\u009b2J"
+
+
+async def test_watch_classic_of_a_hostile_server():
+    """What a classic server pushes cannot move the cursor, and bytes that are no text end nothing."""
+
+    async def handle(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(HOSTILE)
+        await socket.send(b"\xff\n")
+        await socket.wait_closed()
+
+    async with serve(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        process = await watch("--classic", f"ws://127.0.0.1:{port}/", "orders", "7")
+        _, text, octets = await lines(process, 3)
+        assert text.endswith(f" push      {SPELLED}\n")
+        assert octets.endswith(" push      \ufffd\\n\n")
+        process.kill()
+        await process.communicate()
+
+
+@pytest.mark.parametrize("wire", [(), ("--classic",)])
+async def test_watch_of_a_hostile_refusal(wire: tuple[str, ...]):
+    """Nor can the text of a refused handshake."""
+
+    def refuse(connection: ServerConnection, _request: Request) -> Response:
+        return connection.respond(HTTPStatus.GONE, HOSTILE)
+
+    async with serve(lambda _: asyncio.sleep(0), "127.0.0.1", 0, process_request=refuse) as server:
+        port = server.sockets[0].getsockname()[1]
+        process = await watch(f"ws://127.0.0.1:{port}/", "orders", "7", *wire)
+        _, errors = await process.communicate()
+    assert f"HTTP 410: {SPELLED}\nIs the server" in errors.decode()
 
 
 async def test_watch_comes_back(counter: EntitySync):

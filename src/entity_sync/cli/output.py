@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-__all__ = ["Output"]
+__all__ = ["Output", "printable"]
 
 _COLOURS = {
     "snapshot": "green",
@@ -55,13 +56,13 @@ class Output:
 
         Args:
             name: what.
-            lines: for people, instead of the members' values.
+            lines: for people, instead of the members' values; printable, but for colours.
             members: for programs.
         """
         now = datetime.now().astimezone()
         if self.is_json:
             told = {"time": now.isoformat(timespec="milliseconds"), "event": name, **members}
-            click.echo(msgspec.json.encode(told).decode())
+            click.echo(printable(msgspec.json.encode(told).decode()))
             return
         if lines is None:
             lines = [" ".join(_compact(value) for value in members.values() if value is not None)]
@@ -70,5 +71,14 @@ class Output:
             self.say(f"{self.dim(now.strftime('%H:%M:%S.%f')[:-3])} {label} {line}".rstrip())
 
 
+def printable(text: str) -> str:
+    """What a server sent, in characters that a terminal only shows: the others could move the cursor, or turn
+    a line around. They are spelled as in JSON, so that of JSON the meaning stays.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+
+
 def _compact(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return printable(value if isinstance(value, str) else msgspec.json.encode(value).decode())

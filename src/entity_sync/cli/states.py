@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from entity_sync.cli.output import Output
+from entity_sync.cli.output import Output, printable
 from entity_sync.client import Row, State
 
 __all__ = ["show"]
@@ -75,9 +75,9 @@ def _named(row: Row, **members: Any) -> dict[str, Any]:
 
 
 def _line(row: Row, data: Any) -> str:
-    return f"{_key(row)} {msgspec.json.encode(data).decode()}"
+    return f"{_key(row)} {printable(msgspec.json.encode(data).decode())}"
 
 
 def _key(row: Row) -> str:
-    key = f"{row.entity}/{row.id}"
-    return key if key.isprintable() and " " not in key else repr(key)  # an id may hold what moves the cursor
+    key = printable(f"{row.entity}/{row.id}")
+    return f"'{key}'" if " " in key else key

@@ -14,7 +14,7 @@ import msgspec
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
-from entity_sync.cli.output import Output
+from entity_sync.cli.output import Output, printable
 from entity_sync.cli.states import show
 from entity_sync.client import Refusal, State, connect
 from entity_sync.client.link import reason_of
@@ -43,7 +43,7 @@ def watch(url: str, key: EntityKey, secret: str | None, *, is_classic: bool, out
         asyncio.run(_until_terminated(follow(url, key, secret, output)))
     except ConnectionLost as lost:
         raise click.ClickException(
-            f"cannot connect to {url}: {lost.reason or lost.code}\n"
+            f"cannot connect to {url}: {printable(lost.reason or str(lost.code))}\n"
             "Is the server running, and is this the path it serves? (A Go server needs --classic.)"
         ) from None
     except AccessDenied:
@@ -51,7 +51,7 @@ def watch(url: str, key: EntityKey, secret: str | None, *, is_classic: bool, out
             "the server refused the secret.\nSet ENTITY_SYNC_SECRET to a valid one, or use --ask-secret."
         ) from None
     except Refusal as refusal:
-        raise click.ClickException(f"the server refused {refusal}") from None
+        raise click.ClickException(printable(f"the server refused {refusal}")) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         output.event("goodbye")
 
@@ -83,7 +83,8 @@ async def _follow_classic(url: str, key: EntityKey, secret: str | None, output: 
                 await socket.send(_text({"action": "subscribe", "body": key}))
                 output.event("waiting", why="a classic server says nothing until the row changes")
                 async for frame in socket:
-                    output.event("push", data=frame if isinstance(frame, str) else frame.decode())
+                    text = frame if isinstance(frame, str) else frame.decode(errors="replace")
+                    output.event("push", data=text)
             why = "the server closed the connection"
         except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
             if is_first:
