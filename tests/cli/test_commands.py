@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def test_serve_says_when_the_port_is_taken(served: tuple[subprocess.Popen[str], 
     assert process.returncode == 1
     assert errors.endswith(
         f"Error: cannot listen on 127.0.0.1 port {port}: it is taken. "
-        "Choose another with --port, or 0 for any that is free\n"
+        "Choose another, or 0 for any that is free (--port)\n"
     )
 
 
@@ -546,6 +547,44 @@ def test_notify_refuses_memory():
     result = run("notify", "--broker", "memory://", "orders", "7")
     assert result.exit_code == 2
     assert "memory:// joins the nodes of one process" in " ".join(result.output.split())
+
+
+NO_KEYS = [
+    (("a b", "7"), "Invalid value for ENTITY: an entity name is"),
+    (("entity-sync.own", "7"), "Invalid value for ENTITY: names that begin with"),
+    (("orders", "\x1b"), "Invalid value for ID: bad id for 'orders': "),
+    (("orders", "x" * 257), "Invalid value for ID: bad id for 'orders': "),
+]
+
+
+@pytest.mark.parametrize(("key", "error"), NO_KEYS)
+@pytest.mark.parametrize(
+    "command", [("notify", "--broker", "nsq://127.0.0.1:1"), ("watch", "ws://127.0.0.1:1/")]
+)
+def test_no_key(command: tuple[str, ...], key: tuple[str, str], error: str):
+    """An entity or id that no server can have is a wrong command, before anything is connected."""
+    result = run(*command, *key)
+    assert result.exit_code == 2
+    assert error in " ".join(result.output.split())
+
+
+def test_no_topic():
+    """Nor can the prefix and the name be too long together."""
+    result = run("notify", "--broker", "nsq://127.0.0.1:1", "--topic-prefix", "p" * 20, "e" * 60, "7")
+    assert result.exit_code == 2
+    assert "with the topic prefix" in " ".join(result.output.split())
+
+
+def test_key_of_a_go_server():
+    """On the classic wire an entity and an id may be any text."""
+    result = run("watch", "--classic", "ws://127.0.0.1:1/", "a b", "")
+    assert result.exit_code == 1
+    assert "cannot connect" in result.output
+
+
+def test_serve_names_its_signals():
+    """The help of `serve` names each signal that ends it in order."""
+    assert {"SIGTERM", "Ctrl-C", "SIGHUP"} <= set(re.split(r"[\s,]+", run("serve", "--help").output))
 
 
 def test_notify_unknown_broker():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
@@ -11,11 +12,13 @@ import click
 
 from entity_sync.brokers.registry import broker_from
 from entity_sync.cli.logs import LogFormat, log_to_stderr
-from entity_sync.cli.output import Output
+from entity_sync.cli.output import Output, failure
 from entity_sync.cli.target import load_target
 from entity_sync.cli.watch import watch as watch_row
 from entity_sync.core.envelope import Envelope
-from entity_sync.errors import ConfigurationError, EntitySyncError, UnknownBroker
+from entity_sync.errors import BadId, ConfigurationError, EntitySyncError, UnknownBroker
+from entity_sync.loading.ids import canonical_id
+from entity_sync.loading.loader import check_name
 from entity_sync.model import EntityKey
 from entity_sync.publisher import Publisher
 from entity_sync.server import standalone
@@ -73,7 +76,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except EntitySyncError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(failure(error)) from None
 
 
 @click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,8 +115,9 @@ def serve(
 ) -> None:
     """Serve the EntitySync called NAME in MODULE, with /healthz and /readyz beside it.
 
-    MODULE is looked for in the current directory first. SIGTERM or Ctrl-C sends the clients away and
-    stops; a second one stops at once. The log goes to standard error.
+    MODULE is looked for in the current directory first. SIGTERM, Ctrl-C or SIGHUP (the terminal was
+    closed, and nohup does not prevent it) sends the clients away and stops; a second one stops at once. The
+    log goes to standard error.
     """
     log_to_stderr(log_format)
     output = Output(is_json=False)
@@ -207,6 +211,8 @@ def watch(url: str, entity: str, id: str, *, classic: bool, is_json: bool, ask_s
     URL is the WebSocket's. After a drop the connection comes back by itself. Colours appear in a
     terminal only, and never with NO_COLOR set.
     """
+    if not classic:  # a Go server has other names and ids
+        _check_keys(entity, [id])
     secret = os.environ.get("ENTITY_SYNC_SECRET")
     if ask_secret:
         secret = click.prompt("Secret", hide_input=True, err=True)
@@ -229,6 +235,7 @@ def notify(broker: str, topic_prefix: str, entity: str, ids: tuple[str, ...]) ->
     """Say that rows changed, to all nodes behind a broker; do it after the commit."""
     _check(broker)
     _refuse_memory(broker)
+    _check_keys(entity, ids, topic_prefix)
     with Publisher(broker, topic_prefix=topic_prefix) as publisher:
         receipt = publisher.notify(entity, *ids)
     keys = " ".join(str(EntityKey(entity, id)) for id in ids)
@@ -240,6 +247,19 @@ def _check(broker: str, more: str = "") -> None:
         broker_from(broker)
     except UnknownBroker as error:
         raise click.BadParameter(f"{error}{more}", param_hint="--broker") from None
+
+
+def _check_keys(entity: str, ids: Sequence[str], topic_prefix: str = "") -> None:
+    try:
+        check_name(entity)
+        check_name(topic_prefix + entity)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), param_hint="ENTITY") from None
+    try:
+        for id in ids:
+            canonical_id(entity, id)
+    except BadId as error:
+        raise click.BadParameter(str(error), param_hint="ID") from None
 
 
 def _refuse_memory(broker: str) -> None:

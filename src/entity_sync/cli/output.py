@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from typing import Any
 import click
 import msgspec
 
-__all__ = ["Output", "printable"]
+from entity_sync.errors import EntitySyncError
+
+__all__ = ["Output", "failure", "printable"]
 
 _COLOURS = {
     "snapshot": "green",
@@ -69,6 +72,13 @@ class Output:
         label = click.style(f"{name:9}", fg=_COLOURS.get(name))
         for line in lines:
             self.say(f"{self.dim(now.strftime('%H:%M:%S.%f')[:-3])} {label} {line}".rstrip())
+
+
+def failure(error: EntitySyncError) -> str:
+    """Why a command failed, for whoever gave it."""
+    cause = error.__cause__
+    is_port_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+    return f"{error} (--port)" if is_port_taken else str(error)
 
 
 def printable(text: str) -> str:

@@ -131,7 +131,7 @@ async def _bind(entrance: Entrance, host: str, port: int) -> asyncio.Server:
         )
     except OSError as error:
         is_taken = error.errno == errno.EADDRINUSE
-        why = "it is taken. Choose another with --port, or 0 for any that is free" if is_taken else error
+        why = "it is taken. Choose another, or 0 for any that is free" if is_taken else error
         raise ConfigurationError(f"cannot listen on {host} port {port}: {why}") from error
 
 

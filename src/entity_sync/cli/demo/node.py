@@ -16,6 +16,7 @@ import msgspec
 
 from entity_sync.cli.demo import app
 from entity_sync.cli.logs import log_to_stderr
+from entity_sync.cli.output import failure
 from entity_sync.errors import EntitySyncError
 from entity_sync.server.standalone import Listener
 
@@ -55,7 +56,7 @@ def main() -> None:
             on_ready=_ready,
         )
     except EntitySyncError as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(f"Error: {failure(error)}")
 
 
 def _ready(listener: Listener, _database: Path) -> None:
