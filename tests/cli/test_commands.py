@@ -342,6 +342,19 @@ def test_watch_names_the_rows_of_a_list(
     assert states(capsys, listed(*ORDERS), listed(*rows)) == [f"change    {line}" for line in written]
 
 
+def test_watch_bounds_the_order(capsys: pytest.CaptureFixture[str]):
+    """Of a long list the new order is told to its tenth row, and whole to programs."""
+    rows = [("orders", str(n), n) for n in range(7_000)]
+    moved = [rows[-1], *rows[:-1]]
+    [line] = states(capsys, listed(*rows), listed(*moved))
+    assert line.startswith("change    order orders/6999 orders/0 ")
+    assert line.endswith(" orders/8 … and 6,990 more")
+    [line] = states(capsys, listed(*rows[:10]), listed(*rows[9:10], *rows[:9]))
+    assert line.endswith(" orders/8")
+    [line] = states(capsys, listed(*rows), listed(*moved), is_json=True)
+    assert [row["id"] for row in json.loads(line)["order"]] == [row[1] for row in moved]
+
+
 def test_watch_names_them_for_programs(capsys: pytest.CaptureFixture[str]):
     """In JSON what left and what differs has its key, and is one line."""
     [line] = states(capsys, listed(*ORDERS), listed(ORDERS[1], ("orders", "3", 4)), is_json=True)

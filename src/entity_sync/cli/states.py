@@ -12,6 +12,8 @@ from entity_sync.client import Row, State
 
 __all__ = ["show"]
 
+_MOST = 10  # keys in the line that tells a new order
+
 
 def show(before: State, state: State, output: Output) -> None:
     """Write a state.
@@ -50,9 +52,14 @@ def _show_change(before: Sequence[Row], rows: Sequence[Row], output: Output, mem
     order: list[Row] = []
     if [key for key in held if key in now] != [key for key in now if key in held]:
         order = list(rows)
-        lines.append(" ".join(["order", *map(_key, order)]))
+        lines.append(_order(order))
     named = {"dropped": [_named(row) for row in dropped], "order": [_named(row) for row in order]}
     output.event("change", lines, **members, changed=changed, **named)
+
+
+def _order(rows: Sequence[Row]) -> str:
+    left = len(rows) - _MOST
+    return " ".join(["order", *map(_key, rows[:_MOST]), *([f"… and {left:,} more"] if left > 0 else [])])
 
 
 def _fields(before: Any, data: Any) -> dict[str, Any] | None:
