@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import inspect as inspected
 from sqlalchemy.orm import RelationshipDirection
@@ -27,28 +27,61 @@ def warn_of_cascades(classes: Mapping[type, Watched]) -> None:
         _log.warning("%s", one)
 
 
+class _Link(NamedTuple):
+    """A way by which rows of a class change as rows of a parent are deleted.
+
+    Attributes:
+        parent: its mapper.
+        is_deletion: they are deleted, so what belongs to them changes as well.
+        left: why the session leaves it to the database, which rows, and what would have it do it itself; None
+            where it does.
+    """
+
+    parent: Any
+    is_deletion: bool
+    left: tuple[str, str, str] | None
+
+
 def _cascades(kind: type, watched: Watched) -> Iterator[str]:
-    mapper: Any = inspected(kind)
-    rows = f"rows of {kind.__qualname__}"
-    by_hand = f"or say their keys by notify_after_commit(session, {watched.entity!r}, ...)"
+    """The database goes on from row to row: so do we, up from the watched class."""
+    paths: list[tuple[Any, ...]] = [(inspected(kind),)]
+    seen = {*paths[0]}
+    for path in paths:
+        for link in _links(path[0]):
+            if path[1:] and not link.is_deletion:
+                continue
+            longer = (link.parent, *path)
+            if link.left is not None:
+                yield _warning([_name(mapper) for mapper in longer], link.left, watched.entity)
+            if link.parent not in seen:
+                seen.add(link.parent)
+                paths.append(longer)
+
+
+def _warning(path: list[str], left: tuple[str, str, str], entity: str) -> str:
+    why, which, instead = left
+    rows = f"rows of {path[-1]}" + (f" ({' → '.join(path)})" if path[2:] else which)
+    return (
+        f"{why}: with the {path[0]} the database deletes or changes {rows}, and they are not notified: "
+        f"{instead}, or say their keys by notify_after_commit(session, {entity!r}, ...)"
+    )
+
+
+def _links(mapper: Any) -> Iterator[_Link]:
     handled: set[Any] = set()
     for relationship in _relationships_to(mapper):
         handled |= relationship.remote_side
-        parent = relationship.parent.class_.__qualname__
         if relationship.passive_deletes:
-            yield (
-                f"{parent}.{relationship.key} has passive_deletes: with the {parent} the database deletes or "
-                f"changes {rows} that are not loaded, and they are not notified: leave passive_deletes out, "
-                f"{by_hand}"
-            )
+            why = f"{_name(relationship.parent)}.{relationship.key} has passive_deletes"
+            left = (why, " that are not loaded", "leave passive_deletes out")
+            keys = [key for column in relationship.remote_side for key in column.foreign_keys]
+            # a key that says nothing may say it in the database
+            yield _Link(relationship.parent, all(_action(key) in ("", "CASCADE") for key in keys), left)
     for key in _cascading_keys(mapper):
         for parent in _mapped_to(mapper, key.column.table):
-            if key.parent not in handled:
-                yield (
-                    f"{kind.__qualname__}.{key.parent.key} has ondelete: with the {parent} the database "
-                    f"deletes or changes {rows}, and they are not notified: give {parent} a relationship to "
-                    f"{kind.__qualname__}, {by_hand}"
-                )
+            why = f"{_name(mapper)}.{key.parent.key} has ondelete"
+            left = (why, "", f"give {_name(parent)} a relationship to {_name(mapper)}")
+            yield _Link(parent, _action(key) == "CASCADE", None if key.parent in handled else left)
 
 
 def _relationships_to(mapper: Any) -> Iterator[Any]:
@@ -65,14 +98,23 @@ def _cascading_keys(mapper: Any) -> Iterator[Any]:
     for table in mapper.tables:
         for key in table.foreign_keys:
             is_inheritance = key.column.table is not table and key.column.table in mapper.tables
-            if (key.ondelete or "").upper() in _ACTIONS and not is_inheritance:
+            if _action(key) in _ACTIONS and not is_inheritance:
                 yield key
 
 
-def _mapped_to(mapper: Any, table: Any) -> list[str]:
-    """The classes that are mapped to this table, without those that inherit it."""
+def _mapped_to(mapper: Any, table: Any) -> list[Any]:
+    """What is mapped to this table, without what inherits it."""
     return [
-        other.class_.__qualname__
+        other
         for other in mapper.registry.mappers
         if other.local_table is table and (other.inherits is None or other.inherits.local_table is not table)
     ]
+
+
+def _action(key: Any) -> str:
+    return (key.ondelete or "").upper()
+
+
+def _name(mapper: Any) -> str:
+    name: str = mapper.class_.__qualname__
+    return name
