@@ -11,6 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ from sqlalchemy.orm import (
 
 from entity_sync import ConfigurationError, EntitySync, Reads
 from entity_sync.capture.sqlalchemy import Watched, notify_after_commit, notify_on_commit
+from entity_sync.capture.statements import changes
 from entity_sync.testing import connect, settled
 from tests.capture.told import Told
 
@@ -307,6 +309,40 @@ def test_statements_of_core(
         session.execute(text("create table others (total integer)"))
         session.execute(changed)
     assert [record.getMessage().split(" by ")[0] for record in caplog.records] == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("with l as (insert into log values (1)) update p set a = 1", [("INSERT", "log"), ("UPDATE", "p")]),
+        ("insert into log select 1; delete from p", [("INSERT", "log"), ("DELETE", "p")]),
+        ("MERGE INTO p USING s ON (1 = 1) WHEN MATCHED THEN UPDATE SET a = 1", [("MERGE", "p")]),
+        ("TRUNCATE p", [("TRUNCATE", "p")]),
+        ("truncate table only shop.p", [("TRUNCATE", "p")]),
+        ("UPDATE /* which; */ p SET a = 1", [("UPDATE", "p")]),
+        ("UPDATE -- update q\np SET a = 1", [("UPDATE", "p")]),
+        ("DELETE p FROM p JOIN q", [("DELETE", "p")]),
+        ("INSERT IGNORE INTO `p` VALUES (1)", [("INSERT", "p")]),
+        ('UPDATE "order items" SET a = 1', [("UPDATE", "order items")]),
+        ("UPDATE dbo . [Order Items] SET a = 1", [("UPDATE", "order items")]),
+        ("UPDATE \"it's\" SET a = 'o''clock; delete from q' -- '", [("UPDATE", "it's")]),
+        ("SELECT 1 -- update p set", []),
+        ("select 'x' /* update p */ from q for update", []),
+    ],
+)
+def test_changes_of_text(written: str, expected: list[tuple[str, str]]):
+    """Each verb of a text outside comments and strings is found, with the name after it."""
+    state = SimpleNamespace(statement=text(written))
+    assert changes(state) == expected
+
+
+def test_a_statement_with_several_verbs(sessions: Any, caplog: pytest.LogCaptureFixture):
+    """A change behind another one is warned of too."""
+    with sessions.begin() as session:
+        session.execute(text("with old as (select 'update customers' as x) delete /* of */ from orders"))
+        session.execute(text("insert into customers (id, name) select id + 50, 'update orders' from orders"))
+    lines = [record.getMessage().split(" by ")[0] for record in caplog.records]
+    assert lines == ["DELETE of Order", "INSERT of Customer"]
 
 
 def test_said_first(sessions: Any, told: Told):

@@ -23,7 +23,7 @@ from entity_sync.capture.cascades import warn_of_cascades
 from entity_sync.capture.pending import Pending
 from entity_sync.capture.rows import Classes, Held, Watched, checked, held, ids_of, is_written, tags_of
 from entity_sync.capture.sessions import outer_of, own_session, place_of, session_target
-from entity_sync.capture.statements import has_table, statement
+from entity_sync.capture.statements import changes, has_table
 from entity_sync.capture.telling import Notifying, Telling
 from entity_sync.errors import ConfigurationError, UnknownEntity
 from entity_sync.model import Named, name_of
@@ -231,23 +231,22 @@ class _Commits:
         return found
 
     def executing(self, state: Any) -> None:
-        found = statement(state)
-        if found is None:
+        for verb, table in changes(state):
+            for kind in self._classes:
+                if has_table(kind, table):
+                    self._open(state.session).has_executed = True
+                    self._warn_of(verb, kind)
+
+    def _warn_of(self, verb: str, kind: type) -> None:
+        if (kind, verb) in self._warned:
             return
-        verb, table = found
-        for kind in self._classes:
-            if not has_table(kind, table):
-                continue
-            self._open(state.session).has_executed = True
-            if (kind, verb) in self._warned:
-                continue
-            self._warned.add((kind, verb))
-            _log.warning(
-                "%s of %s by a statement: which keys it changes is not known, so none is notified; say them "
-                "by notify_after_commit(session, ...)",
-                verb,
-                kind.__qualname__,
-            )
+        self._warned.add((kind, verb))
+        _log.warning(
+            "%s of %s by a statement: which keys it changes is not known, so none is notified; say them "
+            "by notify_after_commit(session, ...)",
+            verb,
+            kind.__qualname__,
+        )
 
     def _is_watched(self, kind: type) -> bool:
         return self._watched(kind) is not None

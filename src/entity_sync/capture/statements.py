@@ -8,30 +8,31 @@ from typing import Any
 from sqlalchemy import inspect as inspected
 from sqlalchemy.sql.elements import TextClause
 
-__all__ = ["has_table", "statement"]
+__all__ = ["changes", "has_table"]
 
-_TEXT = re.compile(
-    r"""\b(?:(insert)(?:\s+(?:or\s+)?\w+)?\s+into|(replace)\s+into|(update)(?:\s+or\s+\w+)?(?:\s+only)?
-    |(delete)\s+from(?:\s+only)?)\s+([\w.$"`\[\]]+)""",
+_PART = r"""(?:[\w$]+|"[^"]+"|`[^`]+`|\[[^\]]+\])"""
+_WORDS = r"or\s+\w+|ignore|low_priority|high_priority|delayed|quick|into|from|table|only"
+_VERB = re.compile(
+    rf"""\b(insert|replace|merge|update|delete|truncate)\s+(?:(?:{_WORDS})\s+)*(?!set\b)
+    (?:{_PART}\s*\.\s*)*({_PART})""",
     re.IGNORECASE | re.VERBOSE,
 )
+_SILENT = re.compile(r"""("[^"]*"|`[^`]*`)|'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 
 
-def statement(state: Any) -> tuple[str, Any] | None:
-    """The verb and the table (of text, its name) of what a session executes, or None if it changes none.
+def changes(state: Any) -> list[tuple[str, Any]]:
+    """The verbs and tables of what a session executes; none if it changes nothing.
+
+    Text is no more than looked at: each verb outside comments and strings, and the name after it.
 
     Args:
         state: an ``ORMExecuteState``.
     """
     if isinstance(state.statement, TextClause):
-        found = _TEXT.search(state.statement.text)
-        if found is None:
-            return None
-        verb = next(word for word in found.groups() if word)
-        return verb.upper(), found[5].split(".")[-1].strip('"`[]').lower()
+        text = _SILENT.sub(lambda found: found[1] or " ", state.statement.text)
+        return [(verb.upper(), name.strip('"`[]').lower()) for verb, name in _VERB.findall(text)]
     verbs = {"UPDATE": state.is_update, "DELETE": state.is_delete, "INSERT": state.is_insert}
-    verb = next((verb for verb, is_it in verbs.items() if is_it), None)
-    return None if verb is None else (verb, state.statement.table)
+    return [(verb, state.statement.table) for verb, is_it in verbs.items() if is_it]
 
 
 def has_table(kind: type, table: Any) -> bool:
