@@ -353,6 +353,16 @@ def test_said_first(sessions: Any, told: Told):
     assert told.take() == [("customers", [7], None)]
 
 
+def test_a_refused_tag_begins_nothing(sessions: Any, told: Told):
+    """What cannot be a tag is refused before a transaction is begun, which nobody would end."""
+    with sessions() as session:
+        with pytest.raises(ValueError, match="total"):
+            notify_after_commit(session, "orders", 1, tags={"total": 1.5})
+        assert not session.in_transaction()
+        session.commit()
+    assert told.take() == []
+
+
 def test_a_failure_to_notify(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture):
     """The commit stands, and the log says what was not told."""
     told.error = RuntimeError("not running")

@@ -25,6 +25,7 @@ from entity_sync.capture.rows import Classes, Held, Watched, checked, held, ids_
 from entity_sync.capture.sessions import outer_of, own_session, place_of, session_target
 from entity_sync.capture.statements import changes, has_table
 from entity_sync.capture.telling import Notifying, Telling
+from entity_sync.core.tags import canonical_tags
 from entity_sync.errors import ConfigurationError, UnknownEntity
 from entity_sync.model import Named, name_of
 
@@ -101,6 +102,8 @@ def notify_after_commit(
         raise ConfigurationError("the commits of this session notify nothing: see notify_on_commit")
     theirs = [commits for commits in listening if commits.names(entity)] or listening
     knowing = _knowing({id(commits.sync): commits for commits in theirs}.values(), entity, ids)
+    if tags is not None:
+        canonical_tags(tags)  # what is refused leaves no transaction begun
     if not own.in_transaction():
         own.begin()
     for commits in knowing:
