@@ -1,6 +1,6 @@
 """The long form: what each broker's real server is put through for minutes, and what comes of it.
 
-python -m tests.faults                                  all of it, about twelve minutes
+python -m tests.faults                                  all of it; docs/brokers.md says how long that takes
 python -m tests.faults --broker nsq --seconds 10
 python -m tests.faults --table                          the table of docs/brokers.md, alone
 python -m tests.faults --trial faults --runs 50         every fault fifty times, each with another seed
