@@ -239,3 +239,11 @@ def test_what_can_never_be_shown_while_a_revision_is_missed():
     assert fence.due == 14
     assert fence.failed(13, 13) == 14
     assert fence.failed(14, 14.5) == 19
+
+
+def test_a_row_is_given_up_by_how_long_ago_it_was_notified():
+    """And not by what the clock says."""
+    fence = Fence(2.0)
+    fence.change(9, 100_000)
+    assert fence.judge(GONE, 100_002, 100_002) is None
+    assert fence.missed == 9

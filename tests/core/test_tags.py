@@ -135,6 +135,17 @@ def test_many_are_as_each_of_them(reads: list[Reading], tags: Tags | None):
     assert Readings(reads).concerned(tags) is any(read.concerns(tags) for read in reads)
 
 
+def test_one_that_is_looked_up_by_a_tag_is_asked_for_the_others():
+    """The rarest value that a change says is that of a live query which another tag tells apart."""
+    reads = [
+        Reading("orders", (("customer", frozenset({customer})), ("status", frozenset({status}))))
+        for customer, status in [("1", "2"), ("5", "3"), ("6", "3")]
+    ]
+    readings = Readings(reads)
+    assert not readings.concerned(canonical_tags({"customer": 1, "status": 3}))
+    assert readings.concerned(canonical_tags({"customer": 1, "status": 2}))
+
+
 def test_many_are_looked_up(monkeypatch: pytest.MonkeyPatch):
     """However many there are, a change is compared with those of its rarest value."""
     reads = [canonical_tags({"open": True, "customer": number}) for number in range(500)]

@@ -150,6 +150,51 @@ async def test_an_entity_begins_no_more_than_it_may_leave_behind(caplog: pytest.
 
 
 @in_virtual_time
+async def test_who_waits_behind_loads_that_never_end_is_told():
+    """After the time that one load may take, and at once where that is known; then their turn comes."""
+    sync = EntitySync(settings=Settings(max_entity_loads=2, drain_timeout=1.0))
+    may_end, hangs = asyncio.Event(), False
+
+    @sync.entity("orders", timeout=1.0)
+    async def order(id: str) -> str:
+        while hangs and id in ("1", "2") and not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+        return "found"
+
+    def told() -> list[tuple[str, str]]:
+        return [(one["event"], one["id"]) for one in client.pending() if one["event"] == "stale"]
+
+    async with sync, connect(sync) as client:
+        await subscribe(client, *"1234")
+        await settled(sync)
+        hangs = True
+        for id in "12":
+            await order.notify(id)
+        await asyncio.sleep(1.5)
+        client.pending()
+        await order.notify("3")
+        await asyncio.sleep(0.3)
+        assert told() == []
+        assert not sync.node.idle
+        await asyncio.sleep(1.0)
+        assert ("stale", "3") in told()
+        assert sync.node.idle
+        await order.notify("4")
+        await asyncio.sleep(0.1)
+        assert told() == [("stale", "4")]
+        assert not sync.node.hub.loads._breakers.holds("orders")
+        may_end.set()
+        await asyncio.sleep(1.0)
+        fresh = [one for one in client.pending() if one["event"] == "fresh"]
+        assert len(fresh) == 4
+        hangs = False
+        await order.notify("3")
+        await asyncio.sleep(0.1)
+        assert told() == []
+
+
+@in_virtual_time
 async def test_entities_that_hang_take_nothing_from_others():
     """Loads that wait for a place of their entity hold none of the places that all entities have together."""
     sync = EntitySync(settings=Settings(max_loads=8, max_entity_loads=4, drain_timeout=1.0))
@@ -317,6 +362,32 @@ async def test_a_mistake_in_what_is_told_of_a_result(caplog: pytest.LogCaptureFi
             await order.notify("1")
             await asyncio.sleep(1.0)
         assert client.pending()[-1]["rows"] == [{"data": 1}]
+
+
+@in_virtual_time
+async def test_a_mistake_in_what_is_told_of_a_failure(caplog: pytest.LogCaptureFixture):
+    """The view is tried again all the same, as after any failure."""
+    sync, loads = EntitySync(settings=Settings(load_attempts=1)), 0
+
+    @sync.entity("orders")
+    async def order(_id: str) -> int:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
+            raise OSError("on purpose")
+        return loads
+
+    def fail(_view: object) -> None:
+        sync.node.hub.observe = None
+        raise ValueError("on purpose")
+
+    async with sync, connect(sync) as client:
+        with caplog.at_level(logging.CRITICAL, "entity_sync"):
+            sync.node.hub.observe = fail
+            await subscribe(client, "1")
+            await asyncio.sleep(5.0)
+        shown = [message for message in client.pending() if message["event"] == "snapshot"]
+        assert shown[-1]["rows"] == [{"data": 2}]
 
 
 @in_virtual_time

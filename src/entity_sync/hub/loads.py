@@ -206,7 +206,7 @@ class Loads:
             if delay is not None:
                 again.setdefault(delay * jitter, []).append(view)
         for delay, failed in again.items():
-            if self._is_held(entity):
+            if self._breakers.holds(entity):
                 for view in failed:
                     self._enqueue(view)
             else:
@@ -227,8 +227,7 @@ class Loads:
         return self._breakers.holds(entity) or self._attempts.is_stuck(entity)
 
     def _hold(self, view: View) -> None:
-        """It waits until loads of its entity succeed: whoever watches it is told so."""
+        """It waits until loads of its entity succeed, or end: whoever watches it is told so."""
         if view.failure is None:
-            why = "keep failing" if self._breakers.holds(view.key.entity) else "never end"
-            view.fail("load", f"loads of {view.key.entity} {why}")
+            view.fail("load", f"no load of {view.key.entity} begins for now")
             self._settled(view, True)
