@@ -366,6 +366,24 @@ async def test_a_row_that_is_repaired_where_the_replica_is_behind(
 
 
 @in_virtual_time
+async def test_a_row_that_cannot_be_sent_while_a_revision_is_missed():
+    """It is looked for again all the same, each time after twice as long."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        await asyncio.sleep(5)
+        await shop.sync.notify("orders", "1", revision=9)
+        await asyncio.sleep(5)
+        assert shown(client) == [3, "stale", "fresh"]
+        shop.replica["1"] = {"version": 4, "total": float("nan")}
+        await asyncio.sleep(20)
+        assert shown(client) == ["stale"]
+        shop.replica["1"] = {"version": 9}
+        await asyncio.sleep(60)
+        assert shown(client) == [9, "fresh"]
+
+
+@in_virtual_time
 async def test_a_row_that_nobody_repairs():
     """It costs one more load for each word of it, and its clients are told with the first."""
     shop = Shop()
