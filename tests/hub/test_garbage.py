@@ -66,6 +66,17 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
+async def test_a_view_is_few_objects():
+    """A full collection visits those of all views and their subscriptions, and nobody is served meanwhile."""
+    reports = Reports()
+    async with reports.sync, connect(reports.sync) as client:
+        gc.collect()
+        before = visited()
+        await reports.watched(client)
+        gc.collect()
+        assert (visited() - before) / VIEWS < 7.5
+
+
 async def test_a_load_under_way_is_few_objects():
     """Python collects after each 700 new ones, and what is under way then counts as old from there on."""
     reports = Reports(Settings(max_loads=VIEWS, max_entity_loads=VIEWS, resync_rate=1e9))

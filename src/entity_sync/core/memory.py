@@ -78,7 +78,6 @@ class Memory(Generic[_Holder]):
         self._kept += kept - kept_before
         if held <= kept:
             self._reducible.pop(holder, None)
-        elif holder in self._reducible:  # and not out and in: that is a new table every few thousand times
-            self._reducible.move_to_end(holder)
         else:
             self._reducible[holder] = None
+            self._reducible.move_to_end(holder)  # and not out and in: every so often that is a new table
