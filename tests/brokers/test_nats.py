@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from pathlib import Path
 
@@ -94,9 +93,9 @@ async def test_token(configured: ConfiguredServer):
         await NatsBroker(f"nats://wrong@{address}").connect()
 
 
-async def test_several_hosts(server: Server):
+async def test_several_hosts(server: Server, held_port: int):
     """Of several hosts one that answers is enough."""
-    dead = f"127.0.0.1:{_unused()}"
+    dead = f"127.0.0.1:{held_port}"
     async with joined(NatsBroker(f"nats://{dead},127.0.0.1:{server.port},{dead}"), "items") as broker:
         await broker.publish("items", [b"1"])
 
@@ -240,12 +239,6 @@ def _file(directory: Path) -> Path:
     path = directory / "node.creds"
     path.write_text("nothing")
     return path
-
-
-def _unused() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("noise", [b"INFO\r\n", b"INFO {\r\n", b"garbage\r\n", b""])

@@ -52,14 +52,13 @@ async def guarded(configured):
 
 
 @pytest.fixture
-async def encrypted(configured, tmp_path):
+async def encrypted(configured, tmp_path, held_port):
     made = certificates(tmp_path)
-    port = ConfiguredServer(tmp_path).port
     configured.arguments = (
-        "--tls-port", str(port), "--tls-cert-file", str(made.cert), "--tls-key-file", str(made.key),
+        "--tls-port", str(held_port), "--tls-cert-file", str(made.cert), "--tls-key-file", str(made.key),
         "--tls-ca-cert-file", str(made.ca), "--tls-auth-clients", "no",
     )  # fmt: skip
-    configured.url = f"rediss://127.0.0.1:{port}"
+    configured.url = f"rediss://127.0.0.1:{held_port}"
     await configured.start()
     return configured, made
 

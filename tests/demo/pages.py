@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-__all__ = ["FLAGS", "picture", "port_of", "section", "served", "sqlite3", "tab", "three_nodes"]
+__all__ = ["FLAGS", "picture", "section", "served", "sqlite3", "tab", "three_nodes"]
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -31,10 +31,6 @@ def served(database: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Pope
             yield next(word for word in line.split() if word.startswith("http://")), process
         finally:
             process.terminate()
-
-
-def port_of(url: str) -> int:
-    return int(url.split(":")[2].strip("/"))
 
 
 def sqlite3(database: Path, statement: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.demo.pages import picture, port_of, served, sqlite3, tab, three_nodes
+from tests.demo.pages import picture, served, sqlite3, tab, three_nodes
 
 pytestmark = pytest.mark.needs("chromium", "sqlite3")
 
@@ -66,16 +66,18 @@ def test_typing_is_not_overwritten(browser: Browser, page_url: str, database: Pa
     expect(page.get_by_test_id("order-1-note")).to_have_value("from the till")
 
 
-def test_note_that_was_not_saved_is_kept(browser: Browser, database: Path, complaints: list[str]):
+def test_note_that_was_not_saved_is_kept(
+    browser: Browser, database: Path, complaints: list[str], held_port: int
+):
     """A note typed while the server is away is not saved, says so, stays, and is saved by Enter later."""
-    with served(database) as (url, _):
+    with served(database, held_port) as (url, _):
         page = tab(browser, url, complaints)
     expect(page.get_by_test_id("connection")).not_to_have_text("live")
     note = page.get_by_test_id("order-1-note")
     note.fill("with seeds")
     note.press("Enter")
     expect(page.get_by_test_id("order-1")).to_contain_text("not saved")
-    with served(database, port=port_of(url)) as (url, _):
+    with served(database, held_port) as (url, _):
         expect(page.get_by_test_id("connection")).to_have_text("live", timeout=20_000)
         expect(note).to_have_value("with seeds")
         note.press("Enter")
@@ -170,13 +172,13 @@ def test_nothing_moves(browser: Browser, page_url: str, database: Path, complain
     assert page.evaluate(places) == before
 
 
-def test_server_restarts(browser: Browser, database: Path, complaints: list[str]):
+def test_server_restarts(browser: Browser, database: Path, complaints: list[str], held_port: int):
     """While the server is away the page says so; on the next one it is true again by itself."""
-    with served(database) as (url, _):
+    with served(database, held_port) as (url, _):
         page = tab(browser, url, complaints)
     expect(page.get_by_test_id("connection")).to_have_text(re.compile(r"reconnecting in \d+ s"))
     sqlite3(database, "UPDATE orders SET quantity = 55 WHERE id = 3")
-    with served(database, port=port_of(url)):
+    with served(database, held_port):
         expect(page.get_by_test_id("connection")).to_have_text("live", timeout=20_000)
         expect(page.get_by_test_id("order-3-quantity")).to_have_text("55")
 

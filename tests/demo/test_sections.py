@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.demo.pages import picture, port_of, section, served, sqlite3
+from tests.demo.pages import picture, section, served, sqlite3
 
 pytestmark = pytest.mark.needs("chromium", "sqlite3")
 
@@ -171,13 +171,15 @@ def test_connection_becomes_somebody_else(browser: Browser, page_url: str, compl
     expect(page.get_by_test_id("left").locator(".shelf .name").first).to_have_text("Apple strudel")
 
 
-def test_users_come_back_after_a_restart(browser: Browser, database: Path, complaints: list[str]):
+def test_users_come_back_after_a_restart(
+    browser: Browser, database: Path, complaints: list[str], held_port: int
+):
     """After a restart each connection says again who it is, and shows what changed meanwhile."""
-    with served(database) as (url, _):
+    with served(database, held_port) as (url, _):
         page = section(browser, url, "branches", complaints)
         expect(page.get_by_test_id("left").locator(".shelf .name")).to_have_count(3)
     sqlite3(database, "UPDATE cakes SET pieces = 99 WHERE id = 1")
-    with served(database, port=port_of(url)):
+    with served(database, held_port):
         for side in ("left", "right"):
             pill = page.get_by_test_id(side).locator(".pill")
             expect(pill).to_have_text("live", timeout=20_000)

@@ -7,7 +7,6 @@ arrive later, as TCP sends them again; a connection of which a fault lost bytes 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from random import Random
@@ -15,6 +14,7 @@ from typing import Self
 
 from tests.faults.frames import Frame, Splitter, split_nothing
 from tests.faults.pair import BOTH, Direction, Flow, Pair, Stream
+from tests.support.ports import HeldPort, bound
 
 __all__ = ["BOTH", "Direction", "Proxy"]
 
@@ -35,9 +35,8 @@ class Proxy:
             target: the broker's port.
             splitter: knows where the frames end that the broker sends.
         """
-        # It stays bound and never listens, so that nobody else gets the port while connections are refused.
-        self._holder = _bound(0)
-        self.port: int = self._holder.getsockname()[1]
+        self._held = HeldPort()  # while connections are refused, too
+        self.port = self._held.number
         self._target = target
         self._random = random
         self._splitter = splitter
@@ -57,7 +56,7 @@ class Proxy:
             task.cancel()
         self._reset(self._pairs)
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._holder.close()
+        self._held.close()
 
     # Faults
 
@@ -176,7 +175,7 @@ class Proxy:
     # Carrying
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, sock=_bound(self.port))
+        self._server = await asyncio.start_server(self._accept, sock=bound(self.port))
 
     def _close(self) -> None:
         if self._server is not None:
@@ -221,11 +220,3 @@ async def _meanwhile(job: Coroutine[object, object, None]) -> AsyncIterator[None
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-def _bound(port: int) -> socket.socket:
-    bound = socket.socket()
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind(("127.0.0.1", port))
-    bound.setblocking(False)
-    return bound

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +15,11 @@ from entity_sync.brokers.base import Broker, Delivery, Message
 from entity_sync.brokers.memory import MemoryBroker
 from tests.faults.viewer import ENTITY
 from tests.faults.world import SHORT, World
+from tests.support.ports import bound
+from tests.support.servers import SERVERS
 
 NOBODY_COUNTS = replace(SHORT, gap_grace=1e6, alive_interval=1e6)
+SCHEMES = [pytest.param(name, marks=pytest.mark.needs(of.program)) for name, of in SERVERS.items()]
 NOBODY_LISTENS = replace(NOBODY_COUNTS, echo_interval=1e6)
 
 
@@ -124,3 +129,32 @@ async def test_failures_are_found():
     assert "ZeroDivisionError" in told
     assert "the adapter failed (KeyError" in told
     assert "lost it" in told
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_a_server_keeps_its_port(scheme: str, tmp_path: Path):
+    """Nobody else gets the port before a server's first start, nor between two; an end by `stop` frees it."""
+    server = SERVERS[scheme](tmp_path)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", server.port))
+    await server.start()
+    server.kill()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", server.port))
+    await server.start()
+    await server.stop()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_a_server_that_cannot_start(scheme: str, tmp_path: Path):
+    """It says why and does not count as running, so that the next test starts it anew."""
+    server = SERVERS[scheme](tmp_path)
+    try:
+        with bound(server.port) as other:
+            other.listen()
+            with pytest.raises(AssertionError, match=r"(?i)in use"):
+                await server.start()
+        assert not server.is_running
+        await server.start()
+    finally:
+        await server.stop()

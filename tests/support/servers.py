@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
+from tests.support.ports import HeldPort
 from tests.support.system_programs import find
 
 __all__ = ["SERVERS", "Server", "running"]
@@ -36,7 +36,8 @@ class Server(ABC):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = _free_port()
+        self._held = HeldPort()
+        self.port = self._held.number
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -48,7 +49,7 @@ class Server(ABC):
         """What to say to it, and what a server that is ready answers."""
 
     async def start(self) -> None:
-        """Start it, and return once it answers."""
+        """Start it, and return once it answers; one that cannot start does not run."""
         assert self._process is None, "it runs already"
         user, group = self._identity()
         with Path(self.directory, f"{self.program}.log").open("ab") as log:
@@ -61,11 +62,15 @@ class Server(ABC):
                 user=user,
                 group=group,
             )
-        async with asyncio.timeout(_PATIENCE):
-            while not await self._answers():
-                if self._process.poll() is not None:
-                    raise AssertionError(f"{self.program} ended: {self.log()[-2_000:]}")
-                await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while not await self._answers():
+                    if self._process.poll() is not None:
+                        raise AssertionError(f"{self.program} ended: {self.log()[-2_000:]}")
+                    await asyncio.sleep(0.01)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """SIGKILL, as a machine that loses power."""
@@ -98,9 +103,10 @@ class Server(ABC):
         self._signal(signal.SIGCONT)
 
     async def stop(self) -> None:
-        """End it, in whatever state it is; harmless when it does not run."""
+        """End it for good, in whatever state it is; harmless when it does not run."""
         if self._process is not None:
             self.kill()
+        self._held.close()
 
     def log(self) -> str:
         """What it printed."""
@@ -306,15 +312,11 @@ def _program(name: str) -> str:
     return path
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _children(parent: int) -> list[int]:
-    text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
-    return [int(pid) for pid in text.split()]
+    with suppress(FileNotFoundError):  # when it has ended
+        text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+        return [int(pid) for pid in text.split()]
+    return []
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

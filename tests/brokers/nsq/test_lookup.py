@@ -13,7 +13,8 @@ from entity_sync.brokers.base import Lost, Message, Restored
 from entity_sync.brokers.nsq import NsqBroker, lookup
 from entity_sync.brokers.nsq import broker as broker_module
 from entity_sync.errors import BrokerUnavailable
-from tests.support.servers import Nsqd, _free_port
+from tests.support.ports import HeldPort
+from tests.support.servers import Nsqd
 from tests.support.system_programs import find
 
 pytestmark = [pytest.mark.needs("nsqd"), pytest.mark.needs("nsqlookupd")]
@@ -36,8 +37,9 @@ class Network:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.place = ("127.0.0.1", _free_port())
-        self.tcp_port = _free_port()
+        self.held = HeldPort(), HeldPort()
+        self.place = ("127.0.0.1", self.held[0].number)
+        self.tcp_port = self.held[1].number
         self.url = f"nsq+lookup://127.0.0.1:{self.place[1]}"
         self.nsqds: list[Registered] = []
 
@@ -93,6 +95,8 @@ async def running(directory: Path):
         process.wait()
         for server in found.nsqds:
             await server.stop()
+        for port in found.held:
+            port.close()
 
 
 async def received(broker, count):
@@ -155,14 +159,14 @@ async def test_nsqd_that_gets_a_topic_later(network, monkeypatch):
     await broker.close()
 
 
-async def test_nsqd_that_is_named_but_gone(network, monkeypatch):
+async def test_nsqd_that_is_named_but_gone(network, held_port, monkeypatch):
     """A topic at an nsqd that does not answer is lost until it does, or until nsqlookupd forgets it."""
     monkeypatch.setattr(broker_module, "_POLL", 0.05)
     await network.add()
     broker = NsqBroker(network.url)
     await broker.connect()
     await broker.subscribe(["items"])
-    places = {("127.0.0.1", _free_port())}
+    places = {("127.0.0.1", held_port)}
     real = lookup.producers
 
     async def producers(place, topic):
@@ -176,18 +180,18 @@ async def test_nsqd_that_is_named_but_gone(network, monkeypatch):
     await broker.close()
 
 
-async def test_nobody_known_or_there(network):
+async def test_nobody_known_or_there(network, held_port):
     """Without any nsqd, or without nsqlookupd, `connect` says so."""
     with pytest.raises(BrokerUnavailable, match="knows no nsqd"):
         await NsqBroker(network.url).connect()
     with pytest.raises(BrokerUnavailable, match="nsqlookupd"):
-        await NsqBroker(f"nsq+lookup://127.0.0.1:{_free_port()}").connect()
+        await NsqBroker(f"nsq+lookup://127.0.0.1:{held_port}").connect()
 
 
-async def test_one_of_several_lookups_is_enough(network):
+async def test_one_of_several_lookups_is_enough(network, held_port):
     """Of several nsqlookupds one that answers is enough."""
     await network.add()
-    broker = NsqBroker(f"nsq+lookup://127.0.0.1:{_free_port()},127.0.0.1:{network.place[1]}")
+    broker = NsqBroker(f"nsq+lookup://127.0.0.1:{held_port},127.0.0.1:{network.place[1]}")
     await broker.connect()
     await broker.close()
 

@@ -20,6 +20,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.support.ports import HeldPort
+
 APPLICATION = Path(__file__).with_name("application.py")
 V2 = ["entity-sync.v2"]
 
@@ -54,19 +56,20 @@ class Served:
 
 @contextmanager
 def serving(name: str) -> Iterator[Served]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = [argument.format(port=port) for argument in SERVERS[name]]
-    command = [sys.executable, "-m", *arguments, f"{APPLICATION.stem}:app"]
-    with subprocess.Popen(command, cwd=APPLICATION.parent, start_new_session=True) as process:
+    with HeldPort() as held, _started(name, held.number) as process:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and process.poll() is None:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", held.number)):
                 break
-        yield Served(name, port, process)
+        yield Served(name, held.number, process)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # its workers too
+
+
+def _started(name: str, port: int) -> subprocess.Popen[bytes]:
+    arguments = [argument.format(port=port) for argument in SERVERS[name]]
+    command = [sys.executable, "-m", *arguments, f"{APPLICATION.stem}:app"]
+    return subprocess.Popen(command, cwd=APPLICATION.parent, start_new_session=True)
 
 
 @pytest.fixture(params=SERVERS, scope="module")

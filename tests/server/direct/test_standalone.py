@@ -122,7 +122,7 @@ async def test_a_wrong_address(wrong):
             pass
 
 
-async def test_a_start_that_fails_frees_the_port(board):
+async def test_a_start_that_fails_frees_the_port(board, held_port):
     """When the application cannot start, nobody was served, and the port is free again."""
 
     @asynccontextmanager
@@ -130,13 +130,11 @@ async def test_a_start_that_fails_frees_the_port(board):
         raise OSError("no database")
         yield
 
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     with pytest.raises(OSError, match="no database"):
-        async with listen(EntitySync(lifespan=lifespan), port=port):
+        async with listen(EntitySync(lifespan=lifespan), port=held_port):
             pass
-    async with listen(board.sync, port=port) as listener:
-        assert listener.port == port
+    async with listen(board.sync, port=held_port) as listener:
+        assert listener.port == held_port
 
 
 async def test_its_own_path():
