@@ -371,6 +371,37 @@ async def test_asked_again_after_a_while():
         assert sorted(shop.asked) == [("ann", "1"), ("ann", "2")]
 
 
+@pytest.mark.parametrize("ends", ["at once", "with its answer"])
+async def test_authorize_that_cancels_its_own_task(ends: str, caplog: pytest.LogCaptureFixture):
+    """It denies as any other failure, the log says why, and it is asked again; an answer given counts."""
+    clock = FakeClock()
+    sync = EntitySync(clock=clock)
+    asked = list[str]()
+
+    async def may(_user: str, key: EntityKey) -> bool:
+        asked.append(key.id)
+        if len(asked) == 1:
+            own = asyncio.current_task()
+            assert own is not None
+            own.cancel()
+            if ends == "at once":
+                await asyncio.Event().wait()
+        return True
+
+    sync.entity("orders", authorize=may)(_load)
+    async with sync, connect(sync, secret="ann") as client:
+        await subscribe(client, "1")
+        await clock.advance(1)
+        if ends == "at once":
+            assert brief(client) == ["ack", ("denied", "1"), ("snapshot", "1")]
+            assert asked == ["1", "1"]
+            assert "it cancelled its own task" in caplog.text
+        else:
+            assert brief(client) == ["ack", ("snapshot", "1")]
+            assert asked == ["1"]
+            assert not caplog.records
+
+
 async def test_a_failure_denies_for_a_moment_only():
     """A question that has no answer denies, and is asked again soon: first after a tenth of a second, then
     after longer, and no more once there is an answer."""

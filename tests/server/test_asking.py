@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
@@ -153,6 +154,42 @@ async def test_what_is_asked_for_meanwhile():
         shop.fails = None
         await shop.clock.advance(10)
         assert sorted(told(client)) == [("current", "1"), ("fresh", None), ("snapshot", "2")]
+
+
+@pytest.mark.parametrize("ends", ["at once", "with its answer"])
+async def test_a_task_that_it_cancels(ends: str, caplog: pytest.LogCaptureFixture):
+    """A function that cancels the task it runs in gave no answer, of which the client is told; it is asked
+    again. An answer given all the same counts.
+    """
+    shop, cancels = Shop(), False
+
+    async def who(secret: str | None, connection: ConnectionInfo) -> str:
+        nonlocal cancels
+        if cancels:
+            cancels = False
+            own = asyncio.current_task()
+            assert own is not None
+            own.cancel()
+            if ends == "at once":
+                shop.asked.append(secret)
+                await asyncio.Event().wait()
+        return await shop.who(secret, connection)
+
+    shop.sync.authenticate(who)
+    async with watching(shop) as client:
+        shop.asked.clear()
+        cancels = True
+        await shop.doubt()
+        if ends == "at once":
+            assert told(client) == [STALE]
+            assert "authenticate gave no answer: it cancelled its own task" in caplog.text
+            await shop.clock.advance(1)
+            assert told(client) == [("current", "1"), ("fresh", None)]
+            assert shop.asked == ["ann", "ann"]
+        else:
+            assert told(client) == [("current", "1")]
+            assert not caplog.records
+            assert shop.asked == ["ann"]
 
 
 async def test_nobody_is_asked_about_who_left():

@@ -21,6 +21,7 @@ class Shop:
         self.may_answer = asyncio.Event()
         self.fails: Exception | None = None
         self.raises: BaseException | None = None
+        self.cancels = False
         self.sync.authenticate(self.who)
         self.sync.on_message(self.answer)
 
@@ -36,6 +37,11 @@ class Shop:
         await self.may_answer.wait()
         if self.raises is not None and message.json() == 1:
             raise self.raises
+        if self.cancels and message.json() == 1:
+            own = asyncio.current_task()
+            assert own is not None
+            own.cancel()
+            await asyncio.Event().wait()
         return message.json()
 
 
@@ -129,3 +135,29 @@ async def test_whatever_it_raises_is_an_answer(shop: Shop, error: BaseException)
     async with connect(shop.sync, secret="ann") as client:
         await send(client, 1, 2)
         assert await told(shop, client) == [("error", "failed", 1), ("message", None, 2)]
+
+
+async def test_a_task_that_it_cancels(shop: Shop, caplog: pytest.LogCaptureFixture):
+    """A function that cancels the task it runs in has failed; what waits behind it is handed over."""
+    shop.cancels = True
+    async with connect(shop.sync, secret="ann") as client:
+        await send(client, 1, 2, 3)
+        assert await told(shop, client) == [
+            ("error", "failed", 1),
+            ("message", None, 2),
+            ("message", None, 3),
+        ]
+    [record] = caplog.records
+    assert record.getMessage() == "on_message raised CancelledError"
+    assert "cancelled its own task" in caplog.text
+
+
+async def test_nothing_is_handed_over_for_who_left(shop: Shop, caplog: pytest.LogCaptureFixture):
+    """The function is told to end, and what waited is forgotten, without a word in the log."""
+    async with connect(shop.sync, secret="ann") as client:
+        await send(client, 1, 2)
+        client.leave()
+        shop.may_answer.set()
+        await settled(shop.sync)
+    assert shop.taken == [("ann", 1)]
+    assert not caplog.records

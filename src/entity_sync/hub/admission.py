@@ -15,7 +15,7 @@ from entity_sync.loading.loader import principal_key
 from entity_sync.model import ConnectionInfo
 from entity_sync.settings import Settings
 
-__all__ = ["Authenticate", "admit", "expires_at"]
+__all__ = ["Authenticate", "admit", "expires_at", "no_answer"]
 
 _log = logging.getLogger("entity_sync.authenticate")
 
@@ -35,10 +35,7 @@ async def admit(
     except (TimeoutError, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and is_cancelled():
             raise  # the client left, or the node closes
-        _log.warning(
-            "authenticate gave no answer within %g s, or was cancelled", settings.authenticate_timeout
-        )
-        return Refused("busy", "who this is could not be established in time", retryable=True)
+        return no_answer(f"there was none within {settings.authenticate_timeout:g} s, or it was cancelled")
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - the application may raise anything
@@ -46,6 +43,12 @@ async def admit(
         _log.warning("authenticate raised %s", placed(error))
         _log.debug("authenticate raised", exc_info=error)
         return Refused("busy", "who this is could not be established", retryable=True)
+
+
+def no_answer(why: str) -> Refused:
+    """What becomes of a question that ended without one."""
+    _log.warning("authenticate gave no answer: %s", why)
+    return Refused("busy", "who this is could not be established in time", retryable=True)
 
 
 def _checked(principal: object, now: float) -> Admitted | Refused:

@@ -101,6 +101,10 @@ class Rights:
                     raise
                 return self._failed(key, error)
 
+    def cancelled(self, key: EntityKey) -> None:
+        """A question ended without an answer, though nobody told it to."""
+        self._note(key, "it cancelled its own task")
+
     def _read(self, key: EntityKey, answer: object) -> bool | None:
         if isinstance(answer, bool):
             return answer

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from entity_sync.clock import Timer
 from entity_sync.core.effects import Admitted, Authenticate, Refused
 from entity_sync.hub.admission import Authenticate as Function
-from entity_sync.hub.admission import admit
+from entity_sync.hub.admission import admit, no_answer
 from entity_sync.hub.node import Node
 from entity_sync.hub.principals import Holder
 from entity_sync.hub.tasks import Tasks
@@ -74,6 +74,7 @@ class Asking:
             self._decided(Admitted(secret, secret))
         else:
             self._asked = self._tasks.start(self._ask(function, effect))
+            self._asked.add_done_callback(self._ended)
 
     def ask_later(self, again: Callable[[], object]) -> None:
         """The application could not tell: call ``again`` after a while, unless something is asked before."""
@@ -97,12 +98,21 @@ class Asking:
             if self._is_closed:  # an application may swallow the end of this task
                 return
             if isinstance(outcome, Refused):
-                principals.leave(self._holder)
                 break
             if principals.enter(self._holder, outcome.key):
                 self._failures = 0
                 break
             principals.ask(self._holder)  # somebody was revoked while we asked: the answer may be from before
+        self._answered(outcome)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._asked is task and not self._is_closed:  # without an answer, and not by us
+            self._answered(no_answer("it cancelled its own task"))
+
+    def _answered(self, outcome: Admitted | Refused) -> None:
+        self._asked = None
+        if isinstance(outcome, Refused):
+            self._node.principals.leave(self._holder)
         self._decided(outcome)
 
     def _cancel(self) -> None:

@@ -121,6 +121,7 @@ class Connection:
         self._freshness.close()
         self._expiry.cancel()
         self._watching.close()
+        self._passing.close()
 
     # What the node tells
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,11 +25,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Passing:
-    """One connection's messages on their way to ``on_message``, in order.
-
-    Attributes:
-        is_busy: ``on_message`` has not answered all of them yet.
-    """
+    """One connection's messages on their way to ``on_message``, in order."""
 
     def __init__(
         self,
@@ -50,10 +47,16 @@ class Passing:
         self._reply = reply
         self._taken = taken
         self._waiting: deque[tuple[ClientMessage, Ref]] = deque()
-        self.is_busy = False
+        self._under_way: asyncio.Task[None] | None = None
+        self._ref: Ref = msgspec.UNSET  # of the message under way
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether ``on_message`` has not answered all of them yet."""
+        return self._under_way is not None
 
     def put(self, message: ClientMessage, ref: Ref) -> None:
         """Hand a message over as soon as those before it are answered."""
@@ -62,9 +65,8 @@ class Passing:
             self._answer(Error(code="unsupported", text=text, retryable=False, ref=ref))
             return
         self._waiting.append((message, ref))
-        if not self.is_busy:
-            self.is_busy = True
-            self._tasks.start(self._run(self._function))
+        if self._under_way is None:
+            self._start(self._function)
 
     def dismiss(self, why: Refused) -> None:
         """Answer those that wait with this refusal: whoever sent them is nobody now."""
@@ -74,26 +76,42 @@ class Passing:
         if waiting:
             self._taken()
 
+    def close(self) -> None:
+        """The client is gone."""
+        self._waiting.clear()
+        self._under_way = None
+
+    def _start(self, function: OnMessage) -> None:
+        self._under_way = self._tasks.start(self._run(function))
+        self._under_way.add_done_callback(partial(self._ended, function))
+
     async def _run(self, function: OnMessage) -> None:
-        try:
-            while self._waiting:
-                message, ref = self._waiting.popleft()
-                self._taken()
-                try:
-                    answer = _json(await function(message))
-                except (KeyboardInterrupt, SystemExit):
-                    raise
-                except BaseException as error:
-                    if isinstance(error, asyncio.CancelledError) and is_cancelled():
-                        raise  # the connection ends
-                    _log.warning("on_message raised %s", type(error).__name__, exc_info=error)
-                    self._answer(
-                        Error(code="failed", text="the application failed", retryable=False, ref=ref)
-                    )
-                else:
-                    self._acknowledge(answer, ref)
-        finally:
-            self.is_busy = False
+        while self._waiting:
+            message, self._ref = self._waiting.popleft()
+            self._taken()
+            try:
+                answer = _json(await function(message))
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                    raise  # the connection ends, or the function ended this task
+                self._failed(error)
+            else:
+                self._acknowledge(answer, self._ref)
+        self._under_way = None
+
+    def _ended(self, function: OnMessage, task: asyncio.Task[None]) -> None:
+        if self._under_way is not task:
+            return
+        self._under_way = None  # in the middle of a message, and not by us
+        self._failed(asyncio.CancelledError("on_message cancelled its own task"))
+        if self._waiting:
+            self._start(function)
+
+    def _failed(self, error: BaseException) -> None:
+        _log.warning("on_message raised %s", type(error).__name__, exc_info=error)
+        self._answer(Error(code="failed", text="the application failed", retryable=False, ref=self._ref))
 
     def _acknowledge(self, answer: bytes | None, ref: Ref) -> None:
         if answer is None:

@@ -178,7 +178,7 @@ class Watching:
             if watched.subscription is None or watched.subscription.withheld:
                 self._freshness.withhold(watched)
             watched.question = self._tasks.start(self._wait(watched, answer), copy_context())
-            watched.question.add_done_callback(lambda _task: answer.end())
+            watched.question.add_done_callback(partial(self._ended, watched, answer))
 
     async def _wait(self, watched: _Watched, question: Question) -> None:
         async with self._places:
@@ -186,6 +186,13 @@ class Watching:
         if watched.question is asyncio.current_task():  # an application may swallow the end of an old one
             watched.question = None
             self._decided(watched, is_granted=is_granted)
+
+    def _ended(self, watched: _Watched, question: Question, task: asyncio.Task[None]) -> None:
+        question.end()
+        if watched.question is task:  # without an answer, and not by us
+            watched.question = None
+            self._node.rights.cancelled(watched.key)
+            self._decided(watched, is_granted=None)
 
     def _decided(self, watched: _Watched, *, is_granted: bool | None) -> None:
         watched.failures = 0 if is_granted is not None else watched.failures + 1
