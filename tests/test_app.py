@@ -69,7 +69,7 @@ def test_restarts_on_a_new_loop():
 
     async def once() -> str:
         async with sync, connect(sync) as client:
-            await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+            await client.subscribe("items", "1")
             await client.receive_until("snapshot")
             return sync.node.id
 
@@ -215,7 +215,7 @@ async def test_notify_takes_handles(caplog: pytest.LogCaptureFixture):
 
     assert repr(item) == "Entity('items')"
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "7"}})
+        await client.subscribe("items", "7")
         await settled(sync)
         await sync.notify(item, 7)
         await settled(sync)
@@ -233,7 +233,7 @@ async def test_notify_soon_from_a_thread():
     sync = shop()
     item = sync.entity("others")(load)
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "others", "id": "1"}})
+        await client.subscribe("others", "1")
         await settled(sync)
         loads = sync.node.hub.loads.ticket
         receipts: list[Any] = []

@@ -22,10 +22,6 @@ from tests.test_documents import ROOT, block, source
 pytestmark = pytest.mark.source
 
 
-async def subscribe(client: MemoryClient, entity: str, id: str) -> None:
-    await client.send({"action": "subscribe", "body": {"entity": entity, "id": id}})
-
-
 async def shown(sync: EntitySync, client: MemoryClient) -> list[Any]:
     """What arrived once all is quiet, without the acks."""
     await settled(sync)
@@ -43,11 +39,11 @@ async def test_lists_page():
     page = lists()
     sync = page["sync"]
     async with sync, connect(sync) as ann, connect(sync) as bob:
-        await subscribe(ann, "customer_orders", "ann")
+        await ann.subscribe("customer_orders", "ann")
         [snapshot] = await shown(sync, ann)
         assert snapshot["rows"] == json.loads(source("docs/lists.md", "rows"))
 
-        await subscribe(bob, "customer_orders", "bob")
+        await bob.subscribe("customer_orders", "bob")
         await shown(sync, bob)
         await page["move"](2, "ann")
         [moved_in] = await shown(sync, ann)
@@ -67,7 +63,7 @@ async def test_lists_count():
     sync = page["sync"]
     async with sync, connect(sync) as client:
         for customer in ("ann", "bob"):
-            await subscribe(client, "order_counts", customer)
+            await client.subscribe("order_counts", customer)
         assert [message["rows"][0]["data"] for message in await shown(sync, client)] == [{"orders": 1}] * 2
         await page["move"](2, "ann")
         counts = {message["id"]: message["rows"][0]["data"] for message in await shown(sync, client)}
@@ -100,7 +96,7 @@ async def test_lists_tags(tags: dict[str, object], news: int):
 
     async with sync, connect(sync) as client:
         for entity in ("some", "all"):
-            await subscribe(client, entity, "x")
+            await client.subscribe(entity, "x")
         await shown(sync, client)
         await sync.notify("orders", 100, tags=tags)
         entities = [message["entity"] for message in await shown(sync, client)]
@@ -116,7 +112,7 @@ async def test_lists_order():
         return [{"id": each} for each in ids]
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "lists", "x")
+        await client.subscribe("lists", "x")
         for expected in (["2", "1"], ["1", "2"]):
             [message] = await shown(sync, client)
             assert [row["id"] for row in message["rows"]] == expected
@@ -134,7 +130,7 @@ async def loaded(what: list[object] | None, **options: Any) -> Any:
             yield each
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "lists", "x")
+        await client.subscribe("lists", "x")
         return await client.receive_until("snapshot")
 
 
@@ -163,7 +159,7 @@ async def test_lists_track(track: bool, news: int):
         return {"name": names[id]}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "reports", "x")
+        await client.subscribe("reports", "x")
         [snapshot] = await shown(sync, client)
         assert snapshot["rows"][0] == {"data": {"title": "Bread"}}
         names["9"] = "Dot"
@@ -186,7 +182,7 @@ async def test_lists_counts_need_the_old_value(value: list[object], news: int):
         return id
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "counts", "ann")
+        await client.subscribe("counts", "ann")
         await shown(sync, client)
         owners[0] = "bob"
         await order.notify(1, tags={"customer": value})
@@ -204,7 +200,7 @@ async def test_lists_names_that_may_be_notified():
         return [{"id": 1}, Row("users", 9, {"name": "Cay"})]
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "reports", "x")
+        await client.subscribe("reports", "x")
         [snapshot] = await shown(sync, client)
         assert [row["entity"] for row in snapshot["rows"]] == ["chapters", "users"]
         await sync.notify("chapters", 1)
@@ -216,7 +212,7 @@ async def answers(sync: EntitySync, secret: str, *keys: tuple[str, str]) -> list
     """What a client with this secret is told of each key: the rows' data, or why there is none."""
     async with connect(sync, secret=secret) as client:
         for key in keys:
-            await subscribe(client, *key)
+            await client.subscribe(*key)
         told = {(message["entity"], message["id"]): message for message in await shown(sync, client)}
     return [_told(told[key]) for key in keys]
 
@@ -248,7 +244,7 @@ async def test_rights_of_a_row_before_it_exists():
     """Who asks too early is denied; of a notify they hear nothing, of reauthorize the row."""
     page = block("docs/rights.md", "rights")
     async with page["sync"] as sync, connect(sync, secret="b-token") as bob:
-        await subscribe(bob, "orders", "2")
+        await bob.subscribe("orders", "2")
         assert [message["event"] for message in await shown(sync, bob)] == ["denied"]
         page["orders"][2] = {"owner": "bob", "status": "new"}
         await page["order"].notify(2)
@@ -262,9 +258,9 @@ async def test_rights_cookie():
     page = block("docs/rights.md", "rights")
     cookie = ConnectionInfo("v2", cookies={"token": "a-token"})
     async with page["sync"] as sync, connect(sync, info=cookie) as ann, connect(sync) as nobody:
-        await subscribe(ann, "orders", "1")
+        await ann.subscribe("orders", "1")
         assert [message["event"] for message in await shown(sync, ann)] == ["snapshot"]
-        await subscribe(nobody, "orders", "1")
+        await nobody.subscribe("orders", "1")
         assert [message["event"] for message in await shown(sync, nobody)] == ["denied"]
         await nobody.send({"action": "secret", "body": "a-token"})
         assert [message["event"] for message in await shown(sync, nobody)] == ["snapshot"]
@@ -284,7 +280,7 @@ async def test_rights_expiry(entity_sync_clock: FakeClock):
         return 4
 
     async with sync, connect(sync, secret="s") as client:
-        await subscribe(client, "prices", "tea")
+        await client.subscribe("prices", "tea")
         await shown(sync, client)
         await entity_sync_clock.advance(3_540)
         assert (await client.receive_until("expiring"))["in_ms"] == 60_000
@@ -310,7 +306,7 @@ async def test_rights_asked(entity_sync_clock: FakeClock):
         return len(asked)
 
     async with sync, connect(sync, secret="ann") as client:
-        await subscribe(client, "orders", "7")
+        await client.subscribe("orders", "7")
         await shown(sync, client)
         assert asked == [("ann", "7")]
         await order.notify(7)
@@ -331,8 +327,8 @@ async def test_rights_change(verdict: str):
     """Reauthorize asks with the principal of the sign-in; revoke ends that, until a secret comes."""
     page = block("docs/rights.md", "rights")
     async with page["sync"] as sync, connect(sync, secret="a-token") as ann:
-        await subscribe(ann, "orders", "1")
-        await subscribe(ann, "stock", "flour")
+        await ann.subscribe("orders", "1")
+        await ann.subscribe("stock", "flour")
         await shown(sync, ann)
         page["orders"][1]["owner"] = "bob"
         page["tenants"]["ann"] = "west"

@@ -74,7 +74,7 @@ async def test_reaches_the_clients():
             return publisher.notify(entity, 7).status
 
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "7"}})
+        await client.subscribe("items", "7")
         await client.receive_until("snapshot")
         named: list[str | Entity] = ["items", item]
         for entity in named:

@@ -653,7 +653,7 @@ async def test_a_session_in_a_thread(shop: Shop, tmp_path: Path):
             customer.name = "bob!"
 
     async with connect(shop.sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "customers", "id": "9"}})
+        await client.subscribe("customers", "9")
         await client.receive_until("snapshot")
         await asyncio.to_thread(rename)
         assert (await client.receive_until("snapshot"))["rows"][0]["data"] == {"name": "bob!"}

@@ -72,7 +72,7 @@ async def test_commit_of_another_process(database: Path, mode: str):
         return {"n": row[0]} if row else None
 
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+        await client.subscribe("items", "1")
         assert (await client.receive_until("snapshot"))["rows"] == [{"data": {"n": 1}}]
         await asyncio.to_thread(write, database, "UPDATE items SET n = 2")
         async with asyncio.timeout(20):

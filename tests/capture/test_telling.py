@@ -43,8 +43,7 @@ async def test_an_id_that_cannot_be_keeps_no_others_back(sessions: Any, caplog: 
             return bool(session.query(Art).filter_by(slug=id).count())
 
     async with sync, connect(sync) as client:
-        body = [{"entity": "art", "id": id} for id in ("one", "two")]
-        await client.send({"action": "subscribe", "body": body})
+        await client.subscribe("art", "one", "two")
         await settled(sync)
         assert len(client.pending()) == 3
         with sessions.begin() as session:

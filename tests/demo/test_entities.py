@@ -216,12 +216,12 @@ async def test_panel_is_quiet_while_nothing_changes(tmp_path: Path):
     sync: EntitySync[entities.User] = EntitySync(clock=clock)
     entities.declare(sync, Shop(tmp_path / "bakery.sqlite3"), {})
     async with sync, connect_in_memory(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "views", "id": "here"}})
+        await client.subscribe("views", "here")
         await client.receive_until("snapshot")
         await clock.advance(60)
         await settled(sync)
         assert {message["event"] for message in client.pending()} <= {"beat", "fresh"}
-        await client.send({"action": "subscribe", "body": {"entity": "about", "id": "demo"}})
+        await client.subscribe("about", "demo")
         await client.receive_until("snapshot")
         client.pending()
         await clock.advance(2)

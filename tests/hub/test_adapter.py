@@ -318,12 +318,12 @@ async def test_resync_that_loses_its_last_view():
 
     shop.sync.entity("slow")(load)
     async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as other:
-        await client.send({"action": "subscribe", "body": {"entity": "slow", "id": "1"}})
+        await client.subscribe("slow", "1")
         await shop.happens(Lost(), Restored())
         await client.send({"action": "unsubscribe", "body": {"entity": "slow", "id": "1"}})
         await shop.clock.advance(0.1)
         assert events(client)[-1] == "fresh"
-        await other.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+        await other.subscribe("items", "1")
         await settled(shop.sync)
         assert events(other) == ["ack", "snapshot"]
 
@@ -340,7 +340,7 @@ async def test_load_from_before_the_return_is_not_enough():
 
     shop.sync.entity("slow")(load)
     async with shop.sync, connect(shop.sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "slow", "id": "1"}})
+        await client.subscribe("slow", "1")
         await shop.happens(Lost(), Restored())
         loads[0].set()
         await shop.clock.advance(1.0)

@@ -15,10 +15,6 @@ from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
 
-async def subscribe(client: MemoryClient, *ids: str) -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": "orders", "id": id} for id in ids]})
-
-
 class Database:
     """Sessions that hang while the database is away, and whose rollback may hang as well."""
 
@@ -73,7 +69,7 @@ async def test_a_task_group_that_fails(batch: int | None, is_caught: bool):
     loader: Any = order if batch is None else orders
     sync.entity("orders", batch=batch)(loader)
     async with sync, connect(sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await client.receive_until("snapshot")
         is_broken = True
         await sync.notify("orders", "1")
@@ -100,12 +96,12 @@ async def test_a_clean_up_that_hangs(caplog: pytest.LogCaptureFixture):
 
     async with sync, connect(sync) as client:
         database.is_away = True
-        await subscribe(client, "bad")
+        await client.subscribe("orders", "bad")
         assert (await client.receive_until("stale"))["id"] == "bad"
         assert caplog.messages == ["load of orders/'bad' failed: no result within 1 s"]
         assert database.open == 1
         database.is_away = False
-        await subscribe(client, "good")
+        await client.subscribe("orders", "good")
         assert (await client.receive_until("snapshot"))["id"] == "good"
         await asyncio.sleep(1.0)
         assert database.open == 0
@@ -135,11 +131,11 @@ async def test_an_entity_begins_no_more_than_it_may_leave_behind(caplog: pytest.
         return "other"
 
     async with sync, connect(sync) as client:
-        await subscribe(client, *map(str, range(6)))
+        await client.subscribe("orders", *map(str, range(6)))
         await asyncio.sleep(60.0)
         assert (running, most) == (2, 2)
         assert "2 loads of orders never ended, and hold every place that it may have" in caplog.text
-        await client.send({"action": "subscribe", "body": {"entity": "others", "id": "1"}})
+        await client.subscribe("others", "1")
         while (await client.receive_until("snapshot"))["entity"] != "others":
             pass
         may_end.set()
@@ -166,7 +162,7 @@ async def test_who_waits_behind_loads_that_never_end_is_told():
         return [(one["event"], one["id"]) for one in client.pending() if one["event"] == "stale"]
 
     async with sync, connect(sync) as client:
-        await subscribe(client, *"1234")
+        await client.subscribe("orders", *"1234")
         await settled(sync)
         hangs = True
         for id in "12":
@@ -216,7 +212,7 @@ async def test_entities_that_hang_take_nothing_from_others():
     async with sync, connect(sync) as client:
         body = [{"entity": name, "id": str(id)} for name in ("one", "two") for id in range(20)]
         await client.send({"action": "subscribe", "body": body})
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await asyncio.sleep(10.1)
         for _ in range(20):
             began = loop.time()
@@ -240,9 +236,9 @@ async def test_loads_that_are_not_wanted_any_more_hold_no_place(caplog: pytest.L
 
     async with sync, connect(sync) as client:
         leaving = MemoryClient.of(sync)
-        await subscribe(leaving, "1", "2")
+        await leaving.subscribe("orders", "1", "2")
         await asyncio.sleep(0.5)
-        await subscribe(client, "good")
+        await client.subscribe("orders", "good")
         leaving.leave()
         assert (await client.receive_until("snapshot"))["id"] == "good"
         await asyncio.sleep(5.0)
@@ -271,7 +267,7 @@ async def test_a_load_that_cancels_itself(batch: int | None, caplog: pytest.LogC
     loader: Any = order if batch is None else orders
     sync.entity("orders", batch=batch)(loader)
     async with sync, connect(sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         assert (await client.receive_until("stale"))["id"] == "1"
         assert (await client.receive_until("snapshot"))["rows"] == [{"data": "found"}]
     assert caplog.messages == ["load of orders/'1' failed: the load function cancelled its own task"]
@@ -300,7 +296,7 @@ async def test_loads_end_before_what_they_use_is_closed(does_leave: bool):
 
     async with sync:
         client = MemoryClient.of(sync)
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await asyncio.sleep(0.1)
         if does_leave:
             client.leave()
@@ -324,7 +320,7 @@ async def test_a_load_that_takes_no_end_does_not_keep_its_node(caplog: pytest.Lo
 
     began = asyncio.get_running_loop().time()
     async with sync, connect(sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await asyncio.sleep(0.1)
     assert asyncio.get_running_loop().time() - began < 4.0
     told = cancelled
@@ -352,7 +348,7 @@ async def test_a_mistake_in_what_is_told_of_a_result(caplog: pytest.LogCaptureFi
         raise ValueError("on purpose")
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await settled(sync)
         with caplog.at_level(logging.CRITICAL, "entity_sync"):
             sync.node.hub.observe = fail
@@ -384,7 +380,7 @@ async def test_a_mistake_in_what_is_told_of_a_failure(caplog: pytest.LogCaptureF
     async with sync, connect(sync) as client:
         with caplog.at_level(logging.CRITICAL, "entity_sync"):
             sync.node.hub.observe = fail
-            await subscribe(client, "1")
+            await client.subscribe("orders", "1")
             await asyncio.sleep(5.0)
         shown = [message for message in client.pending() if message["event"] == "snapshot"]
         assert shown[-1]["rows"] == [{"data": 2}]
@@ -405,7 +401,7 @@ async def test_a_mistake_after_a_result_was_told(does_change: bool, caplog: pyte
         return loads
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await settled(sync)
         refreshes = sync.node.hub.loads._refreshes
         succeeded = refreshes.succeeded

@@ -47,10 +47,6 @@ class Shop:
         return {"id": id, "price": price, "secret": f"value {price}"}
 
 
-async def subscribe(client: MemoryClient, *ids: str) -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": "items", "id": id} for id in ids]})
-
-
 def shown(client: MemoryClient) -> list[int]:
     return [m["rows"][0]["data"]["price"] for m in client.pending() if m["event"] == "snapshot"]
 
@@ -62,7 +58,7 @@ def audited(minutes: float, act: Callable[[Shop], Any], **options: Any) -> Shop:
     @in_virtual_time
     async def live() -> None:
         async with shop.sync, connect(shop.sync) as client:
-            await subscribe(client, "1")
+            await client.subscribe("items", "1")
             await settled(shop.sync)
             await act(shop)
             await asyncio.sleep(minutes * 60.0)
@@ -77,7 +73,7 @@ async def test_forgotten_notify_is_found():
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
         await asyncio.sleep(10.0)
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         began = shop.loads[0][0]
         assert shown(client) == [0]
@@ -169,7 +165,7 @@ async def test_refresh_after_an_audit_hinders_no_finding(revision: str | None):
     """A finding stands although `refresh_every` loads the view again before it is told."""
     shop = Shop(refresh_every=4.0, revision=revision)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await asyncio.sleep(119.999)
         shop.price["1"] = 5
         await asyncio.sleep(0.02)
@@ -187,7 +183,7 @@ async def test_what_waits_for_a_paced_resync_is_no_finding():
     shop = Shop(auditor, settings=Settings(resync_rate=50.0))
     ids = [str(n) for n in range(400)]
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *ids)
+        await client.subscribe("items", *ids)
         await asyncio.sleep(119.0)
         shop.price = dict.fromkeys(ids, 5)
         shop.sync.node.hub.resync()
@@ -200,7 +196,7 @@ async def test_nothing_is_audited_while_the_broker_is_away():
     """While changes may be on their way unheard nothing is audited."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         shop.sync.node._lost()
         shop.price["1"] = 5
@@ -222,7 +218,7 @@ def test_off_by_default():
             return {}
 
         async with sync, connect(sync) as client:
-            await subscribe(client, "1")
+            await client.subscribe("items", "1")
             await asyncio.sleep(10_000.0)
             assert loads == ["1"]
             assert sync.node.hub.observe is None
@@ -239,7 +235,7 @@ def test_share_is_kept(share: float, least: int, most: int):
     async def live() -> None:
         shop = Shop(Auditor(share=share, interval=60.0))
         async with shop.sync, connect(shop.sync) as client:
-            await subscribe(client, *map(str, range(100)))
+            await client.subscribe("items", *map(str, range(100)))
             await settled(shop.sync)
             shop.loads.clear()
             await asyncio.sleep(660.5 if share == 0.1 else 6_000.5)
@@ -257,7 +253,7 @@ async def test_view_that_is_left_during_its_audit():
     async with shop.sync:
         for pause in (0.5, 1.5):
             async with connect(shop.sync) as client:
-                await subscribe(client, "1")
+                await client.subscribe("items", "1")
                 await asyncio.sleep(2.0)
                 shop.price["1"] = shop.price.get("1", 0) + 1
                 count = len(shop.loads)
@@ -273,7 +269,7 @@ async def test_load_that_fails_is_no_finding():
     """An audit whose load fails is over: what its retry finds is no finding."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         shop.price["1"], shop.is_down = 5, True
         await asyncio.sleep(125.0)
@@ -313,7 +309,7 @@ async def test_callback_that_raises():
 
     shop = Shop(Auditor(share=1.0, on_finding=raising))
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         for n in range(3):
             shop.price["1"] = n
             await asyncio.sleep(100.0)

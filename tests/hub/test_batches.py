@@ -41,10 +41,6 @@ class Prices:
         return rows
 
 
-async def subscribe(client: MemoryClient, entity: str, *ids: str) -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
-
-
 def states(client: MemoryClient) -> dict[str, Any]:
     """The last state of each id among the pending messages: its value, None where it is gone."""
     found: dict[str, Any] = {}
@@ -69,7 +65,7 @@ async def test_500_keys_are_one_query(tmp_path: Path):
         return dict(database.execute(f"SELECT id, cents FROM price WHERE id IN ({marks})", ids))
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "prices", *map(str, range(500)))
+        await client.subscribe("prices", *map(str, range(500)))
         await settled(sync)
         assert len(states(client)) == 500
         assert len(statements) == 1
@@ -89,7 +85,7 @@ async def test_each_key_has_its_own_end():
     prices.rows = {"1": 10, "2": ValueError("no price"), "3": AccessDenied(), "4": object(), "5": None}
     prices.rows["7"] = AccessDenied  # the class, as in `raise AccessDenied`
     async with prices.sync, connect(prices.sync) as client:
-        await subscribe(client, "prices", "1", "2", "3", "4", "5", "6", "7")
+        await client.subscribe("prices", "1", "2", "3", "4", "5", "6", "7")
         await client.receive_until("stale")
         await client.receive_until("stale")
         told = [json.loads(frame) for frame in client.received]
@@ -114,8 +110,8 @@ async def test_no_more_than_the_batch():
         return dict.fromkeys(ids, 1)
 
     async with sync, connect(sync, secret="ann@r") as ann, connect(sync, secret="bob@b") as bob:
-        await subscribe(ann, "prices", "1", "2", "3", "4")
-        await subscribe(bob, "prices", "1", "2")
+        await ann.subscribe("prices", "1", "2", "3", "4")
+        await bob.subscribe("prices", "1", "2")
         await settled(sync)
     assert calls == [([1, 2, 3], "r"), ([4], "r"), ([1, 2], "b")]
 
@@ -126,7 +122,7 @@ async def test_one_bad_key_among_many():
     prices.rows = {str(id): id for id in range(256)}
     prices.poison = {"77"}
     async with prices.sync, connect(prices.sync) as client:
-        await subscribe(client, "prices", *prices.rows)
+        await client.subscribe("prices", *prices.rows)
         message = await client.receive_until("stale")
         assert message["id"] == "77"
         shown = {one.split('"id":"')[1].split('"')[0] for one in client.received if "snapshot" in one}
@@ -151,7 +147,7 @@ async def test_a_batch_that_is_parted_is_for_the_same_viewers():
         return dict.fromkeys(ids, tenant)
 
     async with sync, connect(sync, secret="ann") as client:
-        await subscribe(client, "prices", "1", "2", "3", "bad")
+        await client.subscribe("prices", "1", "2", "3", "bad")
         await settled(sync)
         assert states(client) == dict.fromkeys("123", "tenant of ann")
     assert len(calls) > 1
@@ -165,7 +161,7 @@ async def test_a_database_that_is_away():
     prices.rows = {str(id): id for id in range(256)}
     prices.poison = set(prices.rows)
     async with prices.sync, connect(prices.sync) as client:
-        await subscribe(client, "prices", *prices.rows)
+        await client.subscribe("prices", *prices.rows)
         await asyncio.sleep(0.01)
         assert len(prices.calls) <= 18
         prices.poison.clear()
@@ -209,7 +205,7 @@ async def test_a_timeout_that_is_swallowed():
         return dict.fromkeys(ids, "good")
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "prices", "a", "b")
+        await client.subscribe("prices", "a", "b")
         await asyncio.sleep(2.0)
         assert states(client) == {"a": "good", "b": "good"}
     assert [len(ids) for ids in calls] == [2, 1, 1, 2]
@@ -224,7 +220,7 @@ async def test_many_bad_keys_among_others(bad: int):
     prices.rows = {str(id): id for id in range(256)}
     prices.poison = {str(id * 256 // bad) for id in range(bad)}
     async with prices.sync, connect(prices.sync) as client:
-        await subscribe(client, "prices", *prices.rows)
+        await client.subscribe("prices", *prices.rows)
         await asyncio.sleep(4.0)
         shown, told = {}, set()
         for message in client.pending():
@@ -248,7 +244,7 @@ async def test_a_slow_batch_with_bad_keys():
     prices.poison = {str(id) for id in range(0, 64, 4)}
     prices.seconds = 0.2
     async with prices.sync, connect(prices.sync) as client:
-        await subscribe(client, "prices", *prices.rows)
+        await client.subscribe("prices", *prices.rows)
         await asyncio.sleep(5.5)
         assert 0 < len(states(client)) < 48
         assert len(prices.calls) <= 30
@@ -274,7 +270,7 @@ async def test_keys_that_a_batch_denies():
         return dict.fromkeys(ids, 1)
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "prices", *map(str, range(90, 200)))
+        await client.subscribe("prices", *map(str, range(90, 200)))
         await asyncio.sleep(0.001)
         told = client.pending()
         assert {one["event"] for one in told} == {"ack", "snapshot"}
@@ -291,7 +287,7 @@ async def test_what_failed_together_is_logged_once(caplog: pytest.LogCaptureFixt
     prices.rows = {str(id): id for id in range(200)}
     prices.poison = set(prices.rows)
     async with prices.sync, connect(prices.sync) as client:
-        await subscribe(client, "prices", *prices.rows)
+        await client.subscribe("prices", *prices.rows)
         await asyncio.sleep(1.0)
         assert len([one for one in client.pending() if one["event"] == "stale"]) == 200
     lines = [record for record in caplog.records if record.name == "entity_sync.loads"]
@@ -307,7 +303,7 @@ async def test_one_that_leaves_takes_nobody_along():
     prices.rows = {"1": 1, "2": 2}
     prices.may_load.clear()
     async with prices.sync, connect(prices.sync) as client:
-        await subscribe(client, "prices", "1", "2")
+        await client.subscribe("prices", "1", "2")
         while not prices.calls:
             await asyncio.sleep(0)
         await client.send({"action": "unsubscribe", "body": {"entity": "prices", "id": "1"}})
@@ -334,7 +330,7 @@ async def test_answers_of_a_wrong_shape(answer: Any, text: str, caplog: pytest.L
         return answer
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "prices", "1", "2")
+        await client.subscribe("prices", "1", "2")
         await settled(sync)
         assert [one["event"] for one in client.pending()] == ["ack", "stale", "stale"]
     assert text in caplog.text
@@ -355,7 +351,7 @@ async def test_a_drivers_uuids():
         return found | {DriverUUID(int=7): 5}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "prices", id)
+        await client.subscribe("prices", id)
         await settled(sync)
         assert states(client) == {id: 4}
 
@@ -370,7 +366,7 @@ async def test_plain_functions_and_uuids():
         return {one: one.hex for one in ids}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "prices", id)
+        await client.subscribe("prices", id)
         await settled(sync)
         assert states(client) == {id: UUID(id).hex}
 
@@ -385,7 +381,7 @@ async def test_one_that_is_too_large():
         return {id: "x" * int(id) for id in ids}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "texts", "10", "200")
+        await client.subscribe("texts", "10", "200")
         await settled(sync)
         ends = {message["id"]: message["event"] for message in client.pending() if "id" in message}
         assert ends == {"10": "snapshot", "200": "error"}
@@ -405,7 +401,7 @@ async def test_rows_ride_along_in_a_batch():
         return {id: [{"title": id}, Row("users", 9, {"name": names[9]})] for id in ids}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "reports", "1", "2")
+        await client.subscribe("reports", "1", "2")
         await settled(sync)
         client.pending()
         names[9] = "Grace"
@@ -429,7 +425,7 @@ async def test_min_interval():
 
     async with sync, connect(sync) as client, connect(sync) as other:
         began = asyncio.get_running_loop().time()
-        await subscribe(client, "prices", "1")
+        await client.subscribe("prices", "1")
         await settled(sync)
         assert states(client) == {"1": 0}
         assert asyncio.get_running_loop().time() - began < 0.01
@@ -469,7 +465,7 @@ async def test_min_interval_of_what_rides_along():
         return [Row("prices", "tea", n)]
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "lists", "1")
+        await client.subscribe("lists", "1")
         await settled(sync)
         for _ in range(100):
             n += 1
@@ -494,7 +490,7 @@ async def test_refresh_every():
 
     async with sync:
         async with connect(sync) as client:
-            await subscribe(client, "prices", "1")
+            await client.subscribe("prices", "1")
             await asyncio.sleep(50)
             assert 5 <= loads <= 6
             assert states(client) == {"1": 0}

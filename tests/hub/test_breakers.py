@@ -52,10 +52,6 @@ class Shop:
         await self.items.notify(*ids)
 
 
-async def subscribe(client: MemoryClient, *ids: str, entity: str = "items") -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
-
-
 def told(client: MemoryClient) -> dict[str, list[str]]:
     """Event → the ids it came for, of what is pending."""
     found: dict[str, list[str]] = {}
@@ -81,7 +77,7 @@ async def test_database_that_is_down_is_left_alone():
     """30 keys of a database that is down for a minute: once it opened, no more than a load per pause."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         shop.loads.clear()
         shop.is_down = True
@@ -101,7 +97,7 @@ async def test_all_that_waited_is_loaded_once_it_answers():
     back."""
     shop = Shop(max_entity_loads=4)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         client.pending()
         shop.is_down = True
@@ -118,7 +114,7 @@ async def test_a_change_while_it_is_open_is_told_at_once():
     """A key that changes while the breaker is open is told stale although no load of it begins."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         shop.is_down = True
         await shop.change(*IDS[:5])
@@ -126,7 +122,7 @@ async def test_a_change_while_it_is_open_is_told_at_once():
         client.pending()
         count = len(shop.loads)
         await shop.change("9")
-        await subscribe(client, "new")
+        await client.subscribe("items", "new")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert told(client) == {"stale": ["9", "new"]}
@@ -138,13 +134,13 @@ async def test_other_entities_go_on():
     """A breaker is of one entity: others are loaded while it is open."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         shop.is_down = True
         await shop.change(*IDS)
         await asyncio.sleep(0.5)
         client.pending()
-        await subscribe(client, "x", entity="others")
+        await client.subscribe("others", "x")
         await settled(shop.sync)
         assert told(client) == {"snapshot": ["x"]}
 
@@ -155,9 +151,9 @@ async def test_bad_ids_of_a_client_open_nothing():
     shop = Shop(max_retry_delay=0.2)
     shop.bad = {f"bad {n}" for n in range(30)}
     async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as attacker:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
-        await subscribe(attacker, *shop.bad)
+        await attacker.subscribe("items", *shop.bad)
         await asyncio.sleep(5.0)
         client.pending()
         await shop.change("1")
@@ -172,12 +168,12 @@ async def test_bad_ids_of_a_client_keep_nothing_open(seconds: float):
     shop = Shop(max_breaker_pause=2.0)
     shop.bad = {f"bad {n}" for n in range(30)}
     async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as attacker:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         shop.is_down = True
         await shop.change(*IDS[:5])
         await asyncio.sleep(0.5)
-        await subscribe(attacker, *shop.bad)
+        await attacker.subscribe("items", *shop.bad)
         await asyncio.sleep(seconds)
         shop.is_down = False
         client.pending()
@@ -191,12 +187,12 @@ async def test_rows_that_went_bad_keep_nobody_out(seconds: float):
     """Where only some keys' rows went bad and opened it, a key that comes new is loaded within two pauses."""
     shop = Shop(max_breaker_pause=2.0)
     async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as other:
-        await subscribe(client, *IDS[:8])
+        await client.subscribe("items", *IDS[:8])
         await settled(shop.sync)
         shop.bad = set(IDS[:8])
         await shop.change(*IDS[:8])
         await asyncio.sleep(seconds)
-        await subscribe(other, "new")
+        await other.subscribe("items", "new")
         await asyncio.sleep(4.1)
         assert "new" in told(other)["snapshot"]
 
@@ -207,14 +203,14 @@ async def test_nobody_left_closes_it():
     shop = Shop(breaker_pause=2.0)
     async with shop.sync, connect(shop.sync) as other:
         async with connect(shop.sync) as client:
-            await subscribe(client, *IDS)
+            await client.subscribe("items", *IDS)
             await settled(shop.sync)
             shop.is_down = True
             await shop.change(*IDS)
             await asyncio.sleep(0.5)
         await asyncio.sleep(2.0)
         shop.is_down = False
-        await subscribe(other, "new")
+        await other.subscribe("items", "new")
         await settled(shop.sync)
         assert told(other) == {"snapshot": ["new"]}
 
@@ -224,7 +220,7 @@ async def test_probe_that_nobody_watches_any_more():
     """A probe whose watcher leaves while it runs is followed by another, not by waiting for ever."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         shop.is_down = True
         await shop.change(*IDS)
@@ -244,7 +240,7 @@ async def test_a_batch_counts_once():
     """A call of a batch loader that fails counts once, however many keys it was for."""
     shop = Shop(batch=30, breaker_failures=3, load_attempts=1)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         shop.is_down = True
         await shop.change(*IDS)
@@ -271,7 +267,7 @@ async def test_result_that_cannot_be_sent_is_an_answer():
         return "x" * size
 
     async with sync, connect(sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(sync)
         size = 1_000
         await item.notify(*IDS)
@@ -288,7 +284,7 @@ async def test_a_gap_ends_although_a_database_is_down():
     """After a gap the connection is fresh once every view is loaded or told stale, a breaker or not."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         shop.is_down = True
         await shop.change(*IDS)
@@ -308,7 +304,7 @@ async def test_a_gap_ends_although_it_found_a_probe_under_way():
     """A view whose probe runs as the gap comes, and fails, is told stale already: nothing waits for it."""
     shop = Shop(load_attempts=10)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS[:10])
+        await client.subscribe("items", *IDS[:10])
         await settled(shop.sync)
         shop.is_down = True
         await shop.change(*IDS[:10])
@@ -327,7 +323,7 @@ def test_two_lines_of_log(caplog: pytest.LogCaptureFixture):
     async def live() -> None:
         shop = Shop(max_breaker_pause=1.0)
         async with shop.sync, connect(shop.sync) as client:
-            await subscribe(client, *IDS)
+            await client.subscribe("items", *IDS)
             await settled(shop.sync)
             shop.is_down = True
             await shop.change(*IDS)

@@ -20,10 +20,6 @@ from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
 
-async def subscribe(client: MemoryClient, entity: str, *ids: str) -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
-
-
 def told(client: MemoryClient) -> list[str]:
     return [message["event"] for message in client.pending() if message["event"] not in ("ack", "beat")]
 
@@ -40,7 +36,7 @@ async def test_failure_of_a_paced_key_is_told_soon():
         return {}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "prices", "1")
+        await client.subscribe("prices", "1")
         await asyncio.sleep(700.0)
         client.pending()
         is_down = True
@@ -67,7 +63,7 @@ async def test_view_that_waits_and_is_left_is_forgotten():
 
     async with sync:
         async with connect(sync) as client:
-            await subscribe(client, "left", "1", "2")
+            await client.subscribe("left", "1", "2")
             await settled(sync)
             await left.notify("1", "2")
             await asyncio.sleep(1.0)
@@ -86,7 +82,7 @@ async def test_retry_of_several_goes_on_without_those_who_left():
         raise OSError("down, for the test")
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "items", "1", "2")
+        await client.subscribe("items", "1", "2")
         await settled(sync)
         await client.send({"action": "unsubscribe", "body": {"entity": "items", "id": "1"}})
         loads.clear()
@@ -105,7 +101,7 @@ async def test_refresh_goes_on_after_a_failure_that_is_not_tried_again(code: str
         return {"value": "x" * 2_000 if code == "too large" and value != 1.0 else value}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "prices", "1")
+        await client.subscribe("prices", "1")
         await settled(sync)
         assert told(client) == ["stale" if code == "bad value" else "error"]
         value = 1.0
@@ -125,7 +121,7 @@ async def test_a_failure_puts_no_refresh_off():
         return float("nan")
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "prices", "1")
+        await client.subscribe("prices", "1")
         await asyncio.sleep(8.0)
         await prices.notify("1")
         await asyncio.sleep(0.5)
@@ -151,7 +147,7 @@ async def test_load_sees_no_variable_of_who_asked_for_it():
         await request
 
     async with sync, connect(sync) as client:
-        await asyncio.create_task(as_tenant(subscribe(client, "items", "1", "2")))
+        await asyncio.create_task(as_tenant(client.subscribe("items", "1", "2")))
         await settled(sync)
         await asyncio.create_task(as_tenant(items.notify("1")))
         await asyncio.create_task(as_tenant(items.notify("1")))  # during the load: another one follows
@@ -179,9 +175,9 @@ async def test_load_sees_no_variable_of_what_logs():
     log.addFilter(bind)
     try:
         async with sync, connect(sync) as client:
-            await subscribe(client, "items", "bad")
+            await client.subscribe("items", "bad")
             await client.receive_until("snapshot")
-            await subscribe(client, "items", "good")
+            await client.subscribe("items", "good")
             await settled(sync)
     finally:
         log.removeFilter(bind)
@@ -204,7 +200,7 @@ async def test_mistake_of_ours_leaves_no_view_waiting(
     monkeypatch.setattr(Hub, "_depend", breaking)
     sync.entity("items")(_nothing)
     async with sync, connect(sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await clock.advance(5.0)
         assert "stale" in told(client)
         assert "what a load of items/'1' gave could not be taken" in caplog.text

@@ -37,8 +37,7 @@ async def halfway(id: str, user: str) -> AsyncIterator[Any]:
 
 
 async def watch(client: MemoryClient, *ids: str, version: str | None = None) -> None:
-    body = [{"entity": "notes", "id": id, "causes": True, "version": version} for id in ids]
-    await client.send({"action": "subscribe", "body": body})
+    await client.subscribe("notes", *ids, version=version, causes=True)
 
 
 def told(client: MemoryClient, number: dict[int, str], id: str) -> list[Any]:
@@ -167,7 +166,7 @@ async def test_gone_after_it_was_denied(is_early: bool):
         return None
 
     async with sync, connect(sync) as other, connect(sync) as client:
-        await other.send({"action": "subscribe", "body": {"entity": "notes", "id": "bob"}})
+        await other.subscribe("notes", "bob")
         if is_early:
             await watch(client, "bob")
         await settled(sync)

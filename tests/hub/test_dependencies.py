@@ -54,7 +54,7 @@ class Bakery:
 
 async def watching(sync: EntitySync, entity: str, *ids: str) -> MemoryClient:
     client = MemoryClient.of(sync)
-    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
+    await client.subscribe(entity, *ids)
     return client
 
 
@@ -250,7 +250,7 @@ async def test_classic_gets_the_rows_one_by_one():
     bakery.order(2, customer=7)
     async with bakery.sync as sync:
         client = MemoryClient.of(sync, ConnectionInfo("classic"))
-        await client.send({"action": "subscribe", "body": {"entity": "customer_orders", "id": "7"}})
+        await client.subscribe("customer_orders", "7")
         await sync.notify("customer_orders", 7)
         await settled(sync)
         assert [row["id"] for row in client.pending()] == [1, 2]

@@ -315,7 +315,7 @@ async def test_an_echo_that_does_not_come_back():
     its adapter notices nothing."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "i"}})
+        await client.subscribe("items", "i")
         await settled(shop.sync)
         client.pending()
         await shop.clock.advance(12.0)
@@ -348,7 +348,7 @@ async def test_only_signed_letters_count():
     """With keys, unsigned changes and control messages are dropped, signed ones of a peer served."""
     shop = Shop(Signing({"a": "s" * 16}))
     async with shop.sync, connect(shop.sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "i"}})
+        await client.subscribe("items", "i")
         await settled(shop.sync)
         shop.broker.inbox.put_nowait(Message("shop.users", b'{"entity":"items","id":"i"}'))
         await shop.clock.advance(0)
@@ -451,8 +451,8 @@ async def _refused_view_of_an_earlier_gap() -> list[str]:
 
     async with sync, connect(sync) as first, connect(sync) as second:
         may_load.set()
-        await first.send({"action": "subscribe", "body": {"entity": "guarded", "id": "1"}})
-        await second.send({"action": "subscribe", "body": {"entity": "open", "id": "1"}})
+        await first.subscribe("guarded", "1")
+        await second.subscribe("open", "1")
         await asyncio.sleep(3)
         may_load.clear()
         for delivery in (Lost(), Restored()):

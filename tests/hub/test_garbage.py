@@ -41,8 +41,7 @@ class Reports:
 
     async def watched(self, client: MemoryClient) -> None:
         """All are watched, and have a state."""
-        body = [{"entity": "reports", "id": str(number)} for number in range(VIEWS)]
-        await client.send({"action": "subscribe", "body": body})
+        await client.subscribe("reports", *range(VIEWS))
         await settled(self.sync)
 
     async def birthday(self) -> None:

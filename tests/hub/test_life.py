@@ -14,10 +14,6 @@ from entity_sync.clock import Clock
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 
 
-async def subscribe(client: MemoryClient, *ids: str) -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": "items", "id": id} for id in ids]})
-
-
 @pytest.fixture
 def release():
     event = threading.Event()
@@ -42,7 +38,7 @@ async def test_closing_during_loads(kind: str, release: threading.Event):
     sync.entity("items")({"async": load_async, "plain": load_plain, "failing": load_failing}[kind])
     before = asyncio.all_tasks()
     async with sync, connect(sync) as client:
-        await subscribe(client, *map(str, range(20)))
+        await client.subscribe("items", *map(str, range(20)))
         await client.receive_until("ack")
         for _ in range(5):
             await asyncio.sleep(0)
@@ -61,9 +57,9 @@ async def test_leaving_while_queued():
         await may_load.wait()
 
     async with sync, connect(sync) as client, connect(sync) as other:
-        await subscribe(other, "first")
+        await other.subscribe("items", "first")
         await asyncio.sleep(0)
-        await subscribe(client, "1", "2", "3")
+        await client.subscribe("items", "1", "2", "3")
         client.leave()
         may_load.set()
         await settled(sync)
@@ -83,7 +79,7 @@ async def test_leaving_while_it_waits_for_its_retry():
         raise OSError("on purpose")
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await clock.advance(0)
         assert loads == ["1"]
         client.leave()
@@ -116,8 +112,8 @@ async def test_resync_of_what_is_left():
         await may_load.wait()
 
     async with sync, connect(sync) as first, connect(sync) as second:
-        await subscribe(first, "waiting", "kept")
-        await subscribe(second, "loading")
+        await first.subscribe("items", "waiting", "kept")
+        await second.subscribe("items", "loading")
         await settled(sync)
         loads.clear()
         may_load.clear()
@@ -146,8 +142,8 @@ async def test_capture_finds_only_what_differs():
     sync.entity("items")(load)
     sync.entity("others")(load)
     async with sync, connect(sync) as client:
-        await subscribe(client, "1", "2")
-        await client.send({"action": "subscribe", "body": {"entity": "others", "id": "1"}})
+        await client.subscribe("items", "1", "2")
+        await client.subscribe("others", "1")
         await settled(sync)
         client.pending()
         loads.clear()
@@ -216,8 +212,8 @@ async def test_capture_that_breaks(caplog: pytest.LogCaptureFixture):
     sync.entity("items")(load)
     sync.entity("others")(load)
     async with sync, connect(sync) as client:
-        await subscribe(client, "1")
-        await client.send({"action": "subscribe", "body": {"entity": "others", "id": "2"}})
+        await client.subscribe("items", "1")
+        await client.subscribe("others", "2")
         await clock.advance(0.75)
         assert sync.node.is_ready
         assert loads == ["1", "2"]

@@ -93,10 +93,6 @@ async def shop() -> AsyncIterator[Shop]:
         yield shop
 
 
-async def subscribe(client: MemoryClient, *ids: str, entity: str = "items") -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
-
-
 def names(client: MemoryClient) -> list[str]:
     return [message["event"] for message in client.pending()]
 
@@ -104,7 +100,7 @@ def names(client: MemoryClient) -> list[str]:
 async def test_gap_is_told_and_healed(shop: Shop):
     """Lost: stale; Restored: everything watched is loaded again, then fresh, after what differs."""
     async with connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         client.pending()
         await shop.happens(Lost())
@@ -120,8 +116,8 @@ async def test_gap_without_differences_says_only_fresh(shop: Shop):
     """A resync that finds nothing new sends no states, on either wire."""
     async with connect(shop.sync) as client, connect(shop.sync, wire="classic") as classic:
         for each in (client, classic):
-            await subscribe(each, "1")
-        await classic.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+            await each.subscribe("items", "1")
+        await classic.subscribe("items", "1")
         await settled(shop.sync)
         client.pending()
         await shop.happens(Lost(), Restored())
@@ -133,8 +129,8 @@ async def test_gap_without_differences_says_only_fresh(shop: Shop):
 async def test_only_the_topics_concerned(shop: Shop):
     """A gap of some topics loads only their entities again."""
     async with connect(shop.sync) as client:
-        await subscribe(client, "1")
-        await subscribe(client, "2", entity="users")
+        await client.subscribe("items", "1")
+        await client.subscribe("users", "2")
         await settled(shop.sync)
         shop.loads.clear()
         await shop.happens(Restored(frozenset({"users"})))
@@ -147,7 +143,7 @@ async def test_resync_is_paced_and_newest_first():
     shop = Shop(resync_rate=50)
     async with shop.sync, connect(shop.sync) as client:
         ids = [str(n) for n in range(100)]
-        await subscribe(client, *ids)
+        await client.subscribe("items", *ids)
         await settled(shop.sync)
         shop.loads.clear()
         await shop.happens(Restored())
@@ -169,7 +165,7 @@ async def test_a_key_that_cannot_load_does_not_keep_all_stale(shop: Shop):
     shop = Shop(load_attempts=1)
     shop.sync.entity("broken")(fail)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "1", entity="broken")
+        await client.subscribe("broken", "1")
         await settled(shop.sync)
         client.pending()
         is_broken = True
@@ -184,12 +180,12 @@ async def test_late_client_is_told_of_the_gap(shop: Shop):
     """Who subscribes during a gap gets the state, and is told that it may be old; who only looks is not."""
     await shop.happens(Lost())
     async with connect(shop.sync) as client, connect(shop.sync) as idle:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         assert names(client) == ["ack", "stale", "snapshot"]
         await shop.clock.advance(3_600.0)
         async with connect(shop.sync) as late:
-            await subscribe(late, "1")
+            await late.subscribe("items", "1")
             assert (await late.receive_until("stale"))["age_ms"] >= 3_600_000
         client.pending(), idle.pending()
         await shop.happens(Restored())
@@ -204,7 +200,7 @@ async def test_broker_absent_at_start():
     shop.broker.is_away = True
     async with shop.sync, connect(shop.sync) as client:
         assert not shop.sync.node.is_ready
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         assert names(client) == ["ack", "stale", "snapshot"]
         receipt = await shop.sync.notify("items", "1", "2")
@@ -219,7 +215,7 @@ async def test_broker_absent_at_start():
 async def test_link_that_breaks_is_opened_again(shop: Shop):
     """An adapter that raises is connected again, with all topics, and everything is loaded again."""
     async with connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         await shop.happens(BrokerUnavailable("cut, for the test"))
         await shop.clock.advance(5.0)
@@ -235,7 +231,7 @@ async def test_deferred_keys_are_bounded():
     shop = Shop(max_deferred=2)
     other = Shop()
     async with shop.sync, other.sync, connect(other.sync) as client:
-        await subscribe(client, "9")
+        await client.subscribe("items", "9")
         await settled(other.sync)
         shop.broker.is_away = True
         for id in ("1", "2", "2", "3", "4"):
@@ -287,7 +283,7 @@ async def test_cancelled_notify_is_published_all_the_same(shop: Shop, monkeypatc
 async def test_own_echo_loads_nothing(shop: Shop):
     """A node's own change costs one load, though the broker brings it back."""
     async with connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         await shop.sync.notify("items", "1")
         await shop.happens(Message("items", shop.broker.published[0]))
@@ -298,7 +294,7 @@ async def test_own_echo_loads_nothing(shop: Shop):
 async def test_classic_node_is_understood(shop: Shop):
     """A message of a Go node, with two members, causes a load."""
     async with connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         await shop.happens(Message("items", b'{"entity":"items","id":"1"}'))
         await settled(shop.sync)
@@ -309,7 +305,7 @@ async def test_a_message_of_another_name_is_dropped(shop: Shop):
     """A change on the topic of another entity loads nothing, is counted, and leaves nothing in memory,
     however many names are invented."""
     async with connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         invented = [Message("users", b'{"entity":"x%d","id":"1"}' % number) for number in range(100)]
         await shop.happens(Message("users", b'{"entity":"items","id":"1"}'), *invented)
@@ -323,8 +319,8 @@ async def test_forged_messages_cost_one_load_a_minute(shop: Shop, caplog: pytest
     """Thousands of messages that no node can have sent are dropped and counted, in a few log lines; they may
     stand for something lost, so what they were about is loaded again, once a minute."""
     async with connect(shop.sync) as client:
-        await subscribe(client, "1")
-        await subscribe(client, "2", entity="users")
+        await client.subscribe("items", "1")
+        await client.subscribe("users", "2")
         await settled(shop.sync)
         shop.loads.clear()
         await shop.happens(*[Message("items", b"forged")] * 1_000)
@@ -360,7 +356,7 @@ async def test_nodes_of_one_process():
 
     async with nodes[0], nodes[1], connect(nodes[0]) as one, connect(nodes[1]) as two:
         for client in (one, two):
-            await subscribe(client, "1")
+            await client.subscribe("items", "1")
             await client.receive_until("snapshot")
         thread = threading.Thread(target=asyncio.run, args=(elsewhere(),))
         thread.start()

@@ -45,10 +45,6 @@ class Shop:
             self.running -= 1
 
 
-async def subscribe(client: MemoryClient, entity: str, *ids: str) -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
-
-
 def shown(client: MemoryClient) -> Any:
     return next(m["rows"][0]["data"]["n"] for m in reversed(client.pending()) if m["event"] == "snapshot")
 
@@ -60,7 +56,7 @@ async def test_one_load_per_notify_for_a_thousand_subscribers():
     async with shop.sync:
         clients = [MemoryClient.of(shop.sync) for _ in range(1_000)]
         for client in clients:
-            await subscribe(client, "items", "1")
+            await client.subscribe("items", "1")
         await settled(shop.sync)
         assert shop.loads == ["1"]
         for n in range(1, 11):
@@ -90,7 +86,7 @@ async def test_a_thousand_viewers_in_three_tenants():
             client = await stack.enter_async_context(connect(sync, secret=f"{number}@{tenant}"))
             clients.append((tenant, client))
         for _, client in clients:
-            await subscribe(client, "reports", "1")
+            await client.subscribe("reports", "1")
         await settled(sync)
         for n in (1, 2):
             for _, client in clients:
@@ -109,7 +105,7 @@ async def test_burst_costs_few_loads():
     """10,000 notifies in a burst of length b cost at most 2 + ⌈b / load time⌉ loads; the last state wins."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         shop.loads.clear()
         loop = asyncio.get_running_loop()
@@ -131,7 +127,7 @@ async def test_burst_at_once_costs_two():
     """A burst that is over before the load has ended costs two loads."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         shop.loads.clear()
         for n in range(100):
@@ -150,7 +146,7 @@ async def test_nobody_looks_nothing_loads():
     async with shop.sync:
         await shop.items.notify("1")
         async with connect(shop.sync) as client:
-            await subscribe(client, "items", "1")
+            await client.subscribe("items", "1")
             await settled(shop.sync)
         await shop.items.notify("1")
         await settled(shop.sync)
@@ -163,7 +159,7 @@ async def test_hanging_key_disturbs_no_other():
     shop = Shop(load_attempts=1)
     shop.faults["bad"] = lambda: asyncio.sleep(3_600)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "items", "bad", "good")
+        await client.subscribe("items", "bad", "good")
         await asyncio.sleep(1.0)
         [good] = [message for message in client.pending() if message["event"] == "snapshot"]
         assert good["id"] == "good"
@@ -182,8 +178,8 @@ async def test_entity_that_hangs_leaves_room():
     shop = Shop(max_loads=8, max_entity_loads=4)
     shop.faults = {str(n): lambda: asyncio.sleep(3_600) for n in range(50)}
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "items", *map(str, range(50)))
-        await subscribe(client, "others", "x")
+        await client.subscribe("items", *map(str, range(50)))
+        await client.subscribe("others", "x")
         await asyncio.sleep(0.1)
         assert shop.most_running == 5
         assert [message["id"] for message in client.pending() if message["event"] == "snapshot"] == ["x"]
@@ -194,8 +190,8 @@ async def test_process_cap():
     """Never more loads at once than max_loads, and all of them happen in the end."""
     shop = Shop(max_loads=3, max_entity_loads=3)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "items", *map(str, range(50)))
-        await subscribe(client, "others", *map(str, range(50)))
+        await client.subscribe("items", *map(str, range(50)))
+        await client.subscribe("others", *map(str, range(50)))
         await settled(shop.sync)
         assert shop.most_running == 3
         assert len(shop.loads) == 100
@@ -215,7 +211,7 @@ async def test_failing_load_is_retried():
 
     shop.faults["1"] = fail
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         assert [(await client.receive())["event"] for _ in range(2)] == ["ack", "snapshot"]
         assert len(shop.loads) == 3
 
@@ -225,7 +221,7 @@ async def test_failure_and_recovery_are_told_in_order():
     """When all tries fail: stale; when a later one succeeds: the new state, then fresh."""
     shop = Shop(load_attempts=2)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         client.pending()
 
@@ -247,7 +243,7 @@ async def test_late_subscriber_is_told_of_the_failure():
     """Whoever subscribes while loads fail is told at once, with the rows if there are any."""
     shop = Shop(load_attempts=1, retry_delay=600.0, max_retry_delay=600.0)
     async with shop.sync, connect(shop.sync) as first, connect(shop.sync) as second:
-        await subscribe(first, "items", "1")
+        await first.subscribe("items", "1")
         await settled(shop.sync)
 
         async def fail() -> None:
@@ -256,7 +252,7 @@ async def test_late_subscriber_is_told_of_the_failure():
         shop.faults["1"] = fail
         await shop.items.notify("1")
         await settled(shop.sync)
-        await subscribe(second, "items", "1")
+        await second.subscribe("items", "1")
         assert [(await second.receive())["event"] for _ in range(3)] == ["ack", "snapshot", "stale"]
 
 
@@ -270,10 +266,10 @@ async def test_late_subscriber_is_told_how_old_the_failure_is():
             raise OSError("on purpose")
 
         shop.faults["1"] = fail
-        await subscribe(first, "items", "1")
+        await first.subscribe("items", "1")
         assert (await first.receive_until("stale"))["age_ms"] == _LOAD * 1_000
         await asyncio.sleep(3_600.0)
-        await subscribe(second, "items", "1")
+        await second.subscribe("items", "1")
         assert (await second.receive_until("stale"))["age_ms"] == 3_600_000 + _LOAD * 1_000
 
 
@@ -291,7 +287,7 @@ async def test_each_kind_of_failure_is_told_and_logged_once(caplog: pytest.LogCa
 
     notes = shop.sync.entity("notes")(load)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "notes", "1")
+        await client.subscribe("notes", "1")
         while ways:
             await asyncio.sleep(1.0)
             await notes.notify("1")
@@ -307,11 +303,11 @@ async def test_result_of_a_dropped_view_is_not_shown():
     """A load whose last watcher left is given up; who comes next gets a load of its own."""
     shop = Shop(seconds=1.0)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await asyncio.sleep(0.5)
         await client.send({"action": "unsubscribe", "body": {"entity": "items", "id": "1"}})
         shop.n = 7
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         assert shown(client) == 7
         assert len(shop.loads) == 2
@@ -332,7 +328,7 @@ async def test_notified_while_it_grows_too_large():
 
     notes = shop.sync.entity("notes")(load)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "notes", "1")
+        await client.subscribe("notes", "1")
         await asyncio.sleep(0.5)
         padding = 10
         await notes.notify("1")

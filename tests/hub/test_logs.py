@@ -22,8 +22,7 @@ async def logged(sync: EntitySync[Any], caplog: pytest.LogCaptureFixture, keys: 
     """The lines of the log, with their tracebacks, after somebody with a secret subscribed to keys."""
     async with sync, connect(sync) as client:
         await client.send({"action": "secret", "body": HUSH})
-        body = [{"entity": "items", "id": str(id)} for id in range(keys)]
-        await client.send({"action": "subscribe", "body": body})
+        await client.subscribe("items", *range(keys))
         await client.receive_until("ack")
         await settled(sync)
     found = [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -142,7 +141,7 @@ async def test_what_a_loader_raised(caplog: pytest.LogCaptureFixture):
         raise LookupError("no such table")
 
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+        await client.subscribe("items", "1")
         await client.receive_until("stale")
     assert "LookupError: no such table" in caplog.text
     assert "Traceback" in caplog.text

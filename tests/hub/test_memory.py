@@ -48,11 +48,6 @@ class Shop:
         return self.sync.node.hub.memory.total
 
 
-async def subscribe(client: MemoryClient, *ids: str, version: str | None = None) -> None:
-    body = [{"entity": "items", "id": id, "version": version} for id in ids]
-    await client.send({"action": "subscribe", "body": body})
-
-
 def told(client: MemoryClient) -> list[tuple[str, str | None]]:
     events = [(message["event"], message.get("id")) for message in client.pending()]
     return [event for event in events if event[0] not in ("ack", "beat")]
@@ -66,7 +61,7 @@ async def test_everybody_is_served_although_few_are_kept():
     """Twenty views with room for two: each client gets its rows, and no more than the ceiling is held."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         assert sorted(told(client)) == sorted(("snapshot", id) for id in IDS)
         assert shop.total <= 8_000
@@ -77,12 +72,12 @@ async def test_up_to_date_clients_cost_no_load():
     """A client that comes back with the version of a view that is not kept is answered without a load."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as second:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         versions = {m["id"]: m["version"] for m in client.pending() if m["event"] == "snapshot"}
         shop.loads.clear()
         for id, version in versions.items():
-            await subscribe(second, id, version=version)
+            await second.subscribe("items", id, version=version)
         await settled(shop.sync)
         assert sorted(told(second)) == sorted(("current", id) for id in IDS)
         assert shop.loads == []
@@ -93,12 +88,12 @@ async def test_late_subscriber_and_resync_cost_a_load_each():
     """Who holds no version of a view that is not kept, or asks for the rows again, gets them by a load."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as second:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         client.pending()
         one, two = [view for view in shop.sync.node.hub.views if view.loaded is None][:2]
         shop.loads.clear()
-        await subscribe(second, one.key.id)
+        await second.subscribe("items", one.key.id)
         await settled(shop.sync)
         assert told(second) == [("snapshot", one.key.id)]
         await client.send({"action": "resync", "body": {"view": two.number, "rev": 0}})
@@ -112,14 +107,14 @@ async def test_the_view_in_demand_stays():
     """A view that is asked for again and again is not the one that gives up its rows."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "0")
+        await client.subscribe("items", "0")
         await settled(shop.sync)
         for id in IDS[1:]:
             async with connect(shop.sync) as second:
-                await subscribe(second, "0")
+                await second.subscribe("items", "0")
                 await settled(shop.sync)
                 assert told(second) == [("snapshot", "0")]
-            await subscribe(client, id)
+            await client.subscribe("items", id)
             await settled(shop.sync)
         assert shop.loads.count("0") == 1
 
@@ -129,7 +124,7 @@ async def test_slow_clients_cause_no_loads_until_they_read():
     """Clients that do not read cost nothing while they do not, and get the newest rows when they do."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, *IDS)
+        await client.subscribe("items", *IDS)
         await settled(shop.sync)
         client.pending()
         client.stall()
@@ -149,7 +144,7 @@ async def test_what_finds_no_room_is_busy_until_it_does():
     """A result that exceeds the ceiling by what surrounds its rows is busy; once it shrank it is fresh."""
     shop = Shop(ceiling=2_000)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         client.pending()
         await shop.change("1", "x" * 1_900)
@@ -173,9 +168,9 @@ async def test_what_others_depend_on_takes_room():
         return [Reads("items", kind=id), *rows]
 
     async with sync, connect(sync) as first, connect(sync) as second:
-        await first.send({"action": "subscribe", "body": {"entity": "lists", "id": "a"}})
+        await first.subscribe("lists", "a")
         await settled(sync)
-        await second.send({"action": "subscribe", "body": {"entity": "lists", "id": "b"}})
+        await second.subscribe("lists", "b")
         await asyncio.sleep(1.0)
         assert told(second) == [("error", "b")]
         await first.send({"action": "unsubscribe", "body": {"entity": "lists", "id": "a"}})
@@ -189,7 +184,7 @@ async def test_views_that_nobody_watches_hold_nothing():
     shop = Shop(ceiling=100_000)
     async with shop.sync:
         async with connect(shop.sync) as client:
-            await subscribe(client, *IDS)
+            await client.subscribe("items", *IDS)
             await settled(shop.sync)
             assert shop.total > 20_000
         assert shop.total == 0

@@ -53,10 +53,6 @@ async def reports():
         yield reports
 
 
-async def subscribe(client: MemoryClient, *ids: str) -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": "reports", "id": id} for id in ids]})
-
-
 async def say(client: MemoryClient, secret: str | None, ref: int) -> None:
     await client.send({"action": "secret", "ref": ref, "body": secret})
 
@@ -72,7 +68,7 @@ def brief(client: MemoryClient) -> list[Any]:
 async def test_another_tenant(reports: Reports):
     """A new secret of another tenant: ack, then that tenant's state by a load of its own, as another view."""
     async with connect(reports.sync, secret="ann@red") as client:
-        await subscribe(client, "1")
+        await client.subscribe("reports", "1")
         red = await client.receive_until("snapshot")
         await say(client, "bob@blue", 1)
         await settled(reports.sync)
@@ -87,7 +83,7 @@ async def test_another_tenant(reports: Reports):
 async def test_same_tenant(reports: Reports):
     """A new secret of the same tenant: ack, then where each view stands, without loads and bodies."""
     async with connect(reports.sync, secret="ann@red") as client:
-        await subscribe(client, "1", "2")
+        await client.subscribe("reports", "1", "2")
         await settled(reports.sync)
         client.pending()
         await say(client, "bob@red", 1)
@@ -99,7 +95,7 @@ async def test_same_tenant(reports: Reports):
 async def test_nothing_between_secret_and_ack(reports: Reports):
     """While a secret is checked no state is sent; what happened meanwhile comes after the ack, once."""
     async with connect(reports.sync, secret="ann@red") as client:
-        await subscribe(client, "1")
+        await client.subscribe("reports", "1")
         await settled(reports.sync)
         client.pending()
         reports.may_answer.clear()
@@ -119,7 +115,7 @@ async def test_load_for_the_old_tenant_is_not_shown(reports: Reports):
     """A load that runs for the old principal when the new one is admitted is given up."""
     async with connect(reports.sync, secret="ann@red") as client:
         reports.may_load.clear()
-        await subscribe(client, "1")
+        await client.subscribe("reports", "1")
         await asyncio.sleep(0)
         await say(client, "bob@blue", 1)
         await asyncio.sleep(0)
@@ -164,7 +160,7 @@ async def test_per_is_asked_once_for_a_new_principal(wire: Wire):
     notes = Moving()
     notes.raises["bob", 2] = RuntimeError("no connection left in the pool")
     async with notes.sync, connect(notes.sync, secret="ann", wire=wire) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "reports", "id": "1"}})
+        await client.subscribe("reports", "1")
         await settled(notes.sync)
         await client.send({"action": "secret", "body": "bob"})
         await notes.change()
@@ -183,7 +179,7 @@ async def test_per_that_raises_for_a_new_principal(error: BaseException):
     notes = Moving()
     notes.raises["bob", 1] = error
     async with notes.sync, connect(notes.sync, secret="ann") as client:
-        await subscribe(client, "1", "2")
+        await client.subscribe("reports", "1", "2")
         await settled(notes.sync)
         client.pending()
         await say(client, "bob", 1)
@@ -201,7 +197,7 @@ async def test_exit_while_per_is_asked(question: int):
     notes = Moving()
     notes.raises["bob", question] = SystemExit()
     async with notes.sync, connect(notes.sync, secret="ann") as client:
-        await subscribe(client, "1", "2")
+        await client.subscribe("reports", "1", "2")
         await settled(notes.sync)
         client.pending()
         with pytest.raises(SystemExit):
@@ -226,7 +222,7 @@ async def test_stale_before_the_other_tenant():
     reports.sync.entity("reports", per=lambda principal: principal.partition("@")[2])(load)
     reports.sync.authenticate(reports.who)
     async with reports.sync, connect(reports.sync, secret="ann@red") as client:
-        await subscribe(client, "1")
+        await client.subscribe("reports", "1")
         await clock.advance(2)
         assert brief(client) == ["ack", "stale"]
         await say(client, "bob@blue", 1)
@@ -241,7 +237,7 @@ async def test_newer_tenant_does_not_get_an_older_load(reports: Reports):
         connect(reports.sync, secret="bob@blue") as blue,
     ):
         for client in (red, blue):
-            await subscribe(client, "1")
+            await client.subscribe("reports", "1")
         await settled(reports.sync)
         reports.n = 5  # the blue view does not know yet
         red.pending()
@@ -254,7 +250,7 @@ async def test_newer_tenant_does_not_get_an_older_load(reports: Reports):
 async def test_refused(reports: Reports):
     """A refused secret: one error, denied for every key, then silence, until another secret is admitted."""
     async with connect(reports.sync, secret="ann@red") as client:
-        await subscribe(client, "1", "2")
+        await client.subscribe("reports", "1", "2")
         await settled(reports.sync)
         client.pending()
         await say(client, "bad", 7)
@@ -264,7 +260,7 @@ async def test_refused(reports: Reports):
         assert [(one["event"], one["id"]) for one in denied] == [("denied", "1"), ("denied", "2")]
         assert len(reports.sync.node.hub.views) == 0
         await reports.sync.notify("reports", "1")
-        await subscribe(client, "3")
+        await client.subscribe("reports", "3")
         await settled(reports.sync)
         assert brief(client) == ["ack", "denied"]
         await say(client, "bob@blue", 8)
@@ -275,7 +271,7 @@ async def test_refused(reports: Reports):
 async def test_classic_push_that_is_due(reports: Reports):
     """A push that a notify caused is not lost when a classic client becomes somebody else meanwhile."""
     async with connect(reports.sync, secret="ann@red", wire="classic") as client:
-        await client.send({"action": "subscribe", "body": {"entity": "reports", "id": "1"}})
+        await client.subscribe("reports", "1")
         await settled(reports.sync)
         reports.may_load.clear()
         await reports.sync.notify("reports", "1")
@@ -293,7 +289,7 @@ async def test_classic_push_that_is_due(reports: Reports):
 async def test_resync_needs_no_load(reports: Reports):
     """`resync` is answered by the view's newest state without a load; of a view not held it is an error."""
     async with connect(reports.sync, secret="ann@red") as client:
-        await subscribe(client, "1")
+        await client.subscribe("reports", "1")
         view = (await client.receive_until("snapshot"))["view"]
         for number in (view, view + 1):
             await client.send({"action": "resync", "ref": 9, "body": {"view": number, "rev": 0}})
@@ -484,7 +480,7 @@ async def test_names_that_are_not_shown(per: Any):
     shown: list[Any] = []
     async with sync, connect(sync, secret="ann") as ann, connect(sync, secret="bob") as bob:
         for client in (ann, bob):
-            await client.send({"action": "subscribe", "body": {"entity": "private", "id": "1"}})
+            await client.subscribe("private", "1")
             await settled(sync)
             shown += [one["rows"][0]["data"]["of"] for one in client.pending() if one["event"] == "snapshot"]
     assert shown == (["ann", "bob"] if per is None else [["ann"], ["bob"]])

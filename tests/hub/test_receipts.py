@@ -38,7 +38,7 @@ class Shop:
 
 
 async def subscribe(client: MemoryClient, entity: str = "items", *, causes: bool = True) -> None:
-    await client.send({"action": "subscribe", "body": {"entity": entity, "id": "1", "causes": causes}})
+    await client.subscribe(entity, "1", causes=causes)
     await client.receive_until("snapshot")
 
 
@@ -195,8 +195,7 @@ async def test_a_new_secret_keeps_the_wish():
         await subscribe(client)
         await client.send({"action": "secret", "body": "bad"})
         await client.receive_until("denied")
-        body = {"entity": "others", "id": "1", "causes": True}
-        await client.send({"action": "subscribe", "body": body})
+        await client.subscribe("others", "1", causes=True)
         await client.receive_until("denied")
         await client.send({"action": "secret", "body": "ann"})
         await settled(sync)
@@ -265,7 +264,7 @@ async def test_notified_while_others_watched_without_causes():
         running = await shop.sync.notify("items", "1")
         await asyncio.sleep(0.001)
         later = await shop.sync.notify("items", "1")
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1", "causes": True}})
+        await client.subscribe("items", "1", causes=True)
         await asyncio.sleep(0.001)
         assert running.token not in told(client)
         await settled(shop.sync)
@@ -310,7 +309,7 @@ async def test_a_row_notified_during_the_first_load(entity: str):
     """The load that began before it does not cover it, the one that follows does."""
     lists = Lists()
     async with lists.sync, connect(lists.sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": entity, "id": "1", "causes": True}})
+        await client.subscribe(entity, "1", causes=True)
         await asyncio.sleep(0.005)
         lists.value = 1
         receipt = await lists.sync.notify("items", "1", tags={"list": 1})
@@ -343,7 +342,7 @@ async def test_a_row_notified_while_others_watched_the_list(entity: str):
         before = await lists.sync.notify("items", "1", tags={"list": 1})
         await asyncio.sleep(0.005)
         during = await lists.sync.notify("items", "1", tags={"list": 1})
-        await client.send({"action": "subscribe", "body": {"entity": entity, "id": "1", "causes": True}})
+        await client.subscribe(entity, "1", causes=True)
         await asyncio.sleep(0.001)
         assert before.token not in told(client)
         await settled(lists.sync)
@@ -357,7 +356,7 @@ async def test_a_row_notified_before_a_load_that_gives_up():
     async with lists.sync, connect(lists.sync) as client:
         lists.value = object()
         before = await lists.sync.notify("items", "1")
-        await client.send({"action": "subscribe", "body": {"entity": "riding", "id": "1", "causes": True}})
+        await client.subscribe("riding", "1", causes=True)
         await settled(lists.sync)
         assert told(client) == ["ack", "stale"]
         lists.value = 1
@@ -373,7 +372,7 @@ async def test_a_row_notified_while_the_list_was_denied():
     async with lists.sync, connect(lists.sync) as client:
         lists.is_denied = True
         before = await lists.sync.notify("items", "1", tags={"list": 1})
-        await client.send({"action": "subscribe", "body": {"entity": "live", "id": "1", "causes": True}})
+        await client.subscribe("live", "1", causes=True)
         await asyncio.sleep(0.005)
         during = await lists.sync.notify("items", "1", tags={"list": 1})
         await settled(lists.sync)

@@ -30,10 +30,6 @@ class Shop:
         return self.replica.get(id)
 
 
-async def subscribe(client: MemoryClient, id: str = "1") -> None:
-    await client.send({"action": "subscribe", "body": {"entity": "orders", "id": id}})
-
-
 def shown(client: MemoryClient) -> list[Any]:
     """The versions that were shown, None for gone, and how often staleness began and ended."""
     found: list[Any] = []
@@ -50,7 +46,7 @@ async def test_a_replica_that_is_behind():
     """The load is tried again until the replica has what was notified; a client is told where that lasts."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await settled(shop.sync)
         assert shown(client) == [3]
         await shop.sync.notify("orders", "1", revision=4)
@@ -73,7 +69,7 @@ def test_a_revision_that_nobody_wrote(caplog: pytest.LogCaptureFixture):
     async def check() -> None:
         shop = Shop()
         async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as other:
-            await subscribe(client)
+            await client.subscribe("orders", "1")
             await asyncio.sleep(5)
             await shop.sync.notify("orders", "1", revision=2**53 - 1)
             await asyncio.sleep(1)
@@ -90,7 +86,7 @@ def test_a_revision_that_nobody_wrote(caplog: pytest.LogCaptureFixture):
             assert shown(client) == [5, "fresh"]
             await client.send({"action": "unsubscribe", "body": {"entity": "orders", "id": "1"}})
             await settled(shop.sync)
-            await subscribe(other)  # by a new view, which is told what was notified before
+            await other.subscribe("orders", "1")  # by a new view, which is told what was notified before
             await settled(shop.sync)
             assert shown(other) == [5]
 
@@ -105,7 +101,7 @@ async def test_a_replica_that_is_further_behind():
     """It is looked for again after twice the time, and so on: found in the end, for few loads."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await asyncio.sleep(5)
         await shop.sync.notify("orders", "1", revision=4)
         await asyncio.sleep(10)
@@ -128,7 +124,7 @@ def test_a_row_that_a_replica_further_behind_has_not_at_all(caplog: pytest.LogCa
     async def check() -> None:
         shop = Shop()
         async with shop.sync, connect(shop.sync) as client:
-            await subscribe(client, "2")
+            await client.subscribe("orders", "2")
             await asyncio.sleep(5)
             await shop.sync.notify("orders", "2", revision=1)
             await asyncio.sleep(6)
@@ -156,7 +152,7 @@ async def test_another_replica_is_older():
     """What was shown is not taken back by a load that some notify without a revision causes."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await settled(shop.sync)
         shop.replica["1"] = {"id": 1, "version": 2}
         await shop.sync.notify("orders", "1")
@@ -171,7 +167,7 @@ async def test_rows_that_come_and_go():
     """An insert that the replica does not have yet is not "gone"; a deletion is told without a revision."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client, "2")
+        await client.subscribe("orders", "2")
         await settled(shop.sync)
         assert shown(client) == [None]
         await shop.sync.notify("orders", "2", revision=1)
@@ -195,7 +191,7 @@ async def test_who_comes_after_the_notify():
         await here.sync.notify("orders", "1", revision=4)
         await asyncio.sleep(1)
         async with connect(there.sync) as client:
-            await subscribe(client)
+            await client.subscribe("orders", "1")
             await asyncio.sleep(0.05)
             assert shown(client) == []
             there.replica["1"] = {"version": 4}
@@ -209,7 +205,7 @@ async def test_values_without_a_revision(row: dict[str, Any], caplog: pytest.Log
     shop = Shop()
     shop.replica["1"] = row
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await settled(shop.sync)
         assert shown(client) == ["stale"]
     assert "revision" in caplog.text
@@ -220,7 +216,7 @@ async def test_what_no_revision_tells_is_looked_for_again():
     """A first load, and one after a deletion, may have read a replica that was behind: another follows."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await asyncio.sleep(1)
         shop.replica["1"] = {"version": 4}  # committed before we subscribed, replicated only now
         await asyncio.sleep(2)
@@ -241,7 +237,7 @@ async def test_refresh_keeps_min_interval():
     """Nobody waits for it, but for the one that a replica's lag asks for."""
     shop = Shop(refresh_every=1.0, min_interval=10.0)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await asyncio.sleep(5)
         loads = shop.loads
         assert loads <= 4
@@ -254,14 +250,12 @@ async def test_who_comes_from_another_node():
     """With another version it waits for what the replica must have by then; with the same it does not."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await asyncio.sleep(5)
         (held,) = [one["version"] for one in client.pending() if one["event"] == "snapshot"]
         async with connect(shop.sync) as other, connect(shop.sync) as same:
             for one, version in ((other, "newer"), (same, held)):
-                await one.send(
-                    {"action": "subscribe", "body": {"entity": "orders", "id": "1", "version": version}}
-                )
+                await one.subscribe("orders", "1", version=version)
             await asyncio.sleep(1.9)
             assert [message["event"] for message in same.pending()] == ["ack", "current"]
             assert shown(other) == []
@@ -276,11 +270,10 @@ async def test_a_version_that_the_next_load_brings():
     shop = Shop()
     async with shop.sync:
         async with connect(shop.sync) as client:
-            await subscribe(client)
+            await client.subscribe("orders", "1")
             version = (await client.receive_until("snapshot"))["version"]
         async with connect(shop.sync) as client:
-            body = {"entity": "orders", "id": "1", "version": version}
-            await client.send({"action": "subscribe", "body": body})
+            await client.subscribe("orders", "1", version=version)
             await asyncio.sleep(0.1)
             assert [message["event"] for message in client.pending()] == ["ack", "current"]
 
@@ -301,7 +294,7 @@ async def test_what_rides_along_may_be_behind_too():
         return [{"version": 1}, Row("users", 9, {"name": name})]
 
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "reports", "id": "1"}})
+        await client.subscribe("reports", "1")
         await asyncio.sleep(60.0)
         client.pending()
         loads = 0
@@ -333,7 +326,7 @@ async def test_what_a_load_finds_to_ride_along_may_be_behind_too():
         return found
 
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "reports", "id": "1"}})
+        await client.subscribe("reports", "1")
         await asyncio.sleep(7.0)
         await user.notify(9)  # the replica has it four seconds later
         await asyncio.sleep(4.0)
@@ -352,7 +345,7 @@ async def test_a_row_that_is_repaired_where_the_replica_is_behind(
     """What cannot be sent may be what was there before the repair: it is loaded again when that is sure."""
     shop = Shop(refresh_every)
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await asyncio.sleep(10)
         shop.replica["1"] = {"version": 4, "total": float("nan")}
         await shop.sync.notify("orders", "1", revision=4)
@@ -370,7 +363,7 @@ async def test_a_row_that_cannot_be_sent_while_a_revision_is_missed():
     """It is looked for again all the same, each time after twice as long."""
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await asyncio.sleep(5)
         await shop.sync.notify("orders", "1", revision=9)
         await asyncio.sleep(5)
@@ -389,7 +382,7 @@ async def test_a_row_that_nobody_repairs():
     shop = Shop()
     async with shop.sync, connect(shop.sync) as client:
         shop.replica["1"] = {"version": 3, "total": float("nan")}
-        await subscribe(client)
+        await client.subscribe("orders", "1")
         await asyncio.sleep(0.01)
         assert shown(client) == ["stale"]
         await asyncio.sleep(100)

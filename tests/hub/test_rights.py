@@ -78,10 +78,6 @@ async def shop():
         yield shop
 
 
-async def subscribe(client: MemoryClient, *ids: str, entity: str = "orders") -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
-
-
 def brief(client: MemoryClient) -> list[Any]:
     """Every pending message in a word, with the id it is about."""
     messages = client.pending()
@@ -94,7 +90,7 @@ def brief(client: MemoryClient) -> list[Any]:
 async def test_allowed_and_refused(shop: Shop):
     """Refused keys are denied after the ack, without a load; the others are served; absence shows no more."""
     async with connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1", "3", "absent")
+        await client.subscribe("orders", "1", "3", "absent")
         await settled(shop.sync)
         assert brief(client) == ["ack", ("denied", "3"), ("denied", "absent"), ("snapshot", "1")]
         assert shop.loads == ["1"]
@@ -131,7 +127,7 @@ async def test_authorize_that_raises_anything(form: str, error: type[BaseExcepti
 
     async with sync, connect(sync, secret="ann") as client, connect(sync, secret="ann") as other:
         for each in (client, other):
-            await subscribe(each, "1")
+            await each.subscribe("orders", "1")
         await clock.advance(0)
         is_broken = True
         await sync.reauthorize("ann")
@@ -149,7 +145,7 @@ async def test_whatever_is_no_yes_is_a_no(shop: Shop, answer: object, caplog: py
     """An authorize that raises, or returns something else than a bool, denies that key and no other."""
     shop.may["ann", "2"] = answer
     async with connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1", "2")
+        await client.subscribe("orders", "1", "2")
         await settled(shop.sync)
         assert brief(client) == ["ack", ("denied", "2"), ("snapshot", "1")]
     lines = [record for record in caplog.records if record.name == "entity_sync.authorize"]
@@ -173,7 +169,7 @@ async def test_quick_authorize_and_one_that_returns_an_awaitable():
 
     async with sync, connect(sync, secret="ann") as client:
         for entity in ("quick", "handed"):
-            await subscribe(client, "1", "2", entity=entity)
+            await client.subscribe(entity, "1", "2")
             await settled(sync)
             assert sorted(map(str, brief(client))) == ["('denied', '2')", "('snapshot', '1')", "ack"]
 
@@ -185,13 +181,13 @@ async def test_an_answer_that_never_comes():
     shop.may["ann", "1"] = True
     async with shop.sync, connect(shop.sync, secret="ann") as client:
         shop.may_answer.clear()
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await clock.advance(9)
         assert brief(client) == ["ack", "beat"]
         await clock.advance(1)
         assert ("denied", "1") in brief(client)
         shop.may_answer.set()
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await clock.advance(0)
         assert brief(client) == ["ack", ("snapshot", "1")]
 
@@ -233,12 +229,12 @@ async def test_questions_are_bounded(form: str):
             await stack.enter_async_context(connect(shop.sync, secret="ann")) for _ in range(10)
         ]
         shop.may_answer.clear()
-        await subscribe(first, *(str(number) for number in range(20)), entity="parcels")
+        await first.subscribe("parcels", *(str(number) for number in range(20)))
         for _ in range(10):
             await asyncio.sleep(0)
         assert len(shop.asked) == 3  # of one connection's, an eighth
         for client in others:
-            await subscribe(client, "1", "2", "3", entity="parcels")
+            await client.subscribe("parcels", "1", "2", "3")
         for _ in range(10):
             await asyncio.sleep(0)
         assert len(shop.asked) == 24
@@ -264,7 +260,7 @@ async def test_no_question_outlives_its_key(form: str):
     async with shop.sync, connect(shop.sync, secret="ann") as client:
         shop.may_answer.clear()
         before = asyncio.all_tasks()
-        await subscribe(client, "asked", entity="parcels")
+        await client.subscribe("parcels", "asked")
         for _ in range(10):
             await asyncio.sleep(0)
         assert asyncio.all_tasks() > before
@@ -315,7 +311,7 @@ async def test_asked_in_nobodys_context(form: str):
     how: Any = {"per": per} if form == "per" else {"authorize": functions[form]}
     sync.entity("orders", **how)(load)
     async with sync, connect(sync, secret="ann") as client:
-        await asyncio.create_task(_as_tenant("ann's", subscribe(client, "1", "2")))
+        await asyncio.create_task(_as_tenant("ann's", client.subscribe("orders", "1", "2")))
         await clock.advance(0)
         for is_refused in (True, False):  # noqa: B007 - the answers depend on it
             await asyncio.create_task(_as_tenant("an administrator's", sync.reauthorize("ann")))
@@ -330,7 +326,7 @@ async def test_leaving_while_asked(shop: Shop):
     """Whoever unsubscribes or leaves meanwhile is not subscribed afterwards."""
     shop.may_answer.clear()
     async with connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1", "2")
+        await client.subscribe("orders", "1", "2")
         await client.send({"action": "unsubscribe", "body": {"entity": "orders", "id": "1"}})
     shop.may_answer.set()
     await settled(shop.sync)
@@ -359,7 +355,7 @@ async def test_asked_again_after_a_while():
     shop = Shop(clock=clock)
     shop.may["ann", "1"] = True
     async with shop.sync, connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1", "2")
+        await client.subscribe("orders", "1", "2")
         await clock.advance(1)
         assert brief(client) == ["ack", ("denied", "2"), ("snapshot", "1")]
         shop.may = {("ann", "2"): True}
@@ -390,7 +386,7 @@ async def test_authorize_that_cancels_its_own_task(ends: str, caplog: pytest.Log
 
     sync.entity("orders", authorize=may)(_load)
     async with sync, connect(sync, secret="ann") as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await clock.advance(1)
         if ends == "at once":
             assert brief(client) == ["ack", ("denied", "1"), ("snapshot", "1")]
@@ -409,7 +405,7 @@ async def test_a_failure_denies_for_a_moment_only():
     shop = Shop(clock=clock)
     shop.may = {("ann", "1"): True, ("ann", "2"): False}
     async with shop.sync, connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1", "2")
+        await client.subscribe("orders", "1", "2")
         await clock.advance(1)
         brief(client)
         shop.may = {("ann", "1"): LookupError("no database"), ("ann", "2"): False}
@@ -432,7 +428,7 @@ async def test_leaving_while_it_fails():
     shop = Shop(clock=clock)
     shop.may["ann", "1"] = LookupError("no database")
     async with shop.sync, connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await clock.advance(0)
         client.leave()
         shop.asked.clear()
@@ -447,7 +443,7 @@ async def test_answers_that_take_longer_than_the_interval():
     shop.may["ann", "1"] = True
     async with shop.sync, connect(shop.sync, secret="ann") as client:
         shop.may_answer.clear()
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await clock.advance(3)
         shop.may_answer.set()
         await clock.advance(0)
@@ -466,7 +462,7 @@ async def test_an_error_that_cannot_be_told(shop: Shop, caplog: pytest.LogCaptur
 
     shop.may["ann", "1"] = Silent()
     async with connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         assert (await client.receive_until("denied"))["id"] == "1"
     assert "which denies it: Silent" in caplog.text
 
@@ -477,8 +473,8 @@ async def test_an_error_that_cannot_be_told(shop: Shop, caplog: pytest.LogCaptur
 async def test_reauthorize(shop: Shop):
     """Where the answer is still yes nothing is said, and no load begins; where it changed, that is."""
     async with connect(shop.sync, secret="ann") as client, connect(shop.sync, secret="bob") as other:
-        await subscribe(client, "1", "2", "3")
-        await subscribe(other, "1")
+        await client.subscribe("orders", "1", "2", "3")
+        await other.subscribe("orders", "1")
         await settled(shop.sync)
         brief(client)
         shop.may = {("ann", "1"): True, ("ann", "3"): True}
@@ -493,7 +489,7 @@ async def test_reauthorize(shop: Shop):
 async def test_nothing_flows_while_reauthorize_asks(shop: Shop):
     """What changes meanwhile is shown after a yes, and not after a no."""
     async with connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1", "2")
+        await client.subscribe("orders", "1", "2")
         await settled(shop.sync)
         brief(client)
         shop.may_answer.clear()
@@ -511,9 +507,9 @@ async def test_revoke(shop: Shop):
     """Every key is denied, running loads show nothing, and the connection takes a new secret."""
     shop.may["bob", "1"] = True
     async with connect(shop.sync, secret="ann") as client, connect(shop.sync, secret="bob") as other:
-        await subscribe(client, "1")
-        await subscribe(client, "x", entity="news")
-        await subscribe(other, "1")
+        await client.subscribe("orders", "1")
+        await client.subscribe("news", "x")
+        await other.subscribe("orders", "1")
         await settled(shop.sync)
         brief(client), brief(other)
         notified = asyncio.ensure_future(shop.sync.notify("orders", "1"))
@@ -523,7 +519,7 @@ async def test_revoke(shop: Shop):
         await settled(shop.sync)
         assert brief(client) == [("denied", "1"), ("denied", "x")]
         assert brief(other) == [("snapshot", "1")]
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await client.send({"action": "message", "ref": 7, "body": 1})
         await settled(shop.sync)
         assert brief(client) == ["ack", ("denied", "1"), "error"]
@@ -562,7 +558,7 @@ async def _cluster(first: Shop, second: Shop) -> list[Any]:
         await asyncio.sleep(10)
         async with connect(second.sync, secret="ann") as ann, connect(second.sync, secret="bob") as bob:
             for client in (ann, bob):
-                await subscribe(client, "1")
+                await client.subscribe("orders", "1")
             await asyncio.sleep(1)
             brief(ann), brief(bob)
             await first.sync.revoke("ann")
@@ -596,7 +592,7 @@ def test_a_revocation_that_is_lost():
             await asyncio.sleep(10)
             async with connect(second.sync, secret="ann") as ann, connect(second.sync, secret="bob") as bob:
                 for client in (ann, bob):
-                    await subscribe(client, "1")
+                    await client.subscribe("orders", "1")
                 await asyncio.sleep(1)
                 brief(ann), brief(bob)
                 cut = asyncio.ensure_future(brokers[1].cut(20))
@@ -667,7 +663,7 @@ def test_nobody_is_told_of_the_broker_too():
         async with shop.sync:
             await asyncio.sleep(10)
             async with connect(shop.sync, secret="ann") as ann:
-                await subscribe(ann, "1")
+                await ann.subscribe("orders", "1")
                 await asyncio.sleep(1)
                 brief(ann)
                 shop.ends["ann"] = 0  # from the next question on
@@ -689,7 +685,7 @@ def test_who_subscribed_as_nobody_is_told_of_the_broker():
             await asyncio.sleep(10)
             async with connect(shop.sync) as ann:
                 await ann.send({"action": "secret", "body": "bad"})
-                await subscribe(ann, "1")
+                await ann.subscribe("orders", "1")
                 await ann.send({"action": "secret", "body": "ann"})
                 await asyncio.sleep(1)
                 assert brief(ann)[-1] == ("snapshot", "1")
@@ -712,7 +708,7 @@ def test_said_while_the_broker_is_away():
         async with first.sync, second.sync:
             await asyncio.sleep(10)
             async with connect(second.sync, secret="ann") as ann:
-                await subscribe(ann, "1")
+                await ann.subscribe("orders", "1")
                 await asyncio.sleep(1)
                 brief(ann)
                 cut = asyncio.ensure_future(brokers[0].cut(20))
@@ -755,7 +751,7 @@ async def test_a_principal_whose_key_is_gone():
     async with sync, connect(sync) as client:
         await client.send({"action": "secret", "ref": 1, "body": "ann"})
         await client.receive_until("ack")
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         assert (await client.receive_until("denied"))["id"] == "1"
 
 
@@ -774,7 +770,7 @@ async def test_a_per_that_failed_is_asked_again_by_reauthorize():
         return 1
 
     async with sync, connect(sync, secret="ann") as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await client.receive_until("denied")
         is_broken = False
         await sync.reauthorize("ann")
@@ -791,7 +787,7 @@ async def test_warned_and_ended():
     shop.may["ann", "1"] = True
     shop.ends["ann"] = 200.0
     async with shop.sync, connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await clock.advance(139)
         assert "expiring" not in brief(client)
         await clock.advance(2)
@@ -816,7 +812,7 @@ async def test_renewed_in_time():
     shop.may["ann", "1"] = True
     shop.ends["ann"] = datetime.fromtimestamp(100, UTC)
     async with shop.sync, connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await clock.advance(60)
         assert "expiring" in brief(client)
         del shop.ends["ann"]
@@ -833,7 +829,7 @@ async def test_a_short_life_is_warned_of_when_half_is_over():
     shop.ends["ann"] = 45.0
     warned: list[float] = []
     async with shop.sync, connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         for _ in range(450):
             if "expiring" in brief(client):
                 warned.append(clock.now())
@@ -854,7 +850,7 @@ async def test_nobody_is_warned_in_the_last_second(left: float, warning: float, 
     shop.may["ann", "1"] = True
     shop.ends["ann"] = clock.wall() + left
     async with shop.sync, connect(shop.sync, secret="ann") as client:
-        await subscribe(client, "1")
+        await client.subscribe("orders", "1")
         await clock.advance(left + 26.0)
         told = brief(client)
     assert (("denied", "1") in told, "expiring" in told) == (True, is_warned)
@@ -950,8 +946,8 @@ async def test_one_and_true_are_two_audiences():
     async with sync:
         for secret, audience in audiences.items():
             async with connect(sync, secret=secret) as one, connect(sync, secret="ann") as other:
-                await subscribe(one, "1", entity="pages")
-                await subscribe(other, "1", entity="pages")
+                await one.subscribe("pages", "1")
+                await other.subscribe("pages", "1")
                 assert (await one.receive_until("snapshot"))["rows"][0]["data"] == repr(audience)
                 assert (await other.receive_until("snapshot"))["rows"][0]["data"] == "1"
 

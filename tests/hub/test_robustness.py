@@ -23,10 +23,6 @@ from tests.hub.virtual import in_virtual_time
 from tests.simulation.loop import run
 
 
-async def subscribe(client: MemoryClient, entity: str, *ids: str) -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
-
-
 def told(client: MemoryClient) -> list[tuple[str, str | None]]:
     """Every pending event but acks and beats, with the id it names."""
     return [
@@ -59,9 +55,9 @@ def test_queues_of_two_entities_do_not_starve_a_third():
             sync.entity(name)(loader(name))
 
         async with sync, connect(sync) as client:
-            await subscribe(client, "busy", *map(str, range(50)))
-            await subscribe(client, "busier", *map(str, range(50)))
-            await subscribe(client, "quiet", "x")
+            await client.subscribe("busy", *map(str, range(50)))
+            await client.subscribe("busier", *map(str, range(50)))
+            await client.subscribe("quiet", "x")
             await asyncio.sleep(5.0)
             assert "quiet" in order
 
@@ -102,7 +98,7 @@ async def test_loader_that_raises_anything(error: type[BaseException], way: str)
     else:
         sync.entity("items", batch=5)(batch)
     async with sync, connect(sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         assert (await client.receive_until("stale"))["id"] == "1"
         is_broken = False
         await client.receive_until("snapshot")
@@ -120,7 +116,7 @@ async def test_loader_that_awaits_what_was_cancelled():
         return await shared
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await clock.advance(0)
         shared.cancel()
         await clock.advance(0)
@@ -185,7 +181,7 @@ async def test_expiry_and_departure_at_once():
         await asyncio.get_running_loop().create_future()
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await clock.advance(0)
         # Both in one turn: first the loader's time is over, then its last watcher leaves.
         clock.call_later(1.0, lambda: None)
@@ -222,11 +218,11 @@ async def test_plain_function_that_hangs_holds_its_own_places_only(release: thre
         return {"id": id}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "hanging", *map(str, range(10)))
+        await client.subscribe("hanging", *map(str, range(10)))
         await clock.advance(120.0)
         assert len(calls) <= 4
         assert told(client)[0][0] == "stale"
-        await subscribe(client, "good", "x")
+        await client.subscribe("good", "x")
         async with asyncio.timeout(5):
             assert (await client.receive_until("snapshot"))["id"] == "x"
         release.set()
@@ -249,7 +245,7 @@ async def test_transport_that_raises_stops_nobody_else(caplog: pytest.LogCapture
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
     async with sync, connect(sync) as broken, connect(sync) as good:
         for client in (broken, good):
-            await subscribe(client, "items", "1")
+            await client.subscribe("items", "1")
             await client.receive_until("snapshot")
 
         def explode(frames: list[Frame]) -> None:
@@ -282,7 +278,7 @@ async def test_denied_audience(wrong: str):
 
     async with sync, connect(sync, secret="bad") as bad, connect(sync, secret="red") as red:
         for client in (bad, red):
-            await subscribe(client, "reports", "1")
+            await client.subscribe("reports", "1")
         await settled(sync)
         assert told(bad) == [("denied", "1")]
         assert told(red) == [("snapshot", "1")]
@@ -351,7 +347,7 @@ async def test_slow_client_gets_the_newest_state():
 
     async with sync, connect(sync) as slow, connect(sync) as quick:
         for client in (slow, quick):
-            await subscribe(client, "items", "1")
+            await client.subscribe("items", "1")
             await client.receive_until("snapshot")
         slow.stall()
         for n in range(1, 101):  # noqa: B007 - the loader shows it
@@ -397,7 +393,7 @@ async def test_result_that_cannot_be_sent(
         return results.pop(0)
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await clock.advance(60.0)
         [failure] = [message for message in client.pending() if message["event"] not in ("ack", "beat")]
         assert (failure["event"], failure.get("code")) == (("error", code) if code else ("stale", None))
@@ -441,7 +437,7 @@ def test_caps_hold(arrivals: list[tuple[str, int, float]], max_loads: int, max_e
             sync.entity(name)(loader(name))
         async with sync, connect(sync) as client:
             for entity, id, pause in arrivals:
-                await subscribe(client, entity, str(id))
+                await client.subscribe(entity, str(id))
                 await asyncio.sleep(pause)
             await asyncio.sleep(len(arrivals) + 1.0)
             assert loaded == {(entity, str(id)) for entity, id, _ in arrivals}
@@ -461,11 +457,11 @@ async def test_more_news_than_one_write_holds():
 
     async with sync, connect(sync) as client:
         ids = [str(n) for n in range(20)]
-        await subscribe(client, "items", *ids)
+        await client.subscribe("items", *ids)
         await settled(sync)
         client.pending()
         client.stall()
-        await client.send({"action": "subscribe", "body": [{"entity": "items", "id": id} for id in ids]})
+        await client.subscribe("items", *ids)
         client.resume()
         await settled(sync)
         assert sorted(message["id"] for message in client.pending() if "id" in message) == sorted(ids)
@@ -481,7 +477,7 @@ async def test_blocked_before_its_turn():
         return {"n": n}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "items", "1")
+        await client.subscribe("items", "1")
         await client.receive_until("snapshot")
         [view] = sync.node.hub.views
         [subscription] = view.subscriptions
@@ -529,8 +525,8 @@ async def test_news_that_cannot_be_made(
 
     ids = [str(id) for id in range(1, 2 + others)]
     async with sync, connect(sync) as client, connect(sync) as other:
-        await subscribe(client, "items", *ids)
-        await subscribe(other, "items", "2", "3")
+        await client.subscribe("items", *ids)
+        await other.subscribe("items", "2", "3")
         await settled(sync)
         assert told(client) == [("snapshot", id) for id in ids]
         told(other)
@@ -546,7 +542,7 @@ async def test_news_that_cannot_be_made(
         [line] = [record for record in caplog.records if record.name == "entity_sync.connection"]
         assert line.exc_info is not None
         async with connect(sync) as again:
-            await subscribe(again, "items", *ids)
+            await again.subscribe("items", *ids)
             await settled(sync)
             assert [message["rows"] for message in again.pending() if "rows" in message] == [
                 [{"data": 1}]

@@ -70,10 +70,6 @@ class Orders:
         return {id: self._rows() for id in ids}
 
 
-async def subscribe(client: MemoryClient) -> None:
-    await client.send({"action": "subscribe", "body": {"entity": "lists", "id": "1"}})
-
-
 @in_virtual_time
 @pytest.mark.parametrize("way", ["list", "generator", "stream", "batch"])
 async def test_a_client_that_leaves(way: str):
@@ -82,7 +78,7 @@ async def test_a_client_that_leaves(way: str):
     async with orders.sync:
         before = asyncio.all_tasks()
         client = MemoryClient.of(orders.sync)
-        await subscribe(client)
+        await client.subscribe("lists", "1")
         await asyncio.sleep(1.5 * _TURN)
         assert orders.open == (way != "list")
         client.leave()
@@ -91,7 +87,7 @@ async def test_a_client_that_leaves(way: str):
         assert asyncio.all_tasks() == before
         orders.count = 10
         async with connect(orders.sync) as other:
-            await subscribe(other)
+            await other.subscribe("lists", "1")
             assert len((await other.receive_until("snapshot"))["rows"]) == 10
 
 
@@ -101,7 +97,7 @@ async def test_a_load_that_takes_too_long(way: str):
     """It fails as any that does, what it has open is closed, and the next try is shown."""
     orders = Orders(way)
     async with orders.sync, connect(orders.sync) as client:
-        await subscribe(client)
+        await client.subscribe("lists", "1")
         assert (await client.receive_until("stale"))["id"] == "1"
         await asyncio.sleep(0)
         assert orders.open == 0
@@ -115,7 +111,7 @@ async def test_a_node_that_stops(way: str):
     """Nothing of the load is left, and what it has open is closed before the node has ended."""
     orders = Orders(way)
     async with orders.sync, connect(orders.sync) as client:
-        await subscribe(client)
+        await client.subscribe("lists", "1")
         await asyncio.sleep(1.5 * _TURN)
     assert orders.open == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -128,7 +124,7 @@ async def test_a_change_between_two_slices(way: str):
     orders = Orders(way)
     orders.count = 700
     async with orders.sync, connect(orders.sync) as client:
-        await subscribe(client)
+        await client.subscribe("lists", "1")
         await asyncio.sleep(1.5 * _TURN)
         orders.state = 1
         for _ in range(3):
@@ -136,7 +132,7 @@ async def test_a_change_between_two_slices(way: str):
         await settled(orders.sync)
         assert orders.loads == 2
         async with connect(orders.sync) as other:
-            await subscribe(other)
+            await other.subscribe("lists", "1")
             rows = (await other.receive_until("snapshot"))["rows"]
         assert {row["data"]["state"] for row in rows} == {1}
         assert len(rows) == 700

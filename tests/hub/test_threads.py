@@ -25,10 +25,6 @@ def release() -> Iterator[threading.Event]:
     event.set()
 
 
-async def subscribe(client: MemoryClient, *ids: str) -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": "items", "id": id} for id in ids]})
-
-
 async def leave(client: MemoryClient, *ids: str) -> None:
     await client.send({"action": "unsubscribe", "body": [{"entity": "items", "id": id} for id in ids]})
 
@@ -100,7 +96,7 @@ async def test_plain_loader_sees_the_variables_of_who_started_the_server():
 
     async with sync, connect(sync) as client:
         tenant.set("a request")
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await client.receive_until("snapshot")
     assert seen == ["the server"]
 
@@ -120,11 +116,11 @@ async def test_who_comes_and_goes_does_not_fail_the_others(release: threading.Ev
 
     async with sync, connect(sync) as rude, connect(sync) as client:
         for number in range(2):
-            await subscribe(rude, f"slow {number}")
+            await rude.subscribe("items", f"slow {number}")
             await clock.advance(0)
             assert begun.acquire(timeout=5)
             await leave(rude, f"slow {number}")
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await clock.advance(1.0)
         assert [message["event"] for message in client.pending()] == ["ack"]
         release.set()
@@ -142,7 +138,7 @@ async def test_return_that_nobody_waits_for(release: threading.Event, caplog: py
         return {}
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await asyncio.to_thread(begun.wait, 5)
         await leave(client, "1")
         await asyncio.sleep(0)
@@ -175,10 +171,10 @@ async def test_threads_that_never_return_are_named(
     sync.entity("items", timeout=1.0, batch=batch)(loader)
 
     async with sync, connect(sync) as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await clock.advance(30.0)
         assert "no result within 1 s" in caplog.text
-        await subscribe(client, "2")
+        await client.subscribe("items", "2")
         await clock.advance(30.0)
         assert "1 loads of items never ended, and hold every place that it may have" in caplog.text
         release.set()

@@ -42,7 +42,7 @@ def shop(**options: Any) -> EntitySync:
 
 
 async def watch(client: MemoryClient, entity: str, id: str) -> None:
-    await client.send({"action": "subscribe", "body": {"entity": entity, "id": id}})
+    await client.subscribe(entity, id)
     await client.receive_until("snapshot")
 
 
@@ -72,7 +72,7 @@ async def test_every_view_in_order():
 async def test_state_of_a_view():
     """Number, rev and version are those that clients were sent; the size is that of its rows."""
     async with shop() as sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "news", "id": "a"}})
+        await client.subscribe("news", "a")
         sent = await client.receive_until("snapshot")
         assert sync.watched() == [
             ViewInfo(
@@ -101,7 +101,7 @@ async def test_a_view_that_has_not_been_loaded():
         return id
 
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "slow", "id": "a"}})
+        await client.subscribe("slow", "a")
         await client.receive_until("ack")
         [info] = sync.watched()
         assert (info.rows, info.size, info.rev, info.version, info.is_loading) == (0, 0, 0, None, True)
@@ -164,7 +164,7 @@ async def test_loads_that_run_and_fail():
         return id
 
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "news", "id": "a"}})
+        await client.subscribe("news", "a")
         await client.receive_until("ack")
         [info] = sync.watched()
         assert (info.is_loading, info.is_stale, info.rev, info.version) == (True, False, 0, None)

@@ -114,7 +114,7 @@ async def test_it_is_tried_again():
         return Sometimes(id=7)
 
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+        await client.subscribe("items", "1")
         await clock.advance(5)
         assert [message["rows"] for message in client.pending() if "rows" in message] == [
             [{"data": {"id": 7}}]

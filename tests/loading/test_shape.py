@@ -83,7 +83,7 @@ async def shown(loader: Any, **options: Any) -> list[Any]:
     sync = EntitySync()
     sync.entity("users", **options)(loader)
     async with sync, connect(sync) as client:
-        await client.send({"action": "subscribe", "body": {"entity": "users", "id": "7"}})
+        await client.subscribe("users", "7")
         await settled(sync)
         last = client.pending()[-1]
         return [row["data"] for row in last["rows"]] if "rows" in last else [last["event"]]

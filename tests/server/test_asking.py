@@ -57,7 +57,7 @@ class Shop:
 async def watching(shop: Shop, wire: Wire = "v2") -> AsyncIterator[MemoryClient]:
     async with shop.sync, connect(shop.sync, secret="ann", wire=wire) as client:
         await shop.clock.advance(1)
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "1"}})
+        await client.subscribe("items", "1")
         await shop.clock.advance(1)
         client.pending()
         yield client
@@ -146,7 +146,7 @@ async def test_what_is_asked_for_meanwhile():
         shop.fails = ConnectionError()
         await shop.doubt()
         told(client)
-        await client.send({"action": "subscribe", "body": {"entity": "items", "id": "2"}})
+        await client.subscribe("items", "2")
         await client.send({"action": "message", "body": 1})
         await client.send({"action": "ping"})
         await shop.clock.advance(0)

@@ -50,14 +50,10 @@ class Shop:
 async def watching(shop: Shop) -> AsyncIterator[MemoryClient]:
     async with shop.sync, connect(shop.sync, secret="ann") as client:
         await shop.clock.advance(1)
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await shop.clock.advance(1)
         client.pending()
         yield client
-
-
-async def subscribe(client: MemoryClient, *ids: str, entity: str = "items") -> None:
-    await client.send({"action": "subscribe", "body": [{"entity": entity, "id": id} for id in ids]})
 
 
 def told(client: MemoryClient) -> list[Any]:
@@ -115,7 +111,7 @@ async def test_who_comes_back_with_a_copy():
     shop = Shop()
     async with watching(shop) as client:
         shop.seconds = 40.0
-        await subscribe(client, "2")
+        await client.subscribe("items", "2")
         await shop.clock.advance(16)
         assert told(client) == [("ack", None), STALE]
         await client.send({"action": "unsubscribe", "body": {"entity": "items", "id": "2"}})
@@ -129,7 +125,7 @@ async def test_who_waits_for_two_answers():
     async with shop.sync, connect(shop.sync) as client:
         shop.seconds = 20.0
         await client.send({"action": "secret", "body": "ann"})
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await shop.clock.advance(21)
         [stale] = [one for one in client.pending() if one["event"] == "stale"]
         assert 20_000 <= stale["age_ms"] <= 21_000
@@ -154,7 +150,7 @@ async def test_fresh_waits_for_the_state_of_the_new_audience():
         return tenant
 
     async with sync, connect(sync, secret="ann") as client:
-        await subscribe(client, "1")
+        await client.subscribe("items", "1")
         await clock.advance(1)
         client.pending()
         tenant, seconds = "b", 20.0
@@ -198,9 +194,9 @@ async def test_one_connection_leaves_places_for_others():
     shop = Shop(max_questions=16)
     async with watching(shop) as client, connect(shop.sync, secret="bob") as other:
         shop.seconds = 500.0
-        await subscribe(client, *map(str, range(100)))
+        await client.subscribe("items", *map(str, range(100)))
         await shop.clock.advance(1)
-        await subscribe(other, "1", entity="others")
+        await other.subscribe("others", "1")
         await shop.clock.advance(1)
         assert ("snapshot", "1") in told(other)
         assert shop.asked["ann"] == 1 + 2
@@ -240,7 +236,7 @@ async def test_nobody_is_told_who_has_left():
     shop = Shop()
     async with watching(shop) as client:
         shop.seconds = 40.0
-        await subscribe(client, "2", "3")
+        await client.subscribe("items", "2", "3")
         await shop.clock.advance(1)
         client.leave()
         assert client._connection.outbox.idle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,8 +15,6 @@ from entity_sync.errors import BrokerUnavailable, ConnectionLost
 from entity_sync.model import EntityKey
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
-
-SUBSCRIBE = {"action": "subscribe", "body": {"entity": "items", "id": "1"}}
 
 
 class Absent(MemoryBroker):
@@ -60,10 +59,33 @@ async def test_v2(shop: Shop):
     async with connect(shop.sync) as client:
         assert client.received[0].startswith('{"event":"welcome"')
         assert client.pending() == []
-        await client.send(SUBSCRIBE)
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         assert [message["event"] for message in client.pending()] == ["ack", "snapshot"]
         assert client.pending() == []
+
+
+async def test_subscribe(shop: Shop):
+    """Several keys at once, ids of every type that loaders have, what is held, and in each wire's form."""
+    async with connect(shop.sync) as client:
+        await client.subscribe("items", 1, "2", UUID(int=3), causes=True)
+        await settled(shop.sync)
+        ack, *snapshots = client.pending()
+        assert "failed" not in ack
+        assert [message["id"] for message in snapshots] == ["1", "2", str(UUID(int=3))]
+        await shop.sync.notify("items", "1")
+        await settled(shop.sync)
+        assert [message["event"] for message in client.pending()] == ["current"]  # of who asked for causes
+    async with connect(shop.sync) as client:
+        await client.subscribe("items", 1, version=snapshots[0]["version"])
+        await settled(shop.sync)
+        assert [message["event"] for message in client.pending()] == ["ack", "current"]
+    async with connect(shop.sync, wire="classic") as client:
+        await client.subscribe("items", 1, 2)
+        await settled(shop.sync)
+        shop.n = 5
+        await shop.sync.notify("items", "1", "2")
+        assert [await client.receive() for _ in range(2)] == [{"n": 5}] * 2
 
 
 async def test_secret_and_handshake(shop: Shop):
@@ -78,7 +100,7 @@ async def test_secret_and_handshake(shop: Shop):
 async def test_classic(shop: Shop):
     """A classic client gets bare rows and no welcome, with or without a secret."""
     async with connect(shop.sync, wire="classic", secret="ann") as client:
-        await client.send(SUBSCRIBE)
+        await client.subscribe("items", "1")
         await settled(shop.sync)
         shop.n = 5
         await shop.sync.notify("items", "1")
@@ -105,7 +127,7 @@ async def test_frames_as_they_are(shop: Shop):
 async def test_stall_and_resume(shop: Shop):
     """A stalled client receives nothing until it resumes, then what counts."""
     async with connect(shop.sync) as client:
-        await client.send(SUBSCRIBE)
+        await client.subscribe("items", "1")
         await client.receive_until("snapshot")
         client.stall()
         for n in range(1, 4):
@@ -127,7 +149,7 @@ async def test_end_of_the_server():
         await receiving
     assert (caught.value.code, caught.value.reason) == (1012, "drain")
     assert client.received[-1].startswith('{"event":"goodbye","code":"drain"')
-    await client.send(SUBSCRIBE)
+    await client.subscribe("items", "1")
     assert client.pending() == []
 
 
@@ -135,7 +157,7 @@ async def test_leaving(shop: Shop):
     """A client that leaves is gone at once: nothing is watched for it, and a waiting receive ends."""
     client = MemoryClient.of(shop.sync)
     await client.send({"action": "secret", "body": "x"})
-    await client.send(SUBSCRIBE)
+    await client.subscribe("items", "1")
     await settled(shop.sync)
     client.pending()
     assert len(shop.sync.node.hub.views) == 1
@@ -153,7 +175,7 @@ async def test_settled_waits_for_loads(shop: Shop):
     """`settled` returns when the last load's state has arrived, not before."""
     async with connect(shop.sync) as client:
         shop.may_load.clear()
-        await client.send(SUBSCRIBE)
+        await client.subscribe("items", "1")
         waiting = asyncio.create_task(settled(shop.sync))
         for _ in range(100):
             await asyncio.sleep(0)
@@ -166,7 +188,7 @@ async def test_settled_waits_for_loads(shop: Shop):
 async def test_settled_counts_no_client_that_does_not_read(shop: Shop):
     """A stalled client does not keep `settled` waiting."""
     async with connect(shop.sync) as client:
-        await client.send(SUBSCRIBE)
+        await client.subscribe("items", "1")
         await client.receive_until("snapshot")
         client.stall()
         shop.n = 5
@@ -193,7 +215,7 @@ async def test_a_secret_that_is_refused():
 async def test_waiting_for_what_never_comes(shop: Shop):
     """It ends, and says what came instead."""
     async with connect(shop.sync) as client:
-        await client.send(SUBSCRIBE)
+        await client.subscribe("items", "1")
         with pytest.raises(TimeoutError, match=r"no 'snapshoot' came within 0.05 s, but ack, snapshot"):
             await client.receive_until("snapshoot", within=0.05)
 
@@ -218,7 +240,7 @@ async def test_settled_waits_until_a_failure_is_told():
         raise OSError("on purpose")
 
     async with sync, connect(sync) as client:
-        await client.send(SUBSCRIBE)
+        await client.subscribe("items", "1")
         await settled(sync)
         assert "stale" in [message["event"] for message in client.pending()]
 
@@ -258,7 +280,7 @@ async def test_settled_waits_for_the_application():
 
         await client.send({"action": "secret", "body": "bob"})
         assert await told() == ["ack"]
-        await client.send(SUBSCRIBE)
+        await client.subscribe("items", "1")
         assert await told() == ["ack", "snapshot"]
         await client.send([{"action": "message", "body": 1}] * 2)
         assert await told() == ["ack", "snapshot"] * 2
@@ -294,7 +316,8 @@ def test_settled_names_who_does_not_answer(hangs: str):
 
         async with sync:
             async with connect(sync) as client:
-                await client.send([SUBSCRIBE, {"action": "message", "body": 1}])
+                key = {"entity": "items", "id": "1"}
+                await client.send([{"action": "subscribe", "body": key}, {"action": "message", "body": 1}])
                 with pytest.raises(TimeoutError, match=f"not settled within 2 s: no answer yet of {hangs}$"):
                     await settled(sync, within=2.0)
             await settled(sync, within=0.1)
@@ -313,7 +336,7 @@ async def test_settled_says_what_goes_on():
     for each in (sync, absent):
         each.entity("items", timeout=3_600.0)(item)
     async with sync, connect(sync) as client:
-        await client.send(SUBSCRIBE)
+        await client.subscribe("items", "1")
         with pytest.raises(TimeoutError, match="not settled within 30 s: loads of items run"):
             await settled(sync)
     async with absent:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -53,6 +54,23 @@ class MemoryClient:
         await self._may_send.wait()
         data = message if isinstance(message, str | bytes) else msgspec.json.encode(message).decode()
         self._connection.receive(data)
+
+    async def subscribe(
+        self, entity: str, *ids: str | int | UUID, version: str | None = None, causes: bool = False
+    ) -> None:
+        """Ask for the states of these keys; what comes is received like anything else.
+
+        Args:
+            version: of the state that is held of each; v2 only.
+            causes: to be told which notifies a state covers; v2 only.
+        """
+        wanted: list[dict[str, Any]] = [{"entity": entity, "id": str(id)} for id in ids]
+        if self._connection.outbox.wire == "classic":
+            for one in wanted:
+                await self.send({"action": "subscribe", "body": one})
+        else:
+            options = {"version": version, "causes": causes}
+            await self.send({"action": "subscribe", "body": [one | options for one in wanted]})
 
     async def receive(self) -> Any:
         """The next message, decoded.
