@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from entity_sync.core.envelope import Envelope
 from entity_sync.entity import Entity, Principal
 from entity_sync.errors import ConfigurationError
-from entity_sync.hub.admission import Authenticate
+from entity_sync.hub.admission import Authenticator
 from entity_sync.hub.captures import Capture, check_entities
 from entity_sync.hub.node import OnMessage
 from entity_sync.loading.catalog import Catalog
@@ -37,7 +37,7 @@ class Declarations(ABC, Generic[Principal]):
     def __init__(self, envelope: Envelope) -> None:
         self._envelope = envelope
         self._catalog = Catalog()
-        self._authenticate: Authenticate | None = None
+        self._authenticate: Authenticator | None = None
         self._on_message: OnMessage | None = None
         self._to_notify: set[str] = set()
 

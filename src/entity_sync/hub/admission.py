@@ -15,15 +15,15 @@ from entity_sync.loading.loader import principal_key
 from entity_sync.model import ConnectionInfo
 from entity_sync.settings import Settings
 
-__all__ = ["Authenticate", "admit", "expires_at", "no_answer"]
+__all__ = ["Authenticator", "admit", "expires_at", "no_answer"]
 
 _log = logging.getLogger("entity_sync.authenticate")
 
-Authenticate: TypeAlias = Callable[[str | None, ConnectionInfo], Awaitable[Any]]
+Authenticator: TypeAlias = Callable[[str | None, ConnectionInfo], Awaitable[Any]]
 
 
 async def admit(
-    function: Authenticate, secret: str | None, info: ConnectionInfo, settings: Settings, clock: Clock
+    function: Authenticator, secret: str | None, info: ConnectionInfo, settings: Settings, clock: Clock
 ) -> Admitted | Refused:
     """Ask, for a bounded time; whatever goes wrong is a refusal, never an exception."""
     try:

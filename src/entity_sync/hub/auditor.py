@@ -71,7 +71,7 @@ class Auditor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _Audited:
     """A view as its audit began.
 
     Attributes:
@@ -108,7 +108,7 @@ class Audit:
         self._clock = clock
         self._random = random
         self._is_certain = is_certain
-        self._readings: dict[View, _Reading] = {}
+        self._audited: dict[View, _Audited] = {}
         hub.observe = self._settled
 
     async def run(self) -> None:
@@ -122,8 +122,8 @@ class Audit:
                     self._read(view)
 
     def _chosen(self) -> list[View]:
-        for view in [view for view in self._readings if not view.subscriptions]:
-            del self._readings[view]  # its load ended with its last watcher
+        for view in [view for view in self._audited if not view.subscriptions]:
+            del self._audited[view]  # its load ended with its last watcher
         views = [view for view in self._hub.views if view.loaded is not None]
         expected = self._auditor.share * len(views)
         count = int(expected) + (self._random.random() < expected % 1)
@@ -132,20 +132,20 @@ class Audit:
     def _read(self, view: View) -> None:
         is_idle = view.state is LoadState.IDLE and view.failure is None
         if is_idle and view.loaded is not None and self._is_unexplained(view):
-            self._readings[view] = _Reading(view.loaded, view.began, view.asked)
+            self._audited[view] = _Audited(view.loaded, view.began, view.asked)
             self._hub.loads.trigger(view, Cause.REREAD)
 
     def _is_unexplained(self, view: View) -> bool:
         return bool(view.subscriptions) and not self._hub.is_due(view) and self._is_certain()
 
     def _settled(self, view: View) -> None:
-        reading = self._readings.pop(view, None)
-        if reading is None or view.loaded is None:
+        audited = self._audited.pop(view, None)
+        if audited is None or view.loaded is None:
             return  # nobody audits it, or its load failed, and its rows were not kept
-        if view.loaded.version != reading.loaded.version:
-            fields = differing(reading.loaded, view.loaded)
-            finding = Finding(view.key.entity, view.key.id, fields, view.began - reading.began)
-            self._tasks.start(self._suspect(view, finding, reading.asked))
+        if view.loaded.version != audited.loaded.version:
+            fields = differing(audited.loaded, view.loaded)
+            finding = Finding(view.key.entity, view.key.id, fields, view.began - audited.began)
+            self._tasks.start(self._suspect(view, finding, audited.asked))
 
     async def _suspect(self, view: View, finding: Finding, asked: int) -> None:
         """Another node may have written it, and its notify be on the way."""

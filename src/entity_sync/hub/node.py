@@ -18,7 +18,7 @@ from entity_sync.core.messages import Beat, Limits, Stale, Welcome
 from entity_sync.core.rights import RIGHTS, Verdict, named, told, verdict
 from entity_sync.core.standing import Standing
 from entity_sync.core.trouble import Trouble
-from entity_sync.hub.admission import Authenticate
+from entity_sync.hub.admission import Authenticator
 from entity_sync.hub.auditor import Audit, Auditor
 from entity_sync.hub.captures import Capture, capturing
 from entity_sync.hub.hub import Hub
@@ -67,7 +67,7 @@ class Application:
     settings: Settings
     clock: Clock
     random: Random
-    authenticate: Authenticate | None = None
+    authenticate: Authenticator | None = None
     on_message: OnMessage | None = None
     captures: Sequence[Capture] = ()
     auditor: Auditor | None = None

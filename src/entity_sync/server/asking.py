@@ -8,8 +8,7 @@ from contextlib import nullcontext
 
 from entity_sync.clock import Timer
 from entity_sync.core.effects import Admitted, Authenticate, Refused
-from entity_sync.hub.admission import Authenticate as Function
-from entity_sync.hub.admission import admit, no_answer
+from entity_sync.hub.admission import Authenticator, admit, no_answer
 from entity_sync.hub.node import Node
 from entity_sync.hub.principals import Holder
 from entity_sync.hub.tasks import Tasks
@@ -88,7 +87,7 @@ class Asking:
         self._is_closed = True
         self._cancel()
 
-    async def _ask(self, function: Function, effect: Authenticate) -> None:
+    async def _ask(self, function: Authenticator, effect: Authenticate) -> None:
         application, principals = self._node.application, self._node.principals
         while True:
             async with self._node.rights.places if effect.again else nullcontext():
