@@ -6,7 +6,6 @@ the effects it returns, in order.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeAlias
@@ -93,7 +92,7 @@ class Session:
         """
         self.state = SessionState.NEW
         self.keys: dict[EntityKey, bool] = {}
-        self.held: deque[Upward] = deque()
+        self.held: list[Upward] = []  # few, and an empty deque takes 760 bytes
         self._wire: Wire = wire
         self._resolve = resolve
         self._limit = max_subscriptions
@@ -106,7 +105,7 @@ class Session:
         """Take one message or outcome; returns what is to be done, in order."""
         effects = _TABLE[self.state, type(event)](self, event)
         while self.held and self.state is not SessionState.AUTHENTICATING:
-            message = self.held.popleft()
+            message = self.held.pop(0)
             effects += _TABLE[self.state, type(message)](self, message)
         if self._wire == "classic":
             return [effect for effect in effects if not isinstance(effect, Answer)]

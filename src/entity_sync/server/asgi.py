@@ -13,6 +13,8 @@ from entity_sync.clock import is_cancelled
 from entity_sync.core import v2
 from entity_sync.core.frame import Frame
 from entity_sync.errors import NotRunning, described
+from entity_sync.hub.node import Node
+from entity_sync.model import ConnectionInfo
 from entity_sync.server.connection import Connection
 from entity_sync.server.handshake import Handshake, Refusal, consider
 from entity_sync.server.servable import Servable
@@ -81,15 +83,11 @@ async def _websocket(sync: Servable, scope: Scope, receive: Receive, send: Send)
         _log.error("a WebSocket was refused: %s", error)
         await _refuse(Refusal(503, "not started"), scope, send)
         return
-    handshake = _read(scope)
-    if _within_mount(scope) not in ("", "/"):
-        await _refuse(Refusal(404, "nothing lives at this path"), scope, send)
-        return
-    info = consider(node, handshake)
+    info = _consider(node, scope)
     if isinstance(info, Refusal):
         await _refuse(info, scope, send)
         return
-    await send({"type": "websocket.accept", "subprotocol": v2.select(handshake.offered)})
+    await send({"type": "websocket.accept", "subprotocol": v2.select(scope.get("subprotocols", ()))})
     door = _Door(send)
     connection = Connection(node, door, info)
     door.begin(connection)
@@ -115,7 +113,14 @@ async def _read_all(connection: Connection, door: _Door, receive: Receive, limit
             door.close(_TOO_BIG, "")
         elif not door.is_closing:
             connection.receive(data)
-            await door.may_read.wait()
+            while door.held is not None:
+                await door.held
+
+
+def _consider(node: Node, scope: Scope) -> ConnectionInfo | Refusal:
+    if _within_mount(scope) not in ("", "/"):
+        return Refusal(404, "nothing lives at this path")
+    return consider(node, _read(scope))
 
 
 def _within_mount(scope: Scope) -> str:
@@ -148,11 +153,19 @@ async def _refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
 
 
 class _Door:
-    """`Transport` over ASGI's ``send``: one writer, which holds at most what one flush gave it."""
+    """`Transport` over ASGI's ``send``: one writer, which holds at most what one flush gave it.
+
+    Attributes:
+        held: what to wait for before more is read.
+    """
+
+    __slots__ = (
+        "_closing", "_connection", "_frames", "_idle", "_send", "_writer", "held", "is_closing", "is_over",
+        "reader",
+    )  # fmt: skip
 
     def __init__(self, send: Send) -> None:
-        self.may_read = asyncio.Event()
-        self.may_read.set()
+        self.held: asyncio.Future[None] | None = None
         self.is_closing = False
         self.is_over = False
         self._send = send
@@ -208,11 +221,13 @@ class _Door:
 
     def pause_reading(self) -> None:
         """`Transport.pause_reading`."""
-        self.may_read.clear()
+        self.held = asyncio.get_running_loop().create_future()
 
     def resume_reading(self) -> None:
         """`Transport.resume_reading`."""
-        self.may_read.set()
+        held, self.held = self.held, None
+        if held is not None and not held.done():
+            held.set_result(None)
 
     def _wake(self) -> None:
         if self._idle is not None and not self._idle.done():

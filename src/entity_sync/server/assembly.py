@@ -30,6 +30,8 @@ class Assembly:
     between two fragments would count as part of the message.
     """
 
+    __slots__ = ("_fragments", "_is_lenient", "_is_text", "_limit", "_size")
+
     def __init__(self, limit: int, *, is_lenient: bool) -> None:
         """
         Args:

@@ -57,7 +57,8 @@ class Connection:
         self._flow = Flow(transport, self.outbox, application.clock, settings.slow_timeout, self._too_slow)
         self._deadline: Timer | None = None
         self._is_given_up = False
-        self._closed = asyncio.Event()
+        self._is_closed = False
+        self._closed: asyncio.Event | None = None  # while somebody waits for that
         self._strange = 0
 
     # What the door tells
@@ -106,9 +107,11 @@ class Connection:
 
     def lost(self) -> None:
         """The socket is closed, in whatever way."""
-        if self._closed.is_set():
+        if self._is_closed:
             return
-        self._closed.set()
+        self._is_closed = True
+        if self._closed is not None:
+            self._closed.set()
         node = self._node
         node.members.pop(self, None)
         node.principals.leave(self)
@@ -160,7 +163,9 @@ class Connection:
 
     async def closed(self) -> None:
         """`Member.closed`: what the application was asked for it, and is told to end, has ended too."""
-        await self._closed.wait()
+        if not self._is_closed:
+            self._closed = self._closed or asyncio.Event()
+            await self._closed.wait()
         await self._tasks.close()
 
     def end(self) -> None:
@@ -183,7 +188,7 @@ class Connection:
     # Carrying out effects
 
     def _feed(self, event: effects.Event) -> None:
-        if not self._closed.is_set():
+        if not self._is_closed:
             for effect in self._session.receive(event):
                 _EFFECTS[type(effect)](self, effect)
 

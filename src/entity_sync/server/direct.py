@@ -39,6 +39,11 @@ _BAD_REQUEST = plain(HTTPStatus.BAD_REQUEST, "this is no HTTP request without a 
 class Door(asyncio.Protocol):
     """One accepted TCP connection: plain HTTP, or after the handshake a `Connection`."""
 
+    __slots__ = (
+        "_assembly", "_connection", "_deadline", "_entrance", "_intake", "_is_open", "_keepalive", "_node",
+        "_owed_pong", "_parser", "_transport", "is_blocked",
+    )  # fmt: skip
+
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
         self._node = entrance.node
@@ -223,6 +228,7 @@ class Door(asyncio.Protocol):
         response, info = upgrade(self._parser, request, node, f"{peer[0]}:{peer[1]}" if peer else None)
         self._parser.send_response(response)
         if info is not None:
+            request.headers.clear()  # the parser keeps the request for as long as the connection lasts
             self._flush()
             self._open(info)
 

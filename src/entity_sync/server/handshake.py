@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
+from sys import intern
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -49,7 +50,7 @@ def consider(node: Node, handshake: Handshake) -> ConnectionInfo | Refusal:
     must not use its visitor's cookies (cross-site WebSocket hijacking, OWASP). Without an Origin
     it is no browser, so it may come if it brings no cookies.
     """
-    headers = dict(handshake.headers)
+    headers = {intern(name): value for name, value in handshake.headers}  # clients send the same names
     if node.is_draining:
         return Refusal(503, "this node is draining; another one takes over")
     if node.is_full:

@@ -18,6 +18,8 @@ class Intake:
     While bytes are left over, or the connection is busy, the socket is not read.
     """
 
+    __slots__ = ("_at", "_feed", "_is_held", "_is_reading", "_read", "_turn", "_waiting")
+
     def __init__(self, feed: Callable[[bytes], int], read: Callable[[bool], None]) -> None:
         """
         Args:

@@ -36,6 +36,10 @@ class Keepalive:
     be waiting behind data, and whoever stays blocked is closed as slow anyway.
     """
 
+    __slots__ = (
+        "_clock", "_due", "_interval", "_is_classic", "_next", "_patience", "_pinged", "_watch",
+    )  # fmt: skip
+
     def __init__(self, pinged: Pinged, wire: Wire, clock: Clock, settings: Settings) -> None:
         self._pinged = pinged
         self._clock = clock

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,7 +45,7 @@ class Passing:
         self._answer = answer
         self._reply = reply
         self._taken = taken
-        self._waiting: deque[tuple[ClientMessage, Ref]] = deque()
+        self._waiting: list[tuple[ClientMessage, Ref]] = []  # few, and an empty deque takes 760 bytes
         self._under_way: asyncio.Task[None] | None = None
         self._ref: Ref = msgspec.UNSET  # of the message under way
 
@@ -70,7 +69,7 @@ class Passing:
 
     def dismiss(self, why: Refused) -> None:
         """Answer those that wait with this refusal: whoever sent them is nobody now."""
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, []
         for _, ref in waiting:
             self._answer(Error(code=why.code, text=why.text, retryable=why.retryable, ref=ref))
         if waiting:
@@ -87,7 +86,7 @@ class Passing:
 
     async def _run(self, function: OnMessage) -> None:
         while self._waiting:
-            message, self._ref = self._waiting.popleft()
+            message, self._ref = self._waiting.pop(0)
             self._taken()
             try:
                 answer = _json(await function(message))
