@@ -20,11 +20,11 @@ _BATCH, _BETWEEN = 20, 0.02  # views at once, and seconds to the next, at that r
 class Paced:
     """A pacing whose loads are written down; a test says when they end."""
 
-    def __init__(self, reload: Callable[[View], None] | None = None) -> None:
+    def __init__(self, reload: Callable[[View], None] | None = None, rate: float = _RATE) -> None:
         self.clock = FakeClock()
         self.begun: list[View] = []
         self.finished = 0
-        self.pacing = Pacing(self.clock, _RATE, reload or self.begun.append, self._finish)
+        self.pacing = Pacing(self.clock, rate, reload or self.begun.append, self._finish)
 
     def _finish(self) -> None:
         self.finished += 1
@@ -150,3 +150,44 @@ async def test_a_view_that_is_told_to_fail_as_it_is_loaded_again():
     paced.pacing.add(views(1))
     assert paced.pacing.idle
     assert paced.finished > 0
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 10.0, 60.0, 1_000.0])
+@pytest.mark.parametrize("size", [1, 1_000])
+async def test_the_rate_is_kept(rate: float, size: int):
+    """However few views a second, and however many sets they come in: some at once, and that many after."""
+    paced, seconds = Paced(rate=rate), 10
+    many = views(min(12_000, int(rate * seconds) + 100))
+    for start in range(0, len(many), size):
+        paced.pacing.add(many[start : start + size])
+    await paced.clock.advance(seconds)
+    first = max(1, round(rate * _BETWEEN))
+    assert abs(len(paced.begun) - first - rate * seconds) <= first
+
+
+async def test_few_at_a_time_begin_at_once():
+    """A set that finds room waits for nobody, and leaves less for the next."""
+    paced, many = Paced(), views(_BATCH + 2)
+    for number in range(_BATCH + 1):
+        paced.pacing.add(many[number : number + 1])
+    assert paced.begun == many[:_BATCH]
+    await paced.turns(1)
+    assert paced.begun == many[: _BATCH + 1]
+    await paced.turns(1)
+    paced.pacing.add(many[-1:])
+    assert paced.begun == many
+
+
+async def test_who_waits_since_when():
+    """The oldest of each queue are told, with the moment at which they were first asked for."""
+    paced = Paced(rate=1.0)
+    few, many = views(3), views(20)
+    paced.pacing.add(few)
+    await paced.clock.advance(0.5)
+    paced.pacing.add(many)
+    paced.pacing.add(few)  # they keep their place, and their moment
+    now = paced.clock.now()
+    waiting = few[1:]
+    assert list(paced.pacing.overdue(now - 0.6)) == []
+    assert list(paced.pacing.overdue(now - 0.5)) == [(view, now - 0.5) for view in waiting]
+    assert [view for view, _ in paced.pacing.overdue(now)] == [*waiting, few[0], *many]

@@ -7,8 +7,8 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, takewhile
 
 from entity_sync.clock import Clock, Timer
 from entity_sync.core.loadstate import LoadState
@@ -16,7 +16,7 @@ from entity_sync.core.view import View
 
 __all__ = ["Pacing"]
 
-_INTERVAL = 0.02  # seconds between batches
+_INTERVAL = 0.02  # seconds between batches, about
 
 
 class Pacing:
@@ -33,9 +33,11 @@ class Pacing:
         """
         self._clock = clock
         self._most = max(1, round(rate * _INTERVAL))
+        self._interval = self._most / rate
+        self._left = self._most  # views that may begin before the next batch is due
         self._reload = reload
         self._finished = finished
-        self._waiting: dict[int, dict[View, None]] = {}  # by size of the set; a view may stand in several
+        self._waiting: dict[int, dict[View, float]] = {}  # by size of the set, since when; perhaps in several
         self._reloading: dict[View, int] = {}
         self._timer: Timer | None = None
 
@@ -49,13 +51,13 @@ class Pacing:
 
         A view that waits already keeps its place.
         """
-        asked = dict.fromkeys(views)
+        asked = dict.fromkeys(views, self._clock.now())
         if asked:
             queue = self._waiting.setdefault(_size(len(asked)), asked)
             if queue is not asked:
-                queue.update(asked)
-        if self._timer is None:
-            self._next()
+                for view, now in asked.items():
+                    queue.setdefault(view, now)
+        self._next()
 
     def settled(self, view: View) -> None:
         """The view has the result of an attempt, or its failure has been told."""
@@ -75,6 +77,11 @@ class Pacing:
         """Whether this view is still to be loaded again."""
         return view in self._reloading or any(view in queue for queue in self._waiting.values())
 
+    def overdue(self, before: float) -> Iterator[tuple[View, float]]:
+        """The views that wait since before a moment of the clock, and since when."""
+        for queue in self._waiting.values():
+            yield from takewhile(lambda one: one[1] <= before, queue.items())
+
     def close(self) -> None:
         """Forget everything."""
         self._waiting.clear()
@@ -83,25 +90,30 @@ class Pacing:
             self._timer.cancel()
 
     def _next(self) -> None:
-        self._timer = None
         for view in self._batch():
             self._leave(view)
             self._reloading[view] = view.begun  # first: its load may end before this call returns
             self._reload(view)
             if _is_told(view):
                 self._reloading.pop(view, None)
-        if self._waiting:
-            self._timer = self._clock.call_later(_INTERVAL, self._next)
+        if self._timer is None and self._left < self._most:
+            self._timer = self._clock.call_later(self._interval, self._due)
         self._check()
+
+    def _due(self) -> None:
+        self._timer, self._left = None, self._most
+        if self._waiting:
+            self._next()
 
     def _batch(self) -> Iterable[View]:
         """Of one queue as many as go into it, then of the next; those served come last next time."""
         batch: dict[View, None] = {}
         for size in list(self._waiting):
-            queue = self._waiting[size] = self._waiting.pop(size)
-            batch.update(dict.fromkeys(islice(queue, self._most - len(batch))))
-            if len(batch) == self._most:
+            if len(batch) == self._left:
                 break
+            queue = self._waiting[size] = self._waiting.pop(size)
+            batch.update(dict.fromkeys(islice(queue, self._left - len(batch))))
+        self._left -= len(batch)
         return batch
 
     def _leave(self, view: View) -> bool:
