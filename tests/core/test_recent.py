@@ -6,8 +6,8 @@ import pytest
 
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.recent import Recent
-from entity_sync.core.tags import Reading
-from entity_sync.model import Change, EntityKey
+from entity_sync.core.tags import Reading, canonical_tags, reading
+from entity_sync.model import Change, EntityKey, Reads, Tags
 
 AUTHOR = EntityKey("users", "9")
 READ = Reading("orders", (("customer", frozenset({"7"})),))
@@ -55,6 +55,28 @@ def test_many_live_queries_in_one_list(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Reading, "__eq__", counted)
     assert not Recent().concerns(Loaded((), reads=again), 0, frozenset(), reads)
     assert compared <= 2 * len(reads)
+
+
+def test_a_load_that_finds_many_live_queries(monkeypatch: pytest.MonkeyPatch):
+    """Whether a change of meanwhile concerns them is looked up: not each compared with each."""
+    recent, asked = Recent(), list[Reading]()
+    concerns = Reading.concerns
+
+    def counted(read: Reading, tags: Tags | None) -> bool:
+        asked.append(read)
+        return concerns(read, tags)
+
+    monkeypatch.setattr(Reading, "concerns", counted)
+    found = Loaded((), reads=tuple(reading(Reads("prices", product=number)) for number in range(300)))
+    for number in range(300):
+        recent.note(
+            Change(EntityKey("prices", str(number)), tags=canonical_tags({"product": 1_000 + number}))
+        )
+    assert not recent.concerns(found, 0, frozenset(), ())
+    assert len(asked) <= 300
+    recent.note(Change(EntityKey("prices", "7"), tags=canonical_tags({"product": [7, 1_000]})))
+    assert recent.concerns(found, 0, frozenset(), ())
+    assert not recent.concerns(found, recent.moment, frozenset(), ())
 
 
 def test_live_queries_by_their_tags():

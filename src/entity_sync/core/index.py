@@ -5,7 +5,7 @@ Views are found in one order, whatever the hashes of strings are, so that a seed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
@@ -53,11 +53,11 @@ class Index:
     def depending(self, change: Change) -> dict[View, None]:
         """The views that hold the changed key as a row, or made a live query that may have found it."""
         found = dict(self._by_row.get(change.key, {}))
-        for view in self._readers(change):
-            if view not in found and any(
-                read.entity == change.key.entity and read.concerns(change.tags) for read in view.reads
-            ):
-                found[view] = None
+        entity, said = change.key.entity, change.tags or {}
+        for names, places in self._reads.get(entity, {}).items():
+            is_exact = len(said.keys() & names) <= 1  # else where one tag fits, another may not
+            for views in _fewest(names, places, said):
+                found.update(views if is_exact else _concerned(views, change))
         return found
 
     def open(self, key: EntityKey, audience: Audience) -> View:
@@ -111,11 +111,6 @@ class Index:
     # A live query stands among those that name the same tags, under each value of each of them; one without
     # tags under none. A change looks where the fewest stand.
 
-    def _readers(self, change: Change) -> Iterator[View]:
-        for names, places in self._reads.get(change.key.entity, {}).items():
-            for views in _fewest(names, places, change.tags or {}):
-                yield from views
-
     def _read(self, read: Reading, view: View) -> None:
         places = self._reads.setdefault(read.entity, {}).setdefault(_names(read), {})
         for tag, value in _stands(read):
@@ -168,6 +163,15 @@ def _fewest(names: tuple[str, ...], places: _Places, said: Tags) -> Collection[d
     if not found:
         return next(iter(places.values()), {}).values()
     return min(found, key=lambda sets: sum(map(len, sets)))
+
+
+def _concerned(views: Iterable[View], change: Change) -> dict[View, None]:
+    entity, tags = change.key.entity, change.tags
+    return {
+        view: None
+        for view in views
+        if any(read.entity == entity and read.concerns(tags) for read in view.reads)
+    }
 
 
 def _discard(views: dict[_Name, dict[View, None]], key: _Name, view: View) -> None:

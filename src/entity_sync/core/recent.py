@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
+from itertools import takewhile
 from typing import TypeAlias
 
 from entity_sync.core.loaded import Loaded
@@ -74,7 +75,7 @@ class Recent:
             those of what was noted up to ``moment``, and after it, the oldest first.
         """
         found = {at: change for key in keys for at, _, change in self._of_key.get(key, ())}
-        found |= {at: change for at, _, change in self._concerning(reads)}
+        found |= {at: change for at, _, change in self._concerning(reads, 0)}
         before: list[str] = []
         after: list[str] = []
         for at in sorted(found):
@@ -93,29 +94,27 @@ class Recent:
         if any(
             change.key in keys
             for entity in {key.entity for key in keys}
-            for change in self._since(entity, moment)
+            for _, _, change in self._since(entity, moment)
         ):
             return True
         watched = frozenset(reads)
         found = [read for read in loaded.reads if read not in watched]
-        if any(read.concerns(change.tags) for read in found for change in self._since(read.entity, moment)):
+        if any(True for _ in self._concerning(found, moment)):
             return True
         entities = {key.entity for key in keys} | {read.entity for read in found}
         return any(self._forgotten.get(entity, 0) > moment for entity in entities)
 
-    def _since(self, entity: str, moment: int) -> Iterator[Change]:
-        for at, _, change in reversed(self._changes.get(entity, ())):
-            if at <= moment:
-                return
-            yield change
+    def _since(self, entity: str, moment: int) -> Iterator[_Noted]:
+        return takewhile(lambda noted: noted[0] > moment, reversed(self._changes.get(entity, ())))
 
-    def _concerning(self, reads: Iterable[Reading]) -> Iterator[_Noted]:
+    def _concerning(self, reads: Iterable[Reading], moment: int) -> Iterator[_Noted]:
         alike: dict[str, list[Reading]] = {}
         for read in reads:
             alike.setdefault(read.entity, []).append(read)
         for entity, some in alike.items():
-            readings = Readings(some)
-            yield from (noted for noted in self._changes.get(entity, ()) if readings.concerned(noted[2].tags))
+            if noted := list(self._since(entity, moment)):
+                readings = Readings(some)
+                yield from (one for one in noted if readings.concerned(one[2].tags))
 
     def _forget(self, moment: int, _now: float, change: Change) -> None:
         self._forgotten[change.key.entity] = moment
