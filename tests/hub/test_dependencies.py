@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from entity_sync import AccessDenied, BadId, ConnectionInfo, EntitySync, Reads, Row, Settings, UnknownEntity
+from entity_sync.model import Change
 from entity_sync.testing import MemoryClient, settled
 from tests.hub.virtual import in_virtual_time
 
@@ -389,3 +390,56 @@ async def test_what_changed_while_a_bad_result_was_read_is_not_missed():
         await settled(sync)
         shown = [frame for frame in client.pending() if frame["event"] == "snapshot"]
         assert shown[-1]["rows"][1]["data"] == {"name": "Grace"}
+
+
+@in_virtual_time
+async def test_a_live_query_of_its_own_entity():
+    """A change of a key that its own loader reads too is one reason for one load."""
+    sync, loads = EntitySync(), list[int]()
+
+    @sync.entity("nodes")
+    async def node(id: int) -> AsyncIterator[object]:
+        loads.append(id)
+        yield Reads("nodes", parent=[0])
+        await asyncio.sleep(0.01)
+        yield {"id": id, "n": len(loads)}
+
+    async with sync:
+        client = await watching(sync, "nodes", "1", "2")
+        await asyncio.sleep(5)
+        loads.clear()
+        await sync.notify("nodes", 1, tags={"parent": 0})
+        await asyncio.sleep(5)
+        assert sorted(loads) == [1, 2]
+        client.leave()
+
+
+async def test_a_notify_of_many_keys():
+    """Others get their turns while views are found that each of them concerns."""
+    sync, seen = EntitySync(settings=Settings(max_subscriptions=3_000)), list[int]()
+
+    @sync.entity("lists")
+    async def rows(id: int) -> AsyncIterator[object]:
+        yield Reads("orders")
+        yield {"id": id}
+
+    @sync.entity("orders")
+    async def order(id: int) -> int:
+        return id
+
+    async with sync:
+        client = await watching(sync, "lists", *map(str, range(2_500)))
+        await settled(sync)
+        changed = sync.node.hub.changed
+
+        def counted(change: Change) -> int:
+            seen.append(int(change.key.id))
+            return changed(change)
+
+        sync.node.hub.changed = counted  # type: ignore[method-assign]
+        notifying = asyncio.ensure_future(sync.notify("orders", *range(100)))
+        await asyncio.sleep(0)
+        assert seen == [0, 1, 2, 3]
+        assert (await notifying).status == "accepted"
+        assert seen == list(range(100))
+        client.leave()

@@ -55,12 +55,12 @@ class Judge:
         hub, heard = node.hub, set[tuple[object, ...]]()
         changed, ask, classic, settled = hub.changed, hub.ask, hub._subscribe_classic, node.link._settled
 
-        def counting_changed(change: Change) -> None:
+        def counting_changed(change: Change) -> int:
             for view in hub.views.of(change.key):
                 if (view, *change.causes) not in heard:
                     heard.add((view, *change.causes))
                     self._allow(change.key.entity)
-            changed(change)
+            return changed(change)
 
         def counting_ask(subscription: V2Subscription, version: str | None) -> None:
             view = subscription.view

@@ -163,8 +163,8 @@ class View:
         return self._end()
 
     def _end(self) -> LoadAction:
-        self.attempts = 0
-        self.running_causes = _NO_CAUSE
+        self.attempts, self.running_causes = 0, _NO_CAUSE
+        self.triggered_at = self.began  # what asked for a load before has been answered
         return self._step(LoadEvent.ENDED)
 
     def _step(self, event: LoadEvent) -> LoadAction:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from entity_sync.clock import Clock
 from entity_sync.core.frame import Frame
-from entity_sync.core.outbox import Mark, Outbox
+from entity_sync.core.outbox import Mark, Outbox, Overflow
 
 __all__ = ["Fanout", "Sink"]
 
@@ -52,6 +52,23 @@ class Fanout:
         """Flush this connection from now on."""
         sink.outbox.write = sink.write
         self._outboxes[sink.outbox] = sink
+
+    def tell(self, frame: Frame) -> None:
+        """Send every v2 session that can take it a frame that is worth nothing later."""
+        for outbox in self.outboxes():
+            if outbox.wire == "v2" and not outbox.blocked:
+                self.answer(outbox, frame)
+
+    def answer(self, outbox: Outbox, frame: Frame) -> bool:
+        """Send one session a frame; False when too many wait for it already."""
+        try:
+            outbox.put(frame)
+        except Overflow:
+            if not self.empty(outbox):
+                return False
+            outbox.put(frame)
+        self.wake(outbox)
+        return True
 
     def close(self, sink: Sink) -> None:
         """Never write to this connection again."""

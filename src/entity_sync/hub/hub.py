@@ -8,18 +8,18 @@ from random import Random
 
 from entity_sync.clock import Clock
 from entity_sync.core.fence import Fence
-from entity_sync.core.frame import Frame
 from entity_sync.core.index import Index, spelled
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadState
 from entity_sync.core.memory import Memory
-from entity_sync.core.outbox import Outbox, Overflow
+from entity_sync.core.outbox import Outbox
 from entity_sync.core.receipts import Receipts
 from entity_sync.core.recent import Recent
 from entity_sync.core.subscription import ClassicSubscription, Subscription, V2Subscription
 from entity_sync.core.view import View
 from entity_sync.hub.fanout import Fanout
 from entity_sync.hub.loads import Loads
+from entity_sync.hub.overdue import Overdue
 from entity_sync.hub.pacing import Pacing
 from entity_sync.hub.watched import watched
 from entity_sync.loading.catalog import Catalog
@@ -36,6 +36,7 @@ class Hub:
     come in by key and entity, news goes out through the subscriptions' outboxes.
 
     Attributes:
+        overdue: tells of views that have waited for long.
         observe: called with a view that has a result or a failure, while somebody wants to know.
     """
 
@@ -67,6 +68,8 @@ class Hub:
         self._settings = settings
         self._resync = Pacing(clock, settings.resync_rate, self._reload(Cause.RESYNC), resynced)
         self._refresh = Pacing(clock, settings.resync_rate, self._reload(Cause.DEPENDENCY), lambda: None)
+        paced = (self._resync, self._refresh)
+        self.overdue = Overdue(clock, settings, self.loads, paced, self._settled)
 
     @property
     def idle(self) -> bool:
@@ -208,9 +211,12 @@ class Hub:
 
     # What happens to the views
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: Change) -> int:
         """A key changed: load its own views by loads that begin now or later; those that hold it as a row, or
         found it by a live query, may be many, so they are paced.
+
+        Returns:
+            how many those are.
         """
         now = self._clock.now()
         self.recent.note(change, now)
@@ -226,7 +232,10 @@ class Hub:
                     view.receipts.add(change.causes)
                 if view.fence is not None:
                     view.fence.doubt(now)
+            for view in self.views.of(change.key):
+                dependents.pop(view, None)  # its load was asked for above
             self._refresh.add(dependents)
+        return len(dependents)
 
     def resync(self, entities: Collection[str] | None = None) -> None:
         """Changes of these entities (of all, if None) may have been lost: load their views again."""
@@ -240,23 +249,6 @@ class Hub:
     def is_due(self, view: View) -> bool:
         """Whether a gap, or a change of what it depends on, has yet to lead to a load of this view."""
         return self._resync.waits(view) or self._refresh.waits(view)
-
-    def tell(self, frame: Frame) -> None:
-        """Send every v2 session that can take it a frame that is worth nothing later."""
-        for outbox in self.fanout.outboxes():
-            if outbox.wire == "v2" and not outbox.blocked:
-                self.answer(outbox, frame)
-
-    def answer(self, outbox: Outbox, frame: Frame) -> bool:
-        """Send one session a frame; False when too many wait for it already."""
-        try:
-            outbox.put(frame)
-        except Overflow:
-            if not self.fanout.empty(outbox):
-                return False
-            outbox.put(frame)
-        self.fanout.wake(outbox)
-        return True
 
     def _reload(self, cause: Cause) -> Callable[[View], None]:
         return lambda view: self.loads.trigger(view, cause)

@@ -44,7 +44,7 @@ class Reactions:
         is_watched: whether there is anything to load again.
     """
 
-    changed: Callable[[Change], None]
+    changed: Callable[[Change], object]
     resync: Callable[[Collection[str] | None], None]
     lost: Callable[[], None]
     is_watched: Callable[[], bool]

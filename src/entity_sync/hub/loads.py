@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from random import Random
 
 from entity_sync.clock import Clock
@@ -102,6 +103,12 @@ class Loads:
         is_waiting = any(queue and not self._is_held(name) for name, queue in self._waiting.items())
         is_delayed = any(not view.attempts or view.failure is None for view in self._delays)
         return not (self._runs or is_waiting or is_delayed)
+
+    def overdue(self, before: float) -> list[View]:
+        """The views whose load was asked for before a moment of the clock, and has not ended."""
+        delayed = (view for view in self._delays if view.attempts)  # others keep their `min_interval`
+        due = chain(self._runs, *self._waiting.values(), delayed)
+        return [view for view in due if view.triggered_at <= before]
 
     def trigger(self, view: View, cause: Cause) -> None:
         """Have the view loaded by an attempt that begins after this call."""

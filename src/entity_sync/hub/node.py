@@ -32,6 +32,8 @@ from entity_sync.settings import Settings
 
 __all__ = ["Application", "Member", "Node", "OnMessage"]
 
+_SLICE = 8_192  # views that keys of one notify may concern in one turn of the loop
+
 OnMessage: TypeAlias = Callable[[ClientMessage], Awaitable[Any]]
 
 
@@ -223,16 +225,20 @@ class Node:
         return f"{self.id}.{self._count}"
 
     async def _tell(self, changes: Sequence[Change], token: str) -> Receipt:
+        concerned = 0
         for change in changes:
-            self._changed(change)
+            concerned += self._changed(change)
+            if concerned > _SLICE:
+                concerned = 0
+                await asyncio.sleep(0)
         accepted = await self.link.outgoing.publish(changes)
         return Receipt("accepted" if accepted else "deferred", token)
 
-    def _changed(self, change: Change) -> None:
-        if change.key.entity == RIGHTS:
-            self.principals.tell(change.key.id, verdict(change))
-        else:
-            self.hub.changed(change)
+    def _changed(self, change: Change) -> int:
+        if change.key.entity != RIGHTS:
+            return self.hub.changed(change)
+        self.principals.tell(change.key.id, verdict(change))
+        return 0
 
     def _resync(self, names: Collection[str] | None) -> None:
         is_doubted = names is None or RIGHTS in names or self.is_closed
@@ -263,7 +269,9 @@ class Node:
         clock, interval = self.application.clock, self.application.settings.beat_interval
         while True:
             await clock.sleep(interval)
-            self.hub.tell(v2.frame(Beat(link_ms=round(self.link.age * 1_000))))
+            if self.standing.stale is None:
+                self.hub.overdue.tell()  # first: a beat says that what is known has been sent
+            self.hub.fanout.tell(v2.frame(Beat(link_ms=round(self.link.age * 1_000))))
 
     async def _audit(self, auditor: Auditor) -> None:
         clock, random = self.application.clock, self.application.random

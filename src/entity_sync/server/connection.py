@@ -251,7 +251,7 @@ class Connection:
             self._send(Frame(body))
 
     def _send(self, frame: Frame) -> None:
-        if not self._is_given_up and not self._node.hub.answer(self.outbox, frame):
+        if not self._is_given_up and not self._node.hub.fanout.answer(self.outbox, frame):
             self._too_slow()
 
     def _too_slow(self) -> None:

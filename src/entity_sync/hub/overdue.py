@@ -1,0 +1,64 @@
+"""Views whose load has been due for long, and has not ended: whoever watches them is told so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from entity_sync.clock import Clock
+from entity_sync.core.loadstate import LoadState
+from entity_sync.core.view import View
+from entity_sync.hub.loads import Loads
+from entity_sync.hub.pacing import Pacing
+from entity_sync.settings import Settings
+
+__all__ = ["Overdue"]
+
+_log = logging.getLogger("entity_sync.loads")
+
+
+class Overdue:
+    """Looks, before each beat, for what no load has answered for so long that clients have to doubt it.
+
+    A load that fails is told after its last attempt. One that hangs, has no place or is paced behind
+    very many may be due for longer than `Settings.stale_after`, while beats say that all is current.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        settings: Settings,
+        loads: Loads,
+        paced: Sequence[Pacing],
+        settled: Callable[[View, bool], None],
+    ) -> None:
+        """
+        Args:
+            settled: called with a view whose failure is to be told.
+        """
+        self._clock = clock
+        self._patience = settings.stale_after - settings.beat_interval  # the next look is a beat away
+        self._loads = loads
+        self._paced = paced
+        self._settled = settled
+
+    def tell(self) -> None:
+        """Tell of each view once, until a load of it succeeds."""
+        before = self._clock.now() - self._patience
+        late = {view: None for view in self._due_since(before) if view.failure is None}
+        for view in late:
+            view.fail("load", "its load has not ended")
+            self._settled(view, True)
+        if late:
+            first = next(iter(late)).key
+            _log.warning(
+                "%d views wait for a load since %g s, the first: %s", len(late), self._patience, first
+            )
+
+    def _due_since(self, before: float) -> Iterator[View]:
+        yield from self._loads.overdue(before)
+        for pacing in self._paced:
+            for view, since in pacing.overdue(before):
+                if view.state is LoadState.IDLE:
+                    view.triggered_at = since
+                    yield view
