@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "publisher": {"environment", "brokers.registry", "brokers.base", "loading", "core", "model", "errors"},
     "capture": {"transactions", "core.tags", "model", "errors", "clock"},
     "transactions": set(),
-    "client": {"core", "model", "errors", "clock"},
+    "client": {"loading.ids", "core", "model", "errors", "clock"},
     "declarations": {"entity", "hub", "loading", "core", "model", "errors"},
     "entity": {"model"},
     "life": {"hub", "brokers.base", "errors"},

@@ -518,6 +518,16 @@ async def test_id_that_no_server_reads(server: Scripted, id: str):
             client.subscribe("orders", id)
 
 
+@pytest.mark.parametrize("id", [None, True, 1.5, ["a"], b"a"])
+async def test_id_of_no_type_that_ids_have(server: Scripted, id: Any):
+    """What is no id is refused by the call, and its spelling in Python is not watched instead."""
+    async with joined(server) as (client, peer):
+        with pytest.raises(BadId, match="bad id for 'orders': an id is a str, an int or a UUID, not a "):
+            client.subscribe("orders", id)
+        client.subscribe("orders", 7)
+        assert [key["id"] for key in await peer.asked()] == ["7"]
+
+
 async def test_stale_reasons(server: Scripted):
     """A state tells why it is stale."""
     async with joined(server) as (client, peer):

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from entity_sync import AccessDenied, ClientMessage, ConnectionInfo, EntitySync, NotRunning, Settings
+from entity_sync import AccessDenied, BadId, ClientMessage, ConnectionInfo, EntitySync, NotRunning, Settings
 from entity_sync.brokers.memory import MemoryBroker
 from entity_sync.errors import BrokerUnavailable, ConnectionLost
 from entity_sync.model import EntityKey
@@ -86,6 +86,16 @@ async def test_subscribe(shop: Shop):
         shop.n = 5
         await shop.sync.notify("items", "1", "2")
         assert [await client.receive() for _ in range(2)] == [{"n": 5}] * 2
+
+
+@pytest.mark.parametrize("id", [None, True, 1.5])
+async def test_subscribe_to_what_is_no_id(shop: Shop, id: Any):
+    """It is refused by the call, as the Python client does, and none of the others is asked for."""
+    async with connect(shop.sync) as client:
+        with pytest.raises(BadId, match="bad id for 'items': an id is a str, an int or a UUID"):
+            await client.subscribe("items", "1", id)
+        await settled(shop.sync)
+        assert client.pending() == []
 
 
 async def test_secret_and_handshake(shop: Shop):

@@ -24,6 +24,7 @@ from entity_sync.client.subscription import Subscription
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.core.v2 import SUBPROTOCOL
 from entity_sync.errors import ConnectionLost, EntitySyncError
+from entity_sync.loading.ids import id_text
 from entity_sync.model import EntityKey
 
 __all__ = ["Client", "Secret", "connect"]
@@ -54,12 +55,13 @@ class Client:
         """Watch a key from now on, until the subscription or the client is closed.
 
         Raises:
-            BadId: no server could read such a key; a server's refusal comes by the subscription.
+            BadId: the id is no str, int or UUID, or no server could read such a key; a server's refusal comes
+                by the subscription.
             ConnectionLost: the client is closed.
         """
         if self._ended is not None:
             raise self._ended
-        key = EntityKey(entity, str(id))
+        key = EntityKey(entity, id_text(entity, id))
         check(key)
         subscription = Subscription(key, self._replica, self._unsubscribe)
         self._subscriptions.setdefault(key, []).append(subscription)

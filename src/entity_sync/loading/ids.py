@@ -11,7 +11,7 @@ from entity_sync.errors import BadId
 from entity_sync.loading.exact import exact_text, exact_uuid
 from entity_sync.model import Wire
 
-__all__ = ["ID_TYPES", "IdType", "canonical_id"]
+__all__ = ["ID_TYPES", "IdType", "canonical_id", "id_text"]
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -54,12 +54,23 @@ class IdType:
         Raises:
             BadId: the value is not of this type, or a text that is not canonical.
         """
+        text = self.text_of(entity, value)
         try:
-            text = exact_text(value) if isinstance(value, str) else self.spell(value)
             self.parse(text)
         except ValueError as error:
             raise BadId(entity, str(error)) from None
         return text
+
+    def text_of(self, entity: str, value: object) -> str:
+        """The text of an id, whether or not it is canonical.
+
+        Raises:
+            BadId: the value is neither of this type nor a text.
+        """
+        try:
+            return exact_text(value) if isinstance(value, str) else self.spell(value)
+        except ValueError as error:
+            raise BadId(entity, str(error)) from None
 
 
 def _parse_str(text: str) -> str:
@@ -130,8 +141,21 @@ def canonical_id(entity: str, id: object) -> str:
     Raises:
         BadId: it is no str, int or UUID, or not canonical.
     """
+    return _type_of(entity, id).canonical_of(entity, id)
+
+
+def id_text(entity: str, id: object) -> str:
+    """The text of an id as a client sends it: whether it is canonical is for its server to say.
+
+    Raises:
+        BadId: it is no str, int or UUID.
+    """
+    return _type_of(entity, id).text_of(entity, id)
+
+
+def _type_of(entity: str, id: object) -> IdType:
     if not isinstance(id, bool):
         for kind, id_type in ID_TYPES.items():
             if isinstance(id, kind):
-                return id_type.canonical_of(entity, id)
+                return id_type
     raise BadId(entity, f"an id is a str, an int or a UUID, not a {_name(type(id))}")

@@ -14,6 +14,7 @@ import msgspec
 from entity_sync.app import EntitySync
 from entity_sync.core.frame import Frame
 from entity_sync.errors import AccessDenied, ConnectionLost
+from entity_sync.loading.ids import id_text
 from entity_sync.model import ConnectionInfo, Wire
 from entity_sync.server.connection import Connection
 
@@ -63,8 +64,11 @@ class MemoryClient:
         Args:
             version: of the state that is held of each; v2 only.
             causes: to be told which notifies a state covers; v2 only.
+
+        Raises:
+            BadId: an id is no str, int or UUID, and nothing is asked.
         """
-        wanted: list[dict[str, Any]] = [{"entity": entity, "id": str(id)} for id in ids]
+        wanted: list[dict[str, Any]] = [{"entity": entity, "id": id_text(entity, id)} for id in ids]
         if self._connection.outbox.wire == "classic":
             for one in wanted:
                 await self.send({"action": "subscribe", "body": one})
