@@ -88,7 +88,8 @@ class Client:
         """Return once a subscription shows a state that covers the notify with this token.
 
         The application hands out the token of its `Receipt`, with the answer to a request for example; what
-        was shown before counts. Of several subscriptions that the change concerns the first one counts.
+        was shown before counts. Of several subscriptions that the change concerns the first one counts;
+        `Subscription.reached` is about one of them.
 
         Bound the wait, as by ``asyncio.timeout(5)``, and then trust what is shown: although it covers the
         change, the token may not come, where it was notified long before (1,024 notifies of its entity)
@@ -100,8 +101,7 @@ class Client:
             ConnectionLost: the client is closed, or was closed meanwhile.
             RuntimeError: the client was not connected with ``receipts=True``.
         """
-        if not self._replica.wants_receipts:
-            raise RuntimeError("reached() needs connect(..., receipts=True)")
+        self._replica.check_receipts()
         await self._replica.receipts.reached(token)
 
     async def identify(self, secret: Secret) -> None:
@@ -232,7 +232,7 @@ async def connect(
         secret: who the client is; a function (or coroutine function) is asked at each connection, and
                 whenever the server says that the secret is about to expire: then, if it raises, again and
                 again until it does not.
-        receipts: learn which notifies a state covers, for `Client.reached`.
+        receipts: learn which notifies a state covers, for `Client.reached` and `Subscription.reached`.
         clock: where time comes from; for tests.
         random: where chance comes from; for tests.
 

@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from entity_sync.errors import EntitySyncError
 
-__all__ = ["Receipts"]
+__all__ = ["Covered", "Receipts"]
 
-_KEPT = 1_024
+_KEPT, _KEPT_OF_ONE = 1_024, 256
+
+
+class Covered:
+    """The newest tokens that what is shown covers."""
+
+    __slots__ = ("_kept", "_tokens")
+
+    def __init__(self, kept: int = _KEPT_OF_ONE) -> None:
+        self._kept = kept
+        self._tokens: dict[str, None] = {}
+
+    def __contains__(self, token: str) -> bool:
+        return token in self._tokens
+
+    def add(self, tokens: Iterable[str]) -> None:
+        """These are covered from now on; the oldest beyond the number kept are forgotten."""
+        self._tokens.update(dict.fromkeys(tokens))
+        while len(self._tokens) > self._kept:
+            del self._tokens[next(iter(self._tokens))]
 
 
 class Receipts:
     """The newest 1,024 tokens that were covered, and the callers that wait for others."""
 
     def __init__(self) -> None:
-        self._covered: dict[str, None] = {}
+        self._covered = Covered(_KEPT)
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._ended: EntitySyncError | None = None
 
-    def cover(self, tokens: Iterable[str]) -> None:
+    def cover(self, tokens: Collection[str]) -> None:
         """What is shown from now on covers these."""
+        self._covered.add(tokens)
         for token in tokens:
-            self._covered[token] = None
             for waiting in self._waiting.pop(token, ()):
                 if not waiting.done():
                     waiting.set_result(None)
-        while len(self._covered) > _KEPT:
-            del self._covered[next(iter(self._covered))]
 
     def end(self, error: EntitySyncError) -> None:
         """No more is covered, because of this."""

@@ -18,7 +18,7 @@ from entity_sync.client.incoming import (
     Snapshot,
     Stale,
 )  # fmt: skip
-from entity_sync.client.receipts import Receipts
+from entity_sync.client.receipts import Covered, Receipts
 from entity_sync.client.requests import Requests
 from entity_sync.client.rows import Misfit, applied
 from entity_sync.client.state import Refusal, Row, StaleReason, State
@@ -35,6 +35,7 @@ class _Copy:
     is_answered: bool = False
     failure: StaleReason | None = None
     causes: tuple[str, ...] = ()  # of a state that is not held: the next snapshot covers them
+    covered: Covered = field(default_factory=Covered)
 
 
 class Replica:
@@ -68,6 +69,19 @@ class Replica:
         """Whether there is anything to show: a state, or why there is none."""
         copy = self._copies[key]
         return copy.state.version is not None or copy.state.is_denied or copy.failure is not None
+
+    def check_receipts(self) -> None:
+        """Look whether anybody can be told what a state covers.
+
+        Raises:
+            RuntimeError: the server is not asked for it.
+        """
+        if not self.wants_receipts:
+            raise RuntimeError("reached() needs connect(..., receipts=True)")
+
+    def covers(self, key: EntityKey, token: str) -> bool:
+        """Whether what is shown of a watched key covers this token, as far as the server said."""
+        return token in self._copies[key].covered
 
     def _stale_reason(self, copy: _Copy) -> StaleReason | None:
         if self._is_silent:
@@ -135,7 +149,7 @@ class Replica:
             copy.state = State(rows, message.version, is_gone=message.gone)
             copy.rev = message.rev
             copy.is_answered = True
-            self.receipts.cover(copy.causes)
+            self._cover(copy, copy.causes)
             copy.causes = ()
 
     def _current(self, message: Current) -> None:
@@ -145,10 +159,14 @@ class Replica:
         copy.is_answered = copy.state.version == message.version
         if copy.is_answered:
             copy.rev = message.rev
-            self.receipts.cover(message.causes)
+            self._cover(copy, message.causes)
         else:
             copy.causes += message.causes
             self._requests.resync(message.view, 0)
+
+    def _cover(self, copy: _Copy, tokens: tuple[str, ...]) -> None:
+        copy.covered.add(tokens)
+        self.receipts.cover(tokens)
 
     def _bound(self, key: EntityKey, view: int) -> _Copy | None:
         """The copy that this view speaks of, unless it speaks to somebody else."""

@@ -61,6 +61,28 @@ class Subscription:
                 return state
             await self._changed.wait()
 
+    async def reached(self, token: str) -> None:
+        """Return once this subscription shows a state that covers the notify with this token.
+
+        As `Client.reached`, which returns with the first of all subscriptions; here the others do not count.
+        Bound the wait, as by ``asyncio.timeout(5)``, and then trust what is shown, for the reasons that are
+        told there. Kept are the newest 256 tokens of a key, so ask soon after the token is known.
+
+        Raises:
+            Refusal: the server refused the subscription.
+            NotRunning: the subscription is closed, or was closed meanwhile.
+            ConnectionLost: the client is closed, or was closed meanwhile.
+            RuntimeError: the client was not connected with ``receipts=True``.
+        """
+        self._replica.check_receipts()
+        while True:
+            self._changed.clear()
+            if self._ended is not None:
+                raise self._ended
+            if self._replica.covers(self.key, token):
+                return
+            await self._changed.wait()
+
     def __aiter__(self) -> Self:
         return self
 
