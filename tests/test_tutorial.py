@@ -101,6 +101,50 @@ def test_tutorial_mistake(browser: Browser, tmp_path: Path):  # noqa: F811
         assert complaint(browser, url) == "error"
 
 
+def assert_pale_while_its_load_fails(page: Page, shown: str, url: str) -> None:
+    """A change after which nothing can be loaded, and one that ends that, as a reader of the page sees it."""
+    expect(page.locator(shown)).to_have_css("opacity", "1")
+    with page.expect_console_message(lambda message: '"reason":"load"' in message.text) as said:
+        httpx.put(url.format(bad="bad")).raise_for_status()
+    assert said.value.type == "error"
+    expect(page.locator(shown)).to_have_css("opacity", "0.5")
+    httpx.put(url.format(bad="good")).raise_for_status()
+    expect(page.locator(shown)).to_have_css("opacity", "1")
+
+
+def failing(text: str, name: str, condition: str) -> str:
+    """The source of an application, in which this loader raises under this condition."""
+    found = re.search(rf"^async def {name}\(.*\n", text, re.MULTILINE)
+    assert found is not None
+    return text.replace(found[0], f'{found[0]}    assert {condition}, "on purpose"\n')
+
+
+def test_readme_load_fails(browser: Browser, tmp_path: Path):  # noqa: F811
+    """The README's page tells of a load that fails, by the console and by its look, and when that is over."""
+    text = source("README.md", "main.py").replace("value: int", "value: str")
+    (tmp_path / "main.py").write_text(failing(text, "price", 'prices["tea"] != "bad"'))
+    (tmp_path / "page.html").write_text(source("README.md", "page.html"))
+    with served(tmp_path, "main:app") as url:
+        page = browser.new_context().new_page()
+        page.goto(url)
+        expect(page.locator("body")).to_have_text("4")
+        assert_pale_while_its_load_fails(page, "body", f"{url}/prices/tea?value={{bad}}")
+        expect(page.locator("body")).to_have_text("good")
+
+
+def test_tutorial_load_fails(browser: Browser, tmp_path: Path):  # noqa: F811
+    """So does that of docs/fastapi.md."""
+    text = version("shop.py", "-").replace("yield order", 'assert order.status != "bad"; yield order')
+    (tmp_path / "shop.py").write_text(text)
+    (tmp_path / "page.html").write_text(version("page.html", "-"))
+    with served(tmp_path, "shop:app") as url:
+        page = opened(browser, url, "ann")
+        expect(page.get_by_role("listitem")).to_have_count(0)
+        httpx.post(f"{url}/orders?customer=ann").raise_for_status()
+        expect(page.get_by_role("listitem")).to_have_text(["1: new"])
+        assert_pale_while_its_load_fails(page, "#orders", f"{url}/orders/1?status={{bad}}")
+
+
 SIGNED_IN = """
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
@@ -135,6 +179,20 @@ def test_sign_in(browser: Browser, tmp_path: Path):  # noqa: F811
         expect(pages[1].locator("body")).to_have_text("not for you")
         httpx.put(f"{url}/orders/1?status=baked").raise_for_status()
         expect(pages[0].locator("body")).to_have_text("baked")
+
+
+def test_sign_in_load_fails(browser: Browser, tmp_path: Path):  # noqa: F811
+    """So does the script of docs/rights.md."""
+    text = source("docs/rights.md", "rights")
+    (tmp_path / "rights.py").write_text(failing(text, "order", 'orders[id]["status"] != "bad"'))
+    (tmp_path / "sign-in.js").write_text(source("docs/rights.md", "sign-in.js"))
+    (tmp_path / "main.py").write_text(SIGNED_IN)
+    with served(tmp_path, "main:app") as url:
+        page = browser.new_context().new_page()
+        page.add_init_script("localStorage.setItem('token', 'a-token')")
+        page.goto(url)
+        expect(page.locator("body")).to_have_text("new")
+        assert_pale_while_its_load_fails(page, "body", f"{url}/orders/1?status={{bad}}")
 
 
 def test_sign_in_mistake(browser: Browser, tmp_path: Path):  # noqa: F811
