@@ -346,16 +346,17 @@ def run_tests(folder: Path, *names: str) -> tuple[int, str]:
         (folder / name).write_text(source("docs/testing.md", name))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *names]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_testing_page(tmp_path: Path):
-    """The page's tests pass as they stand."""
+    """The page's tests pass as they stand, without a warning."""
     (tmp_path / "main.py").write_text(source("README.md", "main.py"))
     (tmp_path / "rights.py").write_text(source("docs/rights.md", "rights"))
     code, output = run_tests(tmp_path, "test_main.py", "test_rights.py", "test_socket.py", "test_time.py")
     assert code == 0, output
     assert "5 passed" in output
+    assert "Warning" not in output
 
 
 def test_testing_page_finds_a_forgotten_notify(tmp_path: Path):
