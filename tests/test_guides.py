@@ -7,15 +7,17 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from entity_sync import ConnectionInfo, EntityKey, EntitySync, Reads, Row, UnknownEntity
+from entity_sync import ConnectionInfo, EntityKey, EntitySync, Finding, Reads, Row, UnknownEntity
 from entity_sync.testing import FakeClock, MemoryClient, connect, settled
 from tests.test_documents import ROOT, block, source
 
@@ -353,9 +355,11 @@ def test_testing_page(tmp_path: Path):
     """The page's tests pass as they stand, without a warning."""
     (tmp_path / "main.py").write_text(source("README.md", "main.py"))
     (tmp_path / "rights.py").write_text(source("docs/rights.md", "rights"))
-    code, output = run_tests(tmp_path, "test_main.py", "test_rights.py", "test_socket.py", "test_time.py")
+    (tmp_path / "factory.py").write_text(source("docs/testing.md", "factory.py"))
+    names = re.findall(r"<!-- file: (test_\w+\.py) -->", (ROOT / "docs" / "testing.md").read_text())
+    code, output = run_tests(tmp_path, *names)
     assert code == 0, output
-    assert "5 passed" in output
+    assert "6 passed" in output
     assert "Warning" not in output
 
 
@@ -368,3 +372,40 @@ def test_testing_page_finds_a_forgotten_notify(tmp_path: Path):
     code, output = run_tests(tmp_path, "test_main.py")
     assert code == 1, output
     assert re.search(r"^> +\[news\] = client\.pending\(\)", output, re.MULTILINE), output
+
+
+def test_testing_page_names_a_forgotten_notify(tmp_path: Path):
+    """Without the notify of the factory's route, the auditor's test fails with the key and the field."""
+    text = source("docs/testing.md", "factory.py")
+    notify = "        await price.notify(name)  # after the commit\n"
+    assert notify in text
+    (tmp_path / "factory.py").write_text(text.replace(notify, ""))
+    code, output = run_tests(tmp_path, "test_forgotten.py")
+    assert code == 1, output
+    assert "Finding(entity='prices', id='tea', fields=('price',)" in output
+
+
+@pytest.mark.parametrize(("environment", "finds"), [("development", True), ("production", False)])
+async def test_auditor_while_developing(
+    environment: str, finds: bool, entity_sync_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+):
+    """The page's setting finds within seconds what was forgotten of five views, the default does not."""
+    monkeypatch.setenv("SHOP_ENVIRONMENT", environment)
+    setting = block("docs/testing.md", "development")["sync"]._auditor
+    found: list[Finding] = []
+    sync = EntitySync(
+        clock=entity_sync_clock, random=Random(1), auditor=replace(setting, on_finding=found.append)
+    )
+    values = {"1": 0, "2": 0, "3": 0, "4": 0, "5": 0}
+
+    @sync.entity("items")
+    async def item(id: str) -> int:
+        return values[id]
+
+    async with sync, connect(sync) as client:
+        await client.subscribe("items", *values)
+        await settled(sync)
+        await entity_sync_clock.advance(4.0)
+        values.update(dict.fromkeys(values, 1))
+        await entity_sync_clock.advance(5.0)
+        assert {finding.id for finding in found} == (set(values) if finds else set())

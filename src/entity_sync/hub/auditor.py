@@ -45,7 +45,9 @@ class Finding:
 class Auditor:
     """Looks for forgotten notifies, by loading a few of the watched views again, chosen by chance.
 
-    Each finding is one warning in the log. What ``refresh_every`` finds is none: that is what it is for.
+    Each finding is one warning in the log. The default is for servers of thousands of views; where few are
+    watched, as while one develops, ``Auditor(share=1.0, interval=2.0, grace=1.0)`` looks at all of them. What
+    ``refresh_every`` finds is none: that is what it is for.
 
     Attributes:
         share: of the views of a process, how many are loaded again in each interval: above 0, up to 1.
