@@ -77,9 +77,10 @@ check: $(DEV) ## Check format, lint and types
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pyright --pythonpath $(PY)
 
-fix: $(DEV) ## Format the code and repair what the linter can
+fix: $(DEV) ## Format the code, repair what the linter can, write docs/reference.md
 	@$(VENV)/bin/ruff check --fix --exit-zero --quiet .
 	$(VENV)/bin/ruff format .
+	$(PY) -m tests.reference
 	$(VENV)/bin/ruff check .
 
 bench: $(DEV) ## Run the benchmarks
