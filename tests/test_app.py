@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -256,6 +257,15 @@ async def test_handle_calls_the_loader():
     assert item.__doc__ == "One row."
 
 
+async def stock(id: str, tenant: str) -> None: ...
+
+
+def test_per_in_c():
+    """It is taken, whether it tells what it takes or not."""
+    for per in (str, operator.attrgetter("tenant")):
+        EntitySync().entity("x", per=per)(stock)
+
+
 def wrong_signature(sync: EntitySync) -> None:
     async def three(id: str, audience: str, more: str) -> None: ...
 
@@ -272,11 +282,12 @@ def sync_authenticate(sync: EntitySync) -> None:
     sync.authenticate(lambda _secret, _connection: "x")  # type: ignore[arg-type,return-value]
 
 
-def one_parameter_authenticate(sync: EntitySync) -> None:
-    async def who(secret: str) -> str:
-        return secret
+async def one_parameter(secret: str) -> str:
+    return secret
 
-    sync.authenticate(who)  # type: ignore[arg-type]
+
+def one_parameter_authenticate(sync: EntitySync) -> None:
+    sync.authenticate(one_parameter)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -293,6 +304,11 @@ def one_parameter_authenticate(sync: EntitySync) -> None:
         (lambda sync: sync.entity("x", per=lambda user: user)(load), r"takes \(id, audience\)"),
         (lambda sync: sync.entity(load), r'write @sync.entity\("load"\)'),
         (lambda sync: sync.entity("x", per="tenant"), "per= is a function of the principal, not 'tenant'"),
+        (lambda sync: sync.entity("x", per=one_parameter), "'x': per= is async, and is called without await"),
+        (
+            lambda sync: sync.entity("x", per=lambda user, key: user),
+            r"'x': per= takes \(principal\): missing",
+        ),
         (lambda sync: sync.entity("x")(lambda self, id: id), r"a loader takes \(id\), not \(self\)"),
         (lambda sync: sync.entity("x")(lambda id, session=None: id), "'session' has a default"),
         (wrong_signature, r"a loader takes \(id\) or \(id, audience\)"),

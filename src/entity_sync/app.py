@@ -157,6 +157,7 @@ class EntitySync(Declarations[Principal]):
 
         Raises:
             NotRunning: outside the lifespan.
+            TypeError: the key is no str; nobody's sign-in was ended.
         """
         return await self._life.node.revoke(principal_key)
 

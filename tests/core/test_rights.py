@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,14 @@ def test_what_is_told_is_heard(said: Verdict):
     heard = decode(payload)
     assert heard is not None
     assert (heard.key.entity, heard.key.id, verdict(heard)) == (RIGHTS, named("ann's secret"), said)
+
+
+@pytest.mark.parametrize("key", [7, None, b"ann"])
+def test_a_key_that_is_no_str(key: Any):
+    """Whatever else it is, the text says what a principal's key is, and does not show it."""
+    text = f"a principal's key is a str, as authenticate returned it, not of type {type(key).__name__}"
+    with pytest.raises(TypeError, match=f"^{text}$"):
+        named(key)
 
 
 def test_spelling():

@@ -8,7 +8,7 @@ import inspect
 import operator
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -157,10 +157,10 @@ def unknown_name(id: OnlyForTypes) -> None: ...
             functools.partial(with_audience, audience="all"),
             r"a loader takes \(id\) or \(id, audience\), not \(id",
         ),
-        (a_list, r"annotated list\[str\]; an id is a str, an int or a UUID"),
-        (a_float, r"annotated <class 'float'>; an id is a str, an int or a UUID"),
+        (a_list, r"'ids' is annotated list\[str\]; an id is .* at once, give batch="),
+        (a_float, r"annotated float; an id is a str, an int or a UUID"),
         (optional, r"annotated int \| None; an id is a str, an int or a UUID"),
-        (a_bool, r"annotated <class 'bool'>; an id is a str, an int or a UUID"),
+        (a_bool, r"annotated bool; an id is a str, an int or a UUID"),
         (unknown_name, r"annotated 'OnlyForTypes'; an id is a str, an int or a UUID"),
     ],
 )
@@ -168,6 +168,36 @@ def test_unusable_signatures(function: Callable[..., Any], text: str):
     """Any other signature is refused at registration, naming the entity and what a loader takes."""
     with pytest.raises(ConfigurationError, match=f"entity 'items': .*{text}"):
         loader(function)
+
+
+def a_set(ids: set[int]) -> None: ...
+def several_or_none(ids: list[int] | None) -> None: ...
+def any_list(ids: list) -> None: ...  # type: ignore[type-arg]
+def floats(ids: list[float]) -> None: ...
+def a_sequence(ids: Sequence[int]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (by_int, r"'id' is annotated int; .* with batch= a loader takes a list of them, list\[int\]$"),
+        (by_uuid, r"'id' is annotated UUID; .* a list of them, list\[UUID\]$"),
+        (a_set, r"'ids' is annotated set\[int\]; .* a list of them$"),
+        (several_or_none, r"annotated list\[int\] \| None; .* a list of them$"),
+        (any_list, r"annotated list; .* a list of them$"),
+        (floats, r"annotated list\[float\]; .* a list of them$"),
+    ],
+)
+def test_a_batch_of_what_is_no_list(function: Callable[..., Any], text: str):
+    """With batch= the loader is given a list of ids, so another annotation is refused at registration."""
+    with pytest.raises(ConfigurationError, match=f"entity 'items': its .*{text}"):
+        loader(function, batch=10)
+
+
+@pytest.mark.parametrize(("function", "kind"), [(a_list, str), (a_sequence, int), (unannotated, str)])
+def test_lists_of_ids(function: Callable[..., Any], kind: type):
+    """Whatever annotation a list can be handed over for is taken, and none at all."""
+    assert loader(function, batch=10).id_type == ID_TYPES[kind]
 
 
 @pytest.mark.parametrize("function", [None, 5, "items", getattr, dict, object()])

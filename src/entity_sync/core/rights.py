@@ -25,7 +25,14 @@ class Verdict(Enum):
 
 
 def named(principal_key: str) -> str:
-    """What stands for a principal between nodes: a digest, since the key may be a secret."""
+    """What stands for a principal between nodes: a digest, since the key may be a secret.
+
+    Raises:
+        TypeError: the key is no str.
+    """
+    if not isinstance(principal_key, str):  # pyright: ignore[reportUnnecessaryIsInstance] - of an application
+        kind = type(principal_key).__qualname__
+        raise TypeError(f"a principal's key is a str, as authenticate returned it, not of type {kind}")
     return hashlib.sha256(principal_key.encode(errors="surrogatepass")).hexdigest()[:32]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from entity_sync.errors import ConfigurationError
 from entity_sync.loading.ids import ID_TYPES, IdType
@@ -71,13 +71,28 @@ def check_declared(name: object, per: object, rows: object) -> None:
     if not isinstance(name, str):
         called = getattr(name, "__name__", "name")
         raise ConfigurationError(f'an entity has a name, not {name!r}: write @sync.entity("{called}")')
-    if per is not None and not callable(per):
-        raise ConfigurationError(f"entity {name!r}: per= is a function of the principal, not {per!r}")
+    if per is not None:
+        _check_per(name, per)
     if rows is not None and not _is_rows(rows):
         raise ConfigurationError(
             f'entity {name!r}: rows= is a pair like ("orders", "id"), an entity\'s name and where the id is, '
             f"a name or a function, not {rows!r}"
         )
+
+
+def _check_per(name: str, per: object) -> None:
+    if not callable(per):
+        raise ConfigurationError(f"entity {name!r}: per= is a function of the principal, not {per!r}")
+    if is_async(per):
+        raise ConfigurationError(
+            f"entity {name!r}: per= is async, and is called without await: give a plain function of what "
+            "authenticate has looked up"
+        )
+    with suppress(ValueError):  # a function in C may not tell what it takes
+        try:
+            inspect.signature(per).bind(None)
+        except TypeError as error:
+            raise ConfigurationError(f"entity {name!r}: per= takes (principal): {error}") from None
 
 
 def _is_rows(rows: object) -> bool:
@@ -162,20 +177,40 @@ def id_type_of(name: str, function: Callable[..., Any], parameter: str, *, is_ba
     """
     annotation: Any = inspect.signature(function).parameters[parameter].annotation
     if annotation is inspect.Parameter.empty:
-        annotation = str
+        annotation = list[str] if is_batch else str
     elif isinstance(annotation, str):
         # Only this one is resolved: the others may name what exists for type checkers alone.
         alone = type("Annotated", (), {"__annotations__": {"id": annotation}})
         with suppress(NameError):
             annotation = get_type_hints(alone, globals_of(function))["id"]
-    one = (get_args(annotation) or (annotation,))[0] if is_batch else annotation
-    try:
-        return ID_TYPES[cast("type", one)]
-    except (KeyError, TypeError):
-        which = ", and a batch loader takes a list of them" if is_batch else ""
-        raise ConfigurationError(
-            f"entity {name!r}: its id is annotated {annotation!r}; an id is a str, an int or a UUID{which}"
-        ) from None
+    several = _ids_of(annotation)
+    found = several if is_batch else _id_type(annotation)
+    if found is not None:
+        return found
+    shown, hint = _shown(annotation), ""
+    if is_batch:
+        one = _id_type(annotation)
+        hint = f": with batch= a loader takes a list of them{f', list[{shown}]' if one else ''}"
+    elif several:
+        hint = ". For a loader of many ids at once, give batch="
+    raise ConfigurationError(
+        f"entity {name!r}: its {parameter!r} is annotated {shown}; an id is a str, an int or a UUID{hint}"
+    )
+
+
+def _id_type(annotation: Any) -> IdType | None:
+    return ID_TYPES.get(annotation) if isinstance(annotation, type) else None
+
+
+def _ids_of(annotation: Any) -> IdType | None:
+    """The type of each id, if it is a list of them that may be handed over."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    is_list = isinstance(origin, type) and issubclass(list, origin) and len(arguments) == 1
+    return _id_type(arguments[0]) if is_list else None
+
+
+def _shown(annotation: Any) -> str:
+    return annotation.__qualname__ if type(annotation) is type else repr(annotation)
 
 
 def globals_of(function: Any) -> dict[str, Any] | None:
