@@ -13,7 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -51,6 +51,10 @@ async def by_int(id: int) -> dict[str, Any]:
 
 async def by_uuid(id: UUID) -> dict[str, Any]:
     return {"id": id, "kind": type(id).__name__}
+
+
+async def annotated(id: Annotated[int, "of an order"]) -> int:
+    return id
 
 
 async def unannotated(id):
@@ -122,6 +126,7 @@ async def of_database(database: str, id: UUID) -> dict[str, Any]:
         (functools.partial(functools.partial(elsewhere(of_database), "main")), UUID, False),
         (elsewhere(by_uuid), UUID, False),
         (functools.lru_cache(by_uuid), UUID, False),
+        (annotated, int, False),
         (ByUuid(), UUID, False),
         (ByUuid().load, UUID, False),
         (DecoratedByUuid(), UUID, False),
@@ -161,7 +166,10 @@ def unknown_name(id: OnlyForTypes) -> None: ...
         (a_float, r"annotated float; an id is a str, an int or a UUID"),
         (optional, r"annotated int \| None; an id is a str, an int or a UUID"),
         (a_bool, r"annotated bool; an id is a str, an int or a UUID"),
-        (unknown_name, r"annotated 'OnlyForTypes'; an id is a str, an int or a UUID"),
+        (
+            unknown_name,
+            r"'id' has no known type: annotation 'OnlyForTypes' cannot .* not defined\): import or",
+        ),
     ],
 )
 def test_unusable_signatures(function: Callable[..., Any], text: str):
@@ -175,6 +183,7 @@ def several_or_none(ids: list[int] | None) -> None: ...
 def any_list(ids: list) -> None: ...  # type: ignore[type-arg]
 def floats(ids: list[float]) -> None: ...
 def a_sequence(ids: Sequence[int]) -> None: ...
+def annotated_ids(ids: Annotated[list[Annotated[int, "of an order"]], "at once"]) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -194,7 +203,9 @@ def test_a_batch_of_what_is_no_list(function: Callable[..., Any], text: str):
         loader(function, batch=10)
 
 
-@pytest.mark.parametrize(("function", "kind"), [(a_list, str), (a_sequence, int), (unannotated, str)])
+@pytest.mark.parametrize(
+    ("function", "kind"), [(a_list, str), (a_sequence, int), (unannotated, str), (annotated_ids, int)]
+)
 def test_lists_of_ids(function: Callable[..., Any], kind: type):
     """Whatever annotation a list can be handed over for is taken, and none at all."""
     assert loader(function, batch=10).id_type == ID_TYPES[kind]
@@ -219,8 +230,10 @@ class Compiled:
 
 
 def test_a_name_that_nothing_resolves():
-    """An annotation that cannot be resolved is shown as it was written."""
-    with pytest.raises(ConfigurationError, match="annotated 'Nowhere'; an id is a str, an int or a UUID"):
+    """An annotation that cannot be resolved is shown as it was written, with the reason."""
+    with pytest.raises(
+        ConfigurationError, match=r"annotation 'Nowhere' cannot be resolved \(NameError: name"
+    ):
         loader(Compiled())
 
 

@@ -242,6 +242,38 @@ async def _unknown(id: int) -> Unknown:
     raise NotImplementedError
 
 
+class Record:
+    """Stands for an object of an ORM that is not known to be one."""
+
+    id, name = 7, "ann"
+
+
+@pytest.mark.parametrize("value", [ann(), Record()], ids=["mapped", "object"])
+async def test_an_annotation_that_cannot_be_resolved(value: Any, caplog: pytest.LogCaptureFixture):
+    """The log says which name means nothing at run time; what has a form of its own is sent all the same."""
+
+    async def loader(id: int) -> AsyncIterator[Unknown | Reads]:
+        yield value
+
+    assert await shown(loader) == ["stale"]
+    kind = type(value).__name__
+    assert (
+        f"which model a {kind} is shown as is not known: the return annotation "
+        "'AsyncIterator[Unknown | Reads]' cannot be resolved (NameError: name 'Unknown' is not defined): "
+        "import or define that name at the top of the module"
+    ) in caplog.text
+
+
+@pytest.mark.parametrize("value", [{"id": 7}, StructOut(7, "ann"), b"[7]", "ann", True])
+def test_what_needs_no_annotation(value: Any):
+    """It is shown whether the annotation can be resolved or not, and so is what says better what is wrong."""
+    shape = shape_of(_unknown, _unknown.__globals__)
+    assert shape is not None
+    assert shape(value) is value
+    assert shape(None) is None
+    assert shape([ann()]) is not None
+
+
 async def _mapped(id: int) -> User:
     raise NotImplementedError
 
@@ -264,9 +296,7 @@ async def _nothing(id: int):
     raise NotImplementedError
 
 
-@pytest.mark.parametrize(
-    "loader", [_unknown, _mapped, _rows, _row, _plain, _nothing], ids=lambda one: one.__name__
-)
+@pytest.mark.parametrize("loader", [_mapped, _rows, _row, _plain, _nothing], ids=lambda one: one.__name__)
 def test_annotations_that_name_no_model(loader: Any):
     """They neither break the registration nor show anything."""
     assert shape_of(loader, loader.__globals__) is None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import types
 from collections import abc
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
 from entity_sync.errors import LoadFailed
+from entity_sync.loading.annotations import Unresolved, resolved
 from entity_sync.loading.kinds import a, has_fields, is_mapped, is_pydantic, is_supported
 from entity_sync.model import Reads, Row
 
@@ -23,23 +23,24 @@ _SEVERAL = (
     list, tuple, abc.Sequence, abc.Iterable, abc.Iterator, abc.Generator,
     abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator, abc.Collection,
 )  # fmt: skip
+_PLAIN = (type(None), bytes, bytearray, memoryview, list, tuple, set, frozenset)
 _KEYED = (dict, abc.Mapping, abc.MutableMapping)
 
 
 def shape_of(function: Callable[..., Any], names: dict[str, Any] | None) -> Shape | None:
     """The shape that a loader's return annotation names, None where it names no model.
 
-    Of several models it is said that they are too many, where an object has to be shown as one.
+    Of several models it is said that they are too many, where an object has to be shown as one; of an
+    annotation that cannot be resolved, why not.
 
     Args:
         names: where the annotation's names are looked up.
     """
-    annotation = getattr(function, "__annotations__", {}).get("return")
-    if isinstance(annotation, str):
-        alone = type("Annotated", (), {"__annotations__": {"value": annotation}})
-        annotation = None
-        with suppress(Exception):  # it may name what exists for type checkers alone
-            annotation = get_type_hints(alone, names)["value"]
+    try:
+        annotation = resolved(getattr(function, "__annotations__", {}).get("return"), names)
+    except Unresolved as error:  # it may name what exists for type checkers alone
+        why = str(error)
+        return lambda value: _unshown(why, value)
     models = list(dict.fromkeys(_models(annotation)))
     return (lambda value: _shaped(models, value)) if models else None
 
@@ -81,6 +82,12 @@ def _shaped(models: list[Any], value: Any) -> Any:
         return msgspec.convert(value, model, from_attributes=True)
     except Exception as error:  # noqa: BLE001 - an attribute of it may raise anything
         raise LoadFailed(f"{a(type(value))} is not shown as {model.__qualname__}: {_why(error)}") from None
+
+
+def _unshown(why: str, value: Any) -> Any:
+    if not isinstance(value, _PLAIN) and (is_mapped(type(value)) or not is_supported(value)):
+        raise LoadFailed(f"which model {a(type(value))} is shown as is not known: the return {why}")
+    return value
 
 
 def _why(error: Any) -> str:

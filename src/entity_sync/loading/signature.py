@@ -7,9 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 from entity_sync.errors import ConfigurationError
+from entity_sync.loading.annotations import Unresolved, bare, resolved
 from entity_sync.loading.ids import ID_TYPES, IdType
 
 __all__ = [
@@ -175,14 +176,13 @@ def id_type_of(name: str, function: Callable[..., Any], parameter: str, *, is_ba
     Raises:
         ConfigurationError: it is something else.
     """
-    annotation: Any = inspect.signature(function).parameters[parameter].annotation
-    if annotation is inspect.Parameter.empty:
-        annotation = list[str] if is_batch else str
-    elif isinstance(annotation, str):
-        # Only this one is resolved: the others may name what exists for type checkers alone.
-        alone = type("Annotated", (), {"__annotations__": {"id": annotation}})
-        with suppress(NameError):
-            annotation = get_type_hints(alone, globals_of(function))["id"]
+    written: Any = inspect.signature(function).parameters[parameter].annotation
+    if written is inspect.Parameter.empty:
+        written = list[str] if is_batch else str
+    try:
+        annotation = bare(resolved(written, globals_of(function)))
+    except Unresolved as error:
+        raise ConfigurationError(f"entity {name!r}: its {parameter!r} has no known type: {error}") from None
     several = _ids_of(annotation)
     found = several if is_batch else _id_type(annotation)
     if found is not None:
@@ -206,7 +206,7 @@ def _ids_of(annotation: Any) -> IdType | None:
     """The type of each id, if it is a list of them that may be handed over."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     is_list = isinstance(origin, type) and issubclass(list, origin) and len(arguments) == 1
-    return _id_type(arguments[0]) if is_list else None
+    return _id_type(bare(arguments[0])) if is_list else None
 
 
 def _shown(annotation: Any) -> str:
