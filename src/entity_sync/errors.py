@@ -16,6 +16,10 @@ EntitySyncError
 
 from __future__ import annotations
 
+import sysconfig
+from pathlib import Path
+from traceback import walk_tb
+
 __all__ = [
     "AccessDenied",
     "BadId",
@@ -32,6 +36,10 @@ __all__ = [
     "described",
     "placed",
 ]
+
+_OURS = Path(__file__).parent
+_STANDARD = Path(sysconfig.get_path("stdlib"))
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 class EntitySyncError(Exception):
@@ -152,16 +160,31 @@ class ConnectionLost(EntitySyncError):
 
 
 def placed(error: BaseException) -> str:
-    """Type and place of what an application raised, where its text may hold what no log should have."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
+    """Type and place of what an application raised, where its text may hold what no log should have.
+
+    The place is the innermost line of the application itself, which called a library where that raised. Of
+    an application that is installed among the libraries it is the outermost one.
+    """
     kind = type(error).__name__
-    return (
-        kind
-        if traceback is None
-        else f"{kind} at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
-    )
+    frames = [(one.f_code.co_filename, line) for one, line in walk_tb(error.__traceback__)]
+    if not frames:
+        return kind
+    homes = [_home(file) for file, _ in frames]
+    if "application" in homes:
+        file, line = frames[-1 - homes[::-1].index("application")]
+    else:
+        file, line = frames[homes.index("installed") if "installed" in homes else -1]
+    return f"{kind} at {file}:{line}"
+
+
+def _home(file: str) -> str:
+    """Whose code a file of a traceback holds."""
+    path = Path(file)
+    if file.startswith("<frozen ") or path.is_relative_to(_OURS):
+        return "other"
+    if not _INSTALLED.isdisjoint(path.parts):  # in some places these are within the standard library
+        return "installed"
+    return "other" if path.is_relative_to(_STANDARD) else "application"
 
 
 def described(error: BaseException) -> str:

@@ -50,6 +50,7 @@ async def test_a_secret_in_what_per_raised(caplog: pytest.LogCaptureFixture):
     assert len(lines) == 10  # 1, 2, 4 … 512
     assert "per= raised KeyError at " in lines[0]
     assert f"{__file__}:" in lines[0]
+    assert "(its text is logged at DEBUG)" in lines[0]
     assert HUSH not in "".join(lines)
     assert HUSH in caplog.text
 
@@ -80,6 +81,39 @@ async def test_a_secret_in_what_authorize_raised(caplog: pytest.LogCaptureFixtur
     assert f"authorize of items/'0' failed, which denies it: KeyError at {__file__}:" in lines[-2]
     assert "authorize of items/'1' failed, which denies it: it returned a str, not a bool" in lines[-1]
     assert HUSH not in "".join(lines)
+
+
+PLACES = """
+from sqlalchemy import make_url
+async def who(secret, connection):
+    return find(secret)
+def find(secret):
+    return {library}(secret)
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "library", "line"),
+    [
+        ("/app/shop.py", "make_url", 6),
+        ("/app/shop.py", "__import__('json').loads", 6),
+        ("/usr/lib/python3/dist-packages/shop.py", "make_url", 4),
+    ],
+    ids=["library", "standard library", "an installed application"],
+)
+async def test_what_a_library_raised(file: str, library: str, line: int, caplog: pytest.LogCaptureFixture):
+    """The log names the application's own line that called it, and where the text is."""
+    caplog.set_level(logging.DEBUG, "entity_sync")
+    sync = EntitySync()
+    sync.entity("items", public=True)(load)
+    names: dict[str, Any] = {}
+    exec(compile(PLACES.replace("{library}", library), file, "exec", dont_inherit=True), names)
+    sync.authenticate(names["who"])
+    lines = "".join(await logged(sync, caplog))
+    assert f"Error at {file}:{line} (its text is logged at DEBUG)" in lines
+    assert HUSH not in lines
+    debugging = [record for record in caplog.records if record.levelno == logging.DEBUG and record.exc_info]
+    assert [record.getMessage() for record in debugging] == ["authenticate raised"]
 
 
 def number(row: dict[str, Any]) -> int:

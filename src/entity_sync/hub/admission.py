@@ -40,7 +40,7 @@ async def admit(
         raise
     except BaseException as error:  # noqa: BLE001 - the application may raise anything
         # Its text may hold the secret: only whoever asks for debugging output gets it.
-        _log.warning("authenticate raised %s", placed(error))
+        _log.warning("authenticate raised %s (its text is logged at DEBUG)", placed(error))
         _log.debug("authenticate raised", exc_info=error)
         return Refused("busy", "who this is could not be established", retryable=True)
 

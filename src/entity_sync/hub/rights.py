@@ -114,7 +114,7 @@ class Rights:
     def _failed(self, key: EntityKey, error: BaseException) -> bool | None:
         if isinstance(error, AccessDenied):
             return False
-        self._note(key, placed(error))
+        self._note(key, f"{placed(error)} (its text is logged at DEBUG)")
         _log.debug("authorize of %s raised", key, exc_info=error)  # its text may hold a secret
         return None
 

@@ -13,6 +13,7 @@ from entity_sync.model import Audience
 
 __all__ = ["made"]
 
+_HIDDEN = "(its text is logged at DEBUG)"
 _MAX_DEPTH = 8
 _MAX_BITS = 128  # as many as a UUID has; one of thousands of digits has no text
 
@@ -28,14 +29,16 @@ def made(entity: str, per: Callable[[Any], object], principal: object) -> Audien
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        raise AccessDenied(f"entity {entity!r}: per= raised {placed(error)}") from error
+        raise AccessDenied(f"entity {entity!r}: per= raised {placed(error)} {_HIDDEN}") from error
     try:
         return _plain(value)
     except AccessDenied as error:
         raise AccessDenied(f"entity {entity!r}: {error}") from None
     except Exception as error:  # a proxy asks what it stands for when it is looked at
         kind = type(value).__name__
-        raise AccessDenied(f"entity {entity!r}: per= made a {kind}, which raised {placed(error)}") from error
+        raise AccessDenied(
+            f"entity {entity!r}: per= made a {kind}, which raised {placed(error)} {_HIDDEN}"
+        ) from error
 
 
 def _plain(value: object, depth: int = 0) -> Audience:
