@@ -215,7 +215,10 @@ async def test_denied_half_way():
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ([Row("users", 9, 1), Row("users", "9", 2)], "two rows have the key users/'9'"),
+        (
+            [Row("users", 9, 1), Row("users", "9", 2)],
+            "two rows have the key users/'9': yield a row once, also",
+        ),
         ([REPORT, REPORT], r"two rows have the key reports/'1', as those without .* declare rows="),
         (Pair(1, 2), r"a Pair is a tuple, without names in JSON: return its _asdict\(\)"),
         ([Pair(1, 2)], r"a Pair is a tuple, without names in JSON: return its _asdict\(\)"),
@@ -232,7 +235,7 @@ async def test_denied_half_way():
         ([Row("users", 9, {"a": float("nan")})], "row users/'9': field 'a' is nan"),
         ([Row("users", 9, {"a": 2**60})], r"row users/'9': field 'a' is an integer beyond"),
         ([Row("users", 9, None), Row("users", 9, {})], "two rows have the key users/'9'"),
-        ([Row("users", 9, {}), Row("users", 9, None)], "two rows have the key users/'9'"),
+        ([Row("users", 9, {}), Row("users", 9, None)], "two rows have the key users/'9': yield a row once"),
         ([REPORT, Row("reports", "1", None)], "None was yielded besides rows"),
         ([Reads("orders", customer=1.5)], "Reads of 'orders': tag 'customer' is a float"),
         ([Reads("orders", **{f"t{n}": n for n in range(10_000)})], "10000 tags, and at most 16"),

@@ -184,7 +184,7 @@ class Collector:
 
     def _miss(self, key: EntityKey, *, is_tracked: bool) -> None:
         if key in self._found or key in self._absent:
-            raise LoadFailed(f"two rows have the key {key}")
+            raise _twice(key)
         if key == self._own:
             self._is_gone = True
         else:
@@ -203,12 +203,19 @@ class Collector:
                 "declare rows=(entity, id), or return a Row of each"
             )
         if key in self._found or key in self._absent:
-            raise LoadFailed(f"two rows have the key {key}")
+            raise _twice(key)
         self._size += row.size
         if self._size > self._most:
             text = f"at least {self._size} bytes of rows, more than {self._most:.0f}"
             raise LoadFailed(text, code="too_large")
         self._found[key] = row
+
+
+def _twice(key: EntityKey | None) -> LoadFailed:
+    return LoadFailed(
+        f"two rows have the key {key}: yield a row once, also where a join found it several times, and under "
+        "an id that no other row of its entity has"
+    )
 
 
 def collected(value: object, into: Collector) -> Steps[Loaded]:
