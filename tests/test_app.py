@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -17,6 +17,7 @@ from entity_sync import (
     BadId,
     ConfigurationError,
     ConnectionInfo,
+    Entity,
     EntityKey,
     EntitySync,
     NotRunning,
@@ -255,6 +256,12 @@ async def test_handle_calls_the_loader():
     item = shop().entity("others")(load)
     assert await item("7") == await item(id="7") == {"id": "7"}
     assert item.__doc__ == "One row."
+
+
+def test_the_type_of_a_handle():
+    """At run time too, as where annotations are evaluated, it may leave open what the loader gives."""
+    assert get_args(Entity[int]) == (int,)
+    assert get_args(Entity[int, str]) == (int, str)
 
 
 async def stock(id: str, tenant: str) -> None: ...

@@ -28,6 +28,7 @@ __all__ = ["Declarations", "check_origin"]
 _log = logging.getLogger("entity_sync")
 _Who: TypeAlias = Callable[[str | None, ConnectionInfo], Coroutine[Any, Any, Principal]]
 _Id = TypeVar("_Id")
+_Result = TypeVar("_Result")
 _OnMessage = TypeVar("_OnMessage", bound=Callable[..., Any])
 
 
@@ -80,7 +81,7 @@ class Declarations(ABC, Generic[Principal]):
         refresh_every: float | None = None,
         revision: Revision | None = None,
         timeout: float = 10.0,
-    ) -> Callable[[Callable[Concatenate[list[_Id], ...], Any]], Entity[_Id]]: ...
+    ) -> Callable[[Callable[Concatenate[list[_Id], ...], _Result]], Entity[_Id, _Result]]: ...
 
     @overload
     def entity(
@@ -96,7 +97,7 @@ class Declarations(ABC, Generic[Principal]):
         refresh_every: float | None = None,
         revision: Revision | None = None,
         timeout: float = 10.0,
-    ) -> Callable[[Callable[Concatenate[_Id, ...], Any]], Entity[_Id]]: ...
+    ) -> Callable[[Callable[Concatenate[_Id, ...], _Result]], Entity[_Id, _Result]]: ...
 
     def entity(
         self,

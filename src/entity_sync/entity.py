@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     Id = TypeVar("Id", default=Any)
+    Result_co = TypeVar("Result_co", default=Any, covariant=True)
     Principal = TypeVar("Principal", default=Any)
 else:  # defaults came with Python 3.13, and only type checkers need them
-    from typing import TypeVar
+    from typing import TypeVar, TypeVarTuple, Unpack
 
     Id = TypeVar("Id")
+    Result_co = Unpack[TypeVarTuple("Result_co")]  # so that Entity[int] may do without
     Principal = TypeVar("Principal")
 
-__all__ = ["Entity", "Id", "Notifying", "Principal"]
+__all__ = ["Entity", "Id", "Notifying", "Principal", "Result_co"]
 
 
 class Notifying(Protocol):
@@ -46,14 +48,17 @@ class Notifying(Protocol):
         ...
 
 
-class Entity(Named, Generic[Id]):
+class Entity(Named, Generic[Id, Result_co]):
     """A registered entity: call it to load, `notify` when one of it changed.
+
+    To a type checker it is one of ids of a type, and of what its load function gives, an awaitable where that
+    is async. ``Entity[int]`` leaves the latter open.
 
     Attributes:
         name: as registered.
     """
 
-    def __init__(self, sync: Notifying, name: str, function: Callable[..., Any]) -> None:
+    def __init__(self, sync: Notifying, name: str, function: Callable[..., Result_co]) -> None:
         self.name = name
         self._sync = sync
         self._function = function
@@ -62,7 +67,7 @@ class Entity(Named, Generic[Id]):
     def __repr__(self) -> str:
         return f"Entity({self.name!r})"
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Result_co:
         """Call the application's load function itself."""
         return self._function(*arguments, **named)
 

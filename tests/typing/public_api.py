@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, assert_type
@@ -65,11 +65,17 @@ async def declaring() -> None:
     def reports(id: UUID, tenant: str) -> bytes:
         return b"{}"
 
-    assert_type(items, Entity[int])
-    assert_type(reports, Entity[UUID])
+    @sync.entity("shelves", rows=("items", "id"))
+    async def shelves(id: str) -> AsyncIterator[dict[str, int]]:
+        yield {}
+
+    of_ints: Entity[int] = items
+    assert_type(reports, Entity[UUID, bytes])
     assert_type(items.name, str)
-    assert_type(await items(100), Any)
-    assert_type(reports(id=UUID(int=1), tenant="red"), Any)
+    assert_type(await items(100), dict[str, int] | None)
+    assert_type(await of_ints(100), Any)
+    assert_type(reports(id=UUID(int=1), tenant="red"), bytes)
+    assert_type(shelves("s"), AsyncIterator[dict[str, int]])
 
     @sync.authenticate
     async def who(secret: str | None, connection: ConnectionInfo) -> User:
@@ -194,8 +200,12 @@ async def typed_by_the_principal() -> None:
         return {}
 
     assert_type(sync, EntitySync[User])
-    assert_type(orders, Entity[str])
-    assert_type(prices, Entity[int])
+    of_texts: Entity[str] = orders
+    of_ints: Entity[int] = prices
+    wrong: Entity[str] = prices  # type: ignore[assignment]
+    assert_type(await of_texts("1"), Any)
+    assert_type(await prices([7]), dict[int, float])
+    del of_ints, wrong
     await prices.notify(1, 2, tags={"shop": [7, 9]}, revision=3)
     await prices.notify("1")  # type: ignore[arg-type]
     await reports.notify(5)  # type: ignore[arg-type]
