@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, TypedDict
 from uuid import UUID
 
 import attrs
@@ -70,6 +71,8 @@ class AttrsOut:
     id: int
     name: str
 
+
+Shown: TypeAlias = Annotated["User", PydanticOut]
 
 MODELS = [PydanticOut, StructOut, DataOut, AttrsOut]
 
@@ -142,6 +145,131 @@ async def test_a_model_beside_what_is_no_value():
     ):
         loader.__annotations__["return"] = annotation
         assert await shown(loader, **options) == [{"id": 7, "name": "ann"}]
+
+
+class Admin(User):
+    """A User, and more."""
+
+
+class AdminOut(pydantic.BaseModel):
+    id: int
+
+
+@dataclasses.dataclass
+class DataUser(DataOut):
+    """A class that has a form, and is one of what it is to be shown as."""
+
+    password_hash: str
+
+
+@attrs.define
+class AttrsUser(AttrsOut):
+    password_hash: str
+
+
+class StructUser(StructOut):
+    password_hash: str
+
+
+class PydanticUser(PydanticOut):
+    password_hash: str
+
+
+class HasName(Protocol):
+    name: str
+
+
+class Typed(TypedDict):
+    id: int
+    name: str
+    password_hash: str
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (User, ann()),
+        (User, Admin(id=7, name="ann", password_hash="secret")),
+        (User | None, ann()),
+        (Any, ann()),
+        (HasName, ann()),
+        (Login, Login(id=7, password_hash="secret")),
+        (DataUser, DataUser(7, "ann", "secret")),
+        (AttrsUser, AttrsUser(7, "ann", "secret")),
+        (StructUser, StructUser(7, "ann", "secret")),
+        (PydanticUser, PydanticUser(id=7, name="ann", password_hash="secret")),
+        (Typed, {"id": 7, "name": "ann", "password_hash": "secret"}),
+    ],
+    ids=lambda one: getattr(one, "__name__", str(one)) if not hasattr(one, "password_hash") else "value",
+)
+def test_what_is_shown_of_a_class(model: Any, kind: Any, value: Any):
+    """Annotated[Order, OrderOut]: an Order is shown as an OrderOut, even where it has a form of its own."""
+    if kind is Login:
+        value.name = "ann"
+
+    async def loader(id: int) -> Any: ...
+
+    loader.__annotations__["return"] = Annotated[kind, model]
+    shape = shape_of(loader, None)
+    assert shape is not None
+    assert json.loads(loaded_row(shape(value)).data) == {"id": 7, "name": "ann"}
+    assert type(shape(value)) is model
+    made = shape(value)
+    assert shape(made) is made
+
+
+async def test_where_a_class_may_stand_with_its_model():
+    """In a union, in a list, in what is yielded, as the value of a batch, and by a name of its own."""
+
+    async def one(id: int):
+        return ann()
+
+    async def several(id: int):
+        return [ann()]
+
+    async def yielded(id: int):
+        yield ann()
+
+    async def batch(ids: list[int]):
+        return {id: ann(id) for id in ids}
+
+    for loader, annotation, options in (
+        (one, Annotated[User, PydanticOut], {}),
+        (one, Annotated[User, "shown", PydanticOut] | None, {}),
+        (one, Annotated[User | None, PydanticOut], {}),
+        (one, Annotated[User, PydanticOut] | AdminOut, {}),
+        (one, Annotated[User, PydanticOut] | Annotated[Admin, AdminOut], {}),
+        (several, list[Annotated[User, PydanticOut]], {}),
+        (several, Annotated[list[User], list[PydanticOut]], {}),
+        (several, Sequence[Annotated[User, PydanticOut]], {"rows": ("people", "id")}),
+        (yielded, AsyncIterator[Annotated[User, PydanticOut] | Reads | Row | None], {}),
+        (yielded, "AsyncIterator[Shown | Reads]", {}),
+        (batch, dict[int, Annotated[User, PydanticOut] | Exception], {"batch": 10}),
+    ):
+        loader.__annotations__["return"] = annotation
+        assert await shown(loader, **options) == [{"id": 7, "name": "ann"}]
+
+
+async def test_each_class_with_a_model_of_its_own():
+    """Of several that are named with one the nearest counts."""
+
+    async def loader(id: int) -> list[Annotated[User, PydanticOut] | Annotated[Admin, AdminOut]]:
+        return [Admin(id=7, name="ann", password_hash="secret"), ann(8)]
+
+    assert await shown(loader, rows=("people", "id")) == [{"id": 7}, {"id": 8, "name": "ann"}]
+
+
+async def test_another_class_than_the_one_that_was_named(caplog: pytest.LogCaptureFixture):
+    """What may be seen of an Order says nothing of a User; the text says how to say it."""
+
+    async def loader(id: int) -> Annotated[Login, PydanticOut]:
+        return ann()  # type: ignore[return-value]
+
+    assert await shown(loader) == ["stale"]
+    assert (
+        "or name a model of that in the loader's return annotation: Annotated[User, UserOut]" in caplog.text
+    )
 
 
 async def test_what_has_a_form_is_left_alone():
@@ -242,6 +370,10 @@ async def _unknown(id: int) -> Unknown:
     raise NotImplementedError
 
 
+async def _named(id: int) -> Annotated[User, "shown"]:
+    raise NotImplementedError
+
+
 class Record:
     """Stands for an object of an ORM that is not known to be one."""
 
@@ -296,7 +428,9 @@ async def _nothing(id: int):
     raise NotImplementedError
 
 
-@pytest.mark.parametrize("loader", [_mapped, _rows, _row, _plain, _nothing], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "loader", [_mapped, _named, _rows, _row, _plain, _nothing], ids=lambda one: one.__name__
+)
 def test_annotations_that_name_no_model(loader: Any):
     """They neither break the registration nor show anything."""
     assert shape_of(loader, loader.__globals__) is None

@@ -40,9 +40,10 @@ def refuse_mapped(value: object, path: str = "") -> None:
         LoadFailed: it is one.
     """
     if is_mapped(type(value)):
+        name = type(value).__name__
         raise LoadFailed(
-            f"{field(path)} is {a(type(value))} of an ORM, with all its columns: return what "
-            "may be seen of it, or name a model of that in the loader's return annotation"
+            f"{field(path)} is {a(type(value))} of an ORM, with all its columns: return what may be seen of "
+            f"it, or name a model of that in the loader's return annotation: Annotated[{name}, {name}Out]"
         )
 
 

@@ -1,11 +1,11 @@
-"""What a loader's return annotation says may be shown of an object that has no form of its own."""
+"""What a loader's return annotation says may be shown of an object, as of one that has no form of its own."""
 
 from __future__ import annotations
 
 import types
 from collections import abc
-from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, is_typeddict
 
 import msgspec
 
@@ -19,6 +19,9 @@ __all__ = ["Shape", "shape_of"]
 Shape: TypeAlias = Callable[[Any], Any]
 """Makes of an element what may be shown of it; leaves alone what is a dict, a model or the like."""
 
+_Said: TypeAlias = tuple[type | None, Any]
+"""A class and the model that its objects are shown as; None for the class of what has no form of its own."""
+
 _SEVERAL = (
     list, tuple, abc.Sequence, abc.Iterable, abc.Iterator, abc.Generator,
     abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator, abc.Collection,
@@ -29,6 +32,9 @@ _KEYED = (dict, abc.Mapping, abc.MutableMapping)
 
 def shape_of(function: Callable[..., Any], names: dict[str, Any] | None) -> Shape | None:
     """The shape that a loader's return annotation names, None where it names no model.
+
+    ``Annotated[Order, OrderOut]`` says that an Order is shown as an OrderOut, whatever an Order is; a model
+    alone, that objects without a form of their own are, such as an ORM's.
 
     Of several models it is said that they are too many, where an object has to be shown as one; of an
     annotation that cannot be resolved, why not.
@@ -41,19 +47,51 @@ def shape_of(function: Callable[..., Any], names: dict[str, Any] | None) -> Shap
     except Unresolved as error:  # it may name what exists for type checkers alone
         why = str(error)
         return lambda value: _unshown(why, value)
-    models = list(dict.fromkeys(_models(annotation)))
-    return (lambda value: _shaped(models, value)) if models else None
+    said = list(dict.fromkeys(_said(annotation)))
+    return (lambda value: _shaped(said, value)) if said else None
 
 
-def _models(annotation: Any) -> list[type]:
+def _said(annotation: Any) -> Iterator[_Said]:
+    """What an annotation, or a part of it, says of whose objects."""
+    for leaf in _leaves(annotation):
+        if get_origin(leaf) is Annotated:
+            shown, *metadata = get_args(leaf)
+            models = [model for one in metadata for _, model in _said(one)]
+            if models:
+                kinds = [_kind(one) for one in _leaves(shown) if not _is_beside(one)]
+                yield from ((kind, model) for kind in kinds for model in models)
+            else:
+                yield from _said(shown)
+        elif isinstance(leaf, type) and _is_model(leaf):
+            yield None, leaf
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """What stands in unions and collections."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        return [model for one in arguments for model in _models(one)]
-    if (origin in _SEVERAL or origin is Annotated) and arguments:
-        return _models(arguments[0])
-    if origin in _KEYED and arguments:
-        return _models(arguments[1])
-    return [annotation] if isinstance(annotation, type) and _is_model(annotation) else []
+        for one in arguments:
+            yield from _leaves(one)
+    elif origin in _SEVERAL and arguments:
+        yield from _leaves(arguments[0])
+    elif origin in _KEYED and arguments:
+        yield from _leaves(arguments[1])
+    elif type(annotation).__name__ == "TypeAliasType":  # of Python 3.12's `type X = ...`
+        yield from _leaves(annotation.__value__)
+    else:
+        yield annotation
+
+
+def _kind(annotation: Any) -> Any:
+    """The class whose objects an annotation means; that of all where isinstance cannot tell."""
+    kind: Any = get_origin(annotation) or annotation
+    if is_typeddict(kind):
+        return dict
+    try:
+        isinstance(None, kind)
+    except TypeError:
+        return object
+    return kind
 
 
 def _is_beside(kind: Any) -> bool:
@@ -66,8 +104,9 @@ def _is_model(kind: type) -> bool:
     return declares and not is_mapped(kind) and not _is_beside(kind)
 
 
-def _shaped(models: list[Any], value: Any) -> Any:
-    if value is None or (is_supported(value) and not is_mapped(type(value))):
+def _shaped(said: Sequence[_Said], value: Any) -> Any:
+    models = [] if value is None else _models_of(said, value)
+    if not models or type(value) in models:
         return value
     if len(models) > 1:
         names = " and ".join(one.__qualname__ for one in models)
@@ -76,12 +115,37 @@ def _shaped(models: list[Any], value: Any) -> Any:
             "so return or yield one of them"
         )
     (model,) = models
+    found = _Attributes(value) if isinstance(value, model) else value  # else it would be taken as it is
     try:
         if hasattr(model, "model_validate"):
-            return model.model_validate(value, from_attributes=True)
-        return msgspec.convert(value, model, from_attributes=True)
+            return model.model_validate(found, from_attributes=True)
+        return msgspec.convert(found, model, from_attributes=True)
     except Exception as error:  # noqa: BLE001 - an attribute of it may raise anything
         raise LoadFailed(f"{a(type(value))} is not shown as {model.__qualname__}: {_why(error)}") from None
+
+
+def _models_of(said: Sequence[_Said], value: Any) -> list[Any]:
+    """Those of the nearest class that was named with one; else, where it needs one, those named alone."""
+    named = {kind for kind, _ in said if kind is not None and isinstance(value, kind)}
+    if named:
+        order = type(value).__mro__
+        nearest = min(named, key=lambda kind: order.index(kind) if kind in order else len(order))
+        return [model for kind, model in said if kind is nearest]
+    if is_supported(value) and not is_mapped(type(value)):
+        return []
+    return [model for kind, model in said if kind is None]
+
+
+class _Attributes:
+    """An object of a class of a model's, without that class: its attributes alone are looked at."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: object) -> None:
+        self._of = of
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
 
 
 def _unshown(why: str, value: Any) -> Any:
