@@ -134,9 +134,9 @@ class Declarations(ABC, Generic[Principal]):
             rows: makes every plain element a row of its own: the entity it is one of, and where its id
                 is: a member's or attribute's name, or a function of the element.
             batch: the loader takes up to so many ids at once, those that are wanted in one turn of the
-                loop, and returns a mapping: a missing id is gone, and a value may be an exception
-                (``AccessDenied()``: gone for this principal). What it raises is for all of them, and costs
-                calls with fewer ids to find those it is for.
+                loop (while it runs, in 5 ms), and returns a mapping: a missing id is gone, and a value may be
+                an exception (``AccessDenied()``: gone for this principal). What it raises is for all of
+                them, and costs calls with fewer ids to find those it is for.
             min_interval: seconds between two loads of one key that changes caused; the last change always
                 leads to one.
             refresh_every: seconds after which what is watched is loaded again without any notify.

@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 
 from entity_sync import AccessDenied, ConfigurationError, ConnectionInfo, EntitySync, Row, Settings
+from entity_sync.model import EntityKey
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 
@@ -538,3 +539,59 @@ def test_a_batch_loader_does_not_yield(loader: Any):
     """What it yields would belong to no id, so it is refused as it is declared."""
     with pytest.raises(ConfigurationError, match="does not yield"):
         EntitySync().entity("prices", batch=5)(loader)
+
+
+@in_virtual_time
+async def test_keys_that_are_allowed_one_by_one():
+    """While loads of the entity run, those allowed within a few milliseconds go together; the first waits for
+    nobody."""
+    sync, calls = EntitySync(), list[tuple[float, int]]()
+    loop = asyncio.get_running_loop()
+
+    async def may(_user: str, key: EntityKey) -> bool:
+        await asyncio.sleep(int(key.id) / 1_000)
+        return True
+
+    @sync.entity("prices", batch=500, authorize=may)
+    async def prices(ids: list[int]) -> dict[int, int]:
+        calls.append((round(loop.time() - began, 3), len(ids)))
+        await asyncio.sleep(0.1)
+        return dict.fromkeys(ids, 1)
+
+    sync.authenticate(_anybody)
+    async with sync, connect(sync, secret="ann") as client, connect(sync, secret="bob") as other:
+        began = loop.time()
+        await client.subscribe("prices", *range(1, 9))  # as many as are asked about at once for one client
+        await other.subscribe("prices", *range(9, 17))
+        await asyncio.sleep(1)
+        assert calls[0] == (0.001, 1)
+        assert sum(count for _, count in calls) == 16
+        assert len(calls) == 4
+        assert len(states(client)) == len(states(other)) == 8
+
+
+async def _anybody(secret: str | None, _connection: ConnectionInfo) -> str:
+    return secret or ""
+
+
+@in_virtual_time
+async def test_keys_that_come_as_a_load_ends():
+    """They wait no longer than for its end."""
+    sync, calls = EntitySync(), list[tuple[float, list[int]]]()
+    loop = asyncio.get_running_loop()
+
+    @sync.entity("prices", batch=500)
+    async def prices(ids: list[int]) -> dict[int, int]:
+        calls.append((round(loop.time() - began, 3), list(ids)))
+        await asyncio.sleep(0.002)
+        return dict.fromkeys(ids, 1)
+
+    async with sync, connect(sync) as client:
+        began = loop.time()
+        await client.subscribe("prices", 1)
+        await asyncio.sleep(0.001)
+        await client.subscribe("prices", 2)
+        await asyncio.sleep(0.0005)
+        await client.subscribe("prices", 3)
+        await asyncio.sleep(1)
+        assert calls == [(0.0, [1]), (0.002, [2, 3])]

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain
 from random import Random
 
-from entity_sync.clock import Clock
+from entity_sync.clock import Clock, Timer
 from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadAction
 from entity_sync.core.view import View
@@ -26,6 +26,7 @@ from entity_sync.settings import Settings
 
 __all__ = ["Loads"]
 
+_GATHER = 0.005  # seconds; `EntitySync.entity` says it
 _PATIENT = Cause.NOTIFY | Cause.DEPENDENCY | Cause.REREAD
 """Causes that wait for a view's ``min_interval``: nobody is left without a state meanwhile."""
 
@@ -94,7 +95,7 @@ class Loads:
         self._breakers = Breakers(
             clock, settings, random, self._waiting, opened=self._hold_all, resumed=self._fill
         )
-        self._gathering: set[str] = set()
+        self._gathering: dict[str, Timer] = {}
         self._context = copy_context()  # one for all runs: what is the application's has one of its own
 
     @property
@@ -131,6 +132,8 @@ class Loads:
     async def close(self) -> None:
         """Stop everything, and return when it has stopped; plain functions in threads end by themselves."""
         self._waiting.clear()
+        for timer in self._gathering.values():
+            timer.cancel()
         self._breakers.close()
         self._delays.close()
         self._refreshes.close()
@@ -149,13 +152,20 @@ class Loads:
         if loader.batch is None:
             self._fill()
             return
-        if not self._gathering:
-            asyncio.get_running_loop().call_soon(self._gathered)
-        self._gathering.add(loader.name)
+        if loader.name not in self._gathering:
+            self._gather(loader.name)
 
-    def _gathered(self) -> None:
-        """The other keys of this turn of the loop have come along."""
-        self._gathering.clear()
+    def _gather(self, entity: str) -> None:
+        """Let others come along: those of this turn of the loop, or while loads run those of a few more."""
+        gathered = partial(self._gathered, entity)
+        if self._running.get(entity):
+            self._gathering[entity] = self._clock.call_later(_GATHER, gathered)
+        else:
+            self._gathering[entity] = asyncio.get_running_loop().call_soon(gathered)
+
+    def _gathered(self, entity: str) -> None:
+        if (timer := self._gathering.pop(entity, None)) is not None:
+            timer.cancel()
         self._fill()
 
     def _fill(self) -> None:
@@ -195,7 +205,7 @@ class Loads:
         self._total -= 1
         self._running[entity] -= 1
         self._breakers.ended(entity, run.ticket)
-        self._fill()
+        self._gathered(entity)
 
     async def _run(self, entity: str, run: _Run) -> None:
         views = list(run.views)
