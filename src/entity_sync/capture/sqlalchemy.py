@@ -8,30 +8,20 @@ on a connection, pass by every event of a session.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy import event
-from sqlalchemy import inspect as inspected
-from sqlalchemy.exc import NoReferenceError
-from sqlalchemy.orm import Session
 
-from entity_sync import transactions
-from entity_sync.capture.cascades import warn_of_cascades
-from entity_sync.capture.pending import Pending
-from entity_sync.capture.rows import Classes, Held, Watched, checked, held, ids_of, is_written, tags_of
-from entity_sync.capture.sessions import outer_of, own_session, place_of, session_target
-from entity_sync.capture.statements import changes, has_table
-from entity_sync.capture.telling import Notifying, Telling
+from entity_sync.capture.commits import Commits, listening
+from entity_sync.capture.rows import Classes, Watched, checked
+from entity_sync.capture.sessions import own_session, session_target
+from entity_sync.capture.telling import Notifying
 from entity_sync.core.tags import canonical_tags
 from entity_sync.errors import ConfigurationError, UnknownEntity
 from entity_sync.model import Named, name_of
 
 __all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
-
-_log = logging.getLogger("entity_sync.capture")
 
 
 @runtime_checkable
@@ -67,7 +57,7 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     target = session_target(sessions)
     if isinstance(sync, _Checking):
         sync.will_notify(*(one.entity for one in watched.values()))
-    commits = _Commits(sync, watched)
+    commits = Commits(sync, watched)
     event.listen(target, "after_transaction_create", commits.created)
     event.listen(target, "before_flush", commits.flushing)
     event.listen(target, "after_flush", commits.flushed)
@@ -97,10 +87,10 @@ def notify_after_commit(
     """
     entity = name_of(entity)
     own = own_session(session)
-    listening = _listening(own)
-    if not listening:
+    theirs = listening(own)
+    if not theirs:
         raise ConfigurationError("the commits of this session notify nothing: see notify_on_commit")
-    theirs = [commits for commits in listening if commits.names(entity)] or listening
+    theirs = [commits for commits in theirs if commits.names(entity)] or theirs
     knowing = _knowing({id(commits.sync): commits for commits in theirs}.values(), entity, ids)
     if tags is not None:
         canonical_tags(tags)  # what is refused leaves no transaction begun
@@ -110,155 +100,7 @@ def notify_after_commit(
         commits.say(own, entity, ids, tags)
 
 
-class _Open:
-    """What the open transaction of a session has changed so far."""
-
-    def __init__(self, session: Session, is_watched: Callable[[type], bool]) -> None:
-        self._session = session
-        self._is_watched = is_watched
-        self.pending = Pending()
-        self.has_executed = False  # a statement that changes a watched table
-        self.leaving: set[Any] = set()  # the states of what the flush was told to delete
-        self.changed: dict[Any, Held] = {}  # the states of what it found changed, and what they held
-
-    def has_changed(self) -> bool:
-        session = self._session
-        if not session.in_transaction():
-            return False
-        if self.pending or self.has_executed:
-            return True
-        dirty = (one for one in session.dirty if session.is_modified(one))
-        return any(self._is_watched(type(one)) for one in (*session.new, *session.deleted, *dirty))
-
-
-class _Commits:
-    """What the events of a watched session lead to."""
-
-    def __init__(self, sync: Notifying, classes: Mapping[type, Watched]) -> None:
-        self.sync = sync
-        self._classes = classes
-        self._warned: set[tuple[type, str]] = set()
-        self._telling = Telling(sync)
-        self._has_flushed = False
-
-    def names(self, entity: str) -> bool:
-        """Whether rows of these classes are keys of this entity."""
-        return any(watched.entity == entity for watched in self._classes.values())
-
-    def say(
-        self, session: Session, entity: str, ids: Iterable[object], tags: Mapping[str, Any] | None
-    ) -> None:
-        for id in ids:
-            self._open(session).pending.add(place_of(session), entity, id, tags)
-
-    def created(self, session: Session, transaction: Any) -> None:
-        if transaction.parent is None:
-            self._open(session)
-
-    def flushing(self, session: Session, _context: object, _objects: object) -> None:
-        if not self._has_flushed:
-            self._has_flushed = True
-            with suppress(NoReferenceError):  # of a table that is not there: the flush itself says so
-                warn_of_cascades(self._classes)
-        found = self._open(session)
-        found.changed = {}
-        for changed in session.dirty:
-            watched = self._watched(type(changed))
-            if watched is not None and session.is_modified(changed):
-                with suppress(Exception):  # it is asked for again, and then the log says what is wrong
-                    found.changed[inspected(changed)] = held(changed, watched)
-        # what is not loaded of a deleted object cannot be asked for once it is deleted
-        found.leaving = {inspected(changed) for changed in session.deleted}
-        for state in found.leaving:
-            self._gather(session, state.object)
-
-    def deleted(self, session: Session, changed: Any) -> None:
-        # orphans are found during the flush
-        if inspected(changed) not in self._open(session).leaving:
-            self._gather(session, changed)
-
-    def flushed(self, session: Session, _context: object) -> None:
-        for changed in session.new:
-            self._gather(session, changed, is_new=True)
-        known = self._open(session).changed
-        for changed in session.dirty:
-            # what neither tells was changed by the flush itself, or by an event after ours
-            before = known.get(inspected(changed))
-            if before is not None or session.is_modified(changed) or is_written(changed):
-                self._gather(session, changed, before, is_flushed=True)
-
-    def _gather(
-        self,
-        session: Session,
-        changed: Any,
-        before: Held | None = None,
-        *,
-        is_new: bool = False,
-        is_flushed: bool = False,
-    ) -> None:
-        watched = self._watched(type(changed))
-        if watched is None:
-            return
-        try:
-            if before is None and not is_new:
-                before = held(changed, watched, is_flushed=is_flushed)
-            ids = ids_of(changed, watched, before)
-            tags = tags_of(changed, watched.tags, before)
-            try:
-                self.say(session, watched.entity, ids, tags)
-            except ValueError as error:  # without tags it concerns every live query: nothing is missed
-                _log.warning("%s %r is notified without tags: %s", watched.entity, ids, error)
-                self.say(session, watched.entity, ids, None)
-        except Exception:  # noqa: BLE001 - whoever flushes is not to blame
-            _log.exception("a change of %s will not be told: its id is not known", type(changed).__qualname__)
-
-    def committed(self, session: Session) -> None:
-        self._open(session).pending.commit(place_of(session))
-
-    def ended(self, session: Session, transaction: Any) -> None:
-        if transaction.parent is not None:
-            if transaction.nested:
-                self._open(session).pending.end(transaction, outer_of(transaction))
-            return
-        over = self._open(session)
-        transactions.ended(over)
-        del session.info[self]
-        for (entity, tags), ids in over.pending.take(transaction):
-            self._telling.tell(entity, ids, tags)
-
-    def _open(self, session: Session) -> _Open:
-        found: _Open | None = session.info.get(self)
-        if found is None:
-            found = session.info[self] = _Open(session, self._is_watched)
-        transactions.begun(found)  # wherever it goes on, in another task or thread too
-        return found
-
-    def executing(self, state: Any) -> None:
-        for verb, table in changes(state):
-            for kind in self._classes:
-                if has_table(kind, table):
-                    self._open(state.session).has_executed = True
-                    self._warn_of(verb, kind)
-
-    def _warn_of(self, verb: str, kind: type) -> None:
-        if (kind, verb) in self._warned:
-            return
-        self._warned.add((kind, verb))
-        _log.warning(
-            "%s of %s by a statement: which keys it changes is not known, so none is notified; say them "
-            "by notify_after_commit(session, ...)",
-            verb,
-            kind.__qualname__,
-        )
-
-    def _is_watched(self, kind: type) -> bool:
-        return self._watched(kind) is not None
-
-    def _watched(self, kind: type) -> Watched | None:
-        return next((self._classes[one] for one in kind.__mro__ if one in self._classes), None)
-
-
-def _knowing(listening: Iterable[_Commits], entity: str, ids: Sequence[object]) -> list[_Commits]:
+def _knowing(several: Iterable[Commits], entity: str, ids: Sequence[object]) -> list[Commits]:
     """Those that know the entity.
 
     Raises:
@@ -266,9 +108,9 @@ def _knowing(listening: Iterable[_Commits], entity: str, ids: Sequence[object]) 
     """
     if not ids:
         raise TypeError("notify needs at least one id")
-    found: list[_Commits] = []
+    found: list[Commits] = []
     unknown: UnknownEntity | None = None
-    for commits in listening:
+    for commits in several:
         try:
             if isinstance(commits.sync, _Checking):
                 commits.sync.keys_of(entity, ids)
@@ -278,8 +120,3 @@ def _knowing(listening: Iterable[_Commits], entity: str, ids: Sequence[object]) 
     if unknown is not None and not found:
         raise unknown
     return found
-
-
-def _listening(session: Any) -> list[_Commits]:
-    owners = [getattr(listener, "__self__", None) for listener in session.dispatch.after_flush]
-    return [owner for owner in owners if isinstance(owner, _Commits)]

@@ -1,0 +1,186 @@
+"""What the events of a session lead to: keys are gathered as it flushes, and told once it has committed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import inspect as inspected
+from sqlalchemy.exc import NoReferenceError
+from sqlalchemy.orm import Session
+
+from entity_sync import transactions
+from entity_sync.capture.cascades import warn_of_cascades
+from entity_sync.capture.pending import Pending
+from entity_sync.capture.rows import Held, Watched, held, ids_of, is_written, tags_of
+from entity_sync.capture.sessions import outer_of, place_of
+from entity_sync.capture.statements import changes, has_table
+from entity_sync.capture.telling import Notifying, Telling
+
+__all__ = ["Commits", "listening"]
+
+_log = logging.getLogger("entity_sync.capture")
+
+
+class _Open:
+    """What the open transaction of a session has changed so far."""
+
+    def __init__(self, session: Session, is_watched: Callable[[type], bool]) -> None:
+        self._session = session
+        self._is_watched = is_watched
+        self.pending = Pending()
+        self.has_executed = False  # a statement that changes a watched table
+        self.leaving: set[Any] = set()  # the states of what the flush was told to delete
+        self.changed: dict[Any, Held] = {}  # the states of what it found changed, and what they held
+
+    def has_changed(self) -> bool:
+        session = self._session
+        if not session.in_transaction():
+            return False
+        if self.pending or self.has_executed:
+            return True
+        dirty = (one for one in session.dirty if session.is_modified(one))
+        return any(self._is_watched(type(one)) for one in (*session.new, *session.deleted, *dirty))
+
+
+class Commits:
+    """What the events of a watched session lead to."""
+
+    def __init__(self, sync: Notifying, classes: Mapping[type, Watched]) -> None:
+        self.sync = sync
+        self._classes = classes
+        self._warned: set[tuple[type, str]] = set()
+        self._telling = Telling(sync)
+        self._has_flushed = False
+
+    def names(self, entity: str) -> bool:
+        """Whether rows of these classes are keys of this entity."""
+        return any(watched.entity == entity for watched in self._classes.values())
+
+    def say(
+        self, session: Session, entity: str, ids: Iterable[object], tags: Mapping[str, Any] | None
+    ) -> None:
+        """If what is open now commits, these keys changed."""
+        for id in ids:
+            self._open(session).pending.add(place_of(session), entity, id, tags)
+
+    def created(self, session: Session, transaction: Any) -> None:
+        """A transaction begins: until it ends a notify would come too early."""
+        if transaction.parent is None:
+            self._open(session)
+
+    def flushing(self, session: Session, _context: object, _objects: object) -> None:
+        """What is asked for now cannot be asked for once it has been written."""
+        if not self._has_flushed:
+            self._has_flushed = True
+            with suppress(NoReferenceError):  # of a table that is not there: the flush itself says so
+                warn_of_cascades(self._classes)
+        found = self._open(session)
+        found.changed = {}
+        for changed in session.dirty:
+            watched = self._watched(type(changed))
+            if watched is not None and session.is_modified(changed):
+                with suppress(Exception):  # it is asked for again, and then the log says what is wrong
+                    found.changed[inspected(changed)] = held(changed, watched)
+        # what is not loaded of a deleted object cannot be asked for once it is deleted
+        found.leaving = {inspected(changed) for changed in session.deleted}
+        for state in found.leaving:
+            self._gather(session, state.object)
+
+    def deleted(self, session: Session, changed: Any) -> None:
+        """An object has been deleted."""
+        # orphans are found during the flush
+        if inspected(changed) not in self._open(session).leaving:
+            self._gather(session, changed)
+
+    def flushed(self, session: Session, _context: object) -> None:
+        """What is new has its key now."""
+        for changed in session.new:
+            self._gather(session, changed, is_new=True)
+        known = self._open(session).changed
+        for changed in session.dirty:
+            # what neither tells was changed by the flush itself, or by an event after ours
+            before = known.get(inspected(changed))
+            if before is not None or session.is_modified(changed) or is_written(changed):
+                self._gather(session, changed, before, is_flushed=True)
+
+    def _gather(
+        self,
+        session: Session,
+        changed: Any,
+        before: Held | None = None,
+        *,
+        is_new: bool = False,
+        is_flushed: bool = False,
+    ) -> None:
+        watched = self._watched(type(changed))
+        if watched is None:
+            return
+        try:
+            if before is None and not is_new:
+                before = held(changed, watched, is_flushed=is_flushed)
+            ids = ids_of(changed, watched, before)
+            tags = tags_of(changed, watched.tags, before)
+            try:
+                self.say(session, watched.entity, ids, tags)
+            except ValueError as error:  # without tags it concerns every live query: nothing is missed
+                _log.warning("%s %r is notified without tags: %s", watched.entity, ids, error)
+                self.say(session, watched.entity, ids, None)
+        except Exception:  # noqa: BLE001 - whoever flushes is not to blame
+            _log.exception("a change of %s will not be told: its id is not known", type(changed).__qualname__)
+
+    def committed(self, session: Session) -> None:
+        """A savepoint was released, or the outermost transaction has committed."""
+        self._open(session).pending.commit(place_of(session))
+
+    def ended(self, session: Session, transaction: Any) -> None:
+        """One is over: of the outermost what it committed is told."""
+        if transaction.parent is not None:
+            if transaction.nested:
+                self._open(session).pending.end(transaction, outer_of(transaction))
+            return
+        over = self._open(session)
+        transactions.ended(over)
+        del session.info[self]
+        for (entity, tags), ids in over.pending.take(transaction):
+            self._telling.tell(entity, ids, tags)
+
+    def _open(self, session: Session) -> _Open:
+        found: _Open | None = session.info.get(self)
+        if found is None:
+            found = session.info[self] = _Open(session, self._is_watched)
+        transactions.begun(found)  # wherever it goes on, in another task or thread too
+        return found
+
+    def executing(self, state: Any) -> None:
+        """A statement: of one that changes rows nobody knows which."""
+        for verb, table in changes(state):
+            for kind in self._classes:
+                if has_table(kind, table):
+                    self._open(state.session).has_executed = True
+                    self._warn_of(verb, kind)
+
+    def _warn_of(self, verb: str, kind: type) -> None:
+        if (kind, verb) in self._warned:
+            return
+        self._warned.add((kind, verb))
+        _log.warning(
+            "%s of %s by a statement: which keys it changes is not known, so none is notified; say them "
+            "by notify_after_commit(session, ...)",
+            verb,
+            kind.__qualname__,
+        )
+
+    def _is_watched(self, kind: type) -> bool:
+        return self._watched(kind) is not None
+
+    def _watched(self, kind: type) -> Watched | None:
+        return next((self._classes[one] for one in kind.__mro__ if one in self._classes), None)
+
+
+def listening(session: Any) -> list[Commits]:
+    """What the commits of this session lead to, one for each call that asked for it."""
+    owners = [getattr(listener, "__self__", None) for listener in session.dispatch.after_flush]
+    return [owner for owner in owners if isinstance(owner, Commits)]
