@@ -265,22 +265,6 @@ def test_orphans(sessions: Any, told: Told):
     assert told.take() == [("labels", [1], {"parcel": ["a"]})]
 
 
-def test_statements(sessions: Any, told: Told, caplog: pytest.LogCaptureFixture):
-    """Statements pass the unit of work by: it is said once, and the keys can be said by hand."""
-    with sessions.begin() as session:
-        for _ in range(2):
-            session.execute(update(Customer).where(Customer.id == 7).values(name="bulk"))
-        session.execute(delete(Order).where(Order.id == 1))
-        session.execute(insert(Customer), [{"id": 20, "name": "bulk"}])
-        session.execute(select(Customer))
-        notify_after_commit(session, "customers", 7, 20)
-        notify_after_commit(session, "orders", 1, tags={"customer_id": 7})
-        assert told.take() == []
-    assert told.take() == [("customers", [7, 20], None), ("orders", [1], {"customer_id": ["7"]})]
-    lines = [record.getMessage().split(" by ")[0] for record in caplog.records]
-    assert lines == ["UPDATE of Customer", "DELETE of Order", "INSERT of Customer"]
-
-
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [

@@ -16,7 +16,7 @@ from entity_sync.capture.cascades import warn_of_cascades
 from entity_sync.capture.pending import Pending
 from entity_sync.capture.rows import Held, Watched, held, ids_of, is_written, tags_of
 from entity_sync.capture.sessions import outer_of, place_of
-from entity_sync.capture.statements import changes, has_table
+from entity_sync.capture.statements import Statement, calling_line, changes, has_table
 from entity_sync.capture.telling import Notifying, Telling
 
 __all__ = ["Commits", "listening"]
@@ -31,7 +31,6 @@ class _Open:
         self._session = session
         self._is_watched = is_watched
         self.pending = Pending()
-        self.has_executed = False  # a statement that changes a watched table
         self.leaving: set[Any] = set()  # the states of what the flush was told to delete
         self.changed: dict[Any, Held] = {}  # the states of what it found changed, and what they held
 
@@ -39,7 +38,7 @@ class _Open:
         session = self._session
         if not session.in_transaction():
             return False
-        if self.pending or self.has_executed:
+        if self.pending:
             return True
         dirty = (one for one in session.dirty if session.is_modified(one))
         return any(self._is_watched(type(one)) for one in (*session.new, *session.deleted, *dirty))
@@ -51,7 +50,7 @@ class Commits:
     def __init__(self, sync: Notifying, classes: Mapping[type, Watched]) -> None:
         self.sync = sync
         self._classes = classes
-        self._warned: set[tuple[type, str]] = set()
+        self._warned: set[Statement] = set()
         self._telling = Telling(sync)
         self._has_flushed = False
 
@@ -134,6 +133,8 @@ class Commits:
     def committed(self, session: Session) -> None:
         """A savepoint was released, or the outermost transaction has committed."""
         self._open(session).pending.commit(place_of(session))
+        if session.get_nested_transaction() is None:
+            self._warn_of_statements(session)
 
     def ended(self, session: Session, transaction: Any) -> None:
         """One is over: of the outermost what it committed is told."""
@@ -156,22 +157,37 @@ class Commits:
 
     def executing(self, state: Any) -> None:
         """A statement: of one that changes rows nobody knows which."""
+        session = state.session
         for verb, table in changes(state):
             for kind in self._classes:
                 if has_table(kind, table):
-                    self._open(state.session).has_executed = True
-                    self._warn_of(verb, kind)
+                    statement = Statement(verb, kind, calling_line())
+                    self._open(session).pending.pass_by(place_of(session), statement)
 
-    def _warn_of(self, verb: str, kind: type) -> None:
-        if (kind, verb) in self._warned:
+    def said(self, session: Session) -> set[str]:
+        """The entities of which keys are to be told, of what is open now."""
+        return self._open(session).pending.entities()
+
+    def _warn_of_statements(self, session: Session) -> None:
+        """Of those that commit, unless the transaction tells of their rows: then the application knows."""
+        passed = self._open(session).pending.passed(place_of(session))
+        passed = [one for one in passed if one not in self._warned]
+        if not passed:
             return
-        self._warned.add((kind, verb))
-        _log.warning(
-            "%s of %s by a statement: which keys it changes is not known, so none is notified; say them "
-            "by notify_after_commit(session, ...)",
-            verb,
-            kind.__qualname__,
-        )
+        said = set[str]().union(*(commits.said(session) for commits in listening(session)))
+        for statement in passed:
+            entity = self._classes[statement.kind].entity
+            if entity not in said:
+                self._warned.add(statement)
+                _log.warning(
+                    "%s of %s by a statement at %s: which keys it changes is not known, and its transaction "
+                    "notified none of %s; say them by notify_after_commit(session, %r, ...)",
+                    statement.verb,
+                    statement.kind.__qualname__,
+                    statement.line,
+                    entity,
+                    entity,
+                )
 
     def _is_watched(self, kind: type) -> bool:
         return self._watched(kind) is not None

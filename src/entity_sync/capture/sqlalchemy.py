@@ -72,9 +72,11 @@ def notify_after_commit(
 ) -> None:
     """Notify these keys too when this session commits: for statements that pass the unit of work by.
 
-    Those that a session executes are warned of, once for each class: of the ORM, of Core on the class's
-    table, and ``text()`` that names it. ``bulk_save_objects``, ``bulk_insert_mappings``,
-    ``bulk_update_mappings`` and what is executed on a connection are not: a session has no event for them.
+    Those that a session executes and commits are warned of, once for each line that does, unless the
+    transaction notifies keys of the class's entity, said here before them or after, or by objects that it
+    changed: statements of the ORM, of Core on the class's table, and ``text()`` that names it.
+    ``bulk_save_objects``, ``bulk_insert_mappings``, ``bulk_update_mappings`` and what is executed on a
+    connection are not: a session has no event for them.
 
     Args:
         session: one whose commits notify, sync or async, scoped or not.

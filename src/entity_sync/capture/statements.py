@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+import sys
+from types import FrameType
+from typing import Any, NamedTuple
 
 from sqlalchemy import inspect as inspected
 from sqlalchemy.sql.elements import TextClause
 
-__all__ = ["changes", "has_table"]
+__all__ = ["Statement", "calling_line", "changes", "has_table"]
 
 _PART = r"""(?:[\w$]+|"[^"]+"|`[^`]+`|\[[^\]]+\])"""
 _WORDS = r"or\s+\w+|ignore|low_priority|high_priority|delayed|quick|into|from|table|only"
@@ -17,7 +19,34 @@ _VERB = re.compile(
     (?:{_PART}\s*\.\s*)*({_PART})""",
     re.IGNORECASE | re.VERBOSE,
 )
+_BETWEEN = {"sqlalchemy", "sqlmodel", "entity_sync", "asyncio"}  # an application's line and the event
 _SILENT = re.compile(r"""("[^"]*"|`[^`]*`)|'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+
+
+class Statement(NamedTuple):
+    """One that changed rows of a watched class.
+
+    Attributes:
+        verb: what it does.
+        kind: the class.
+        line: where the application executes it.
+    """
+
+    verb: str
+    kind: type
+    line: str
+
+
+def calling_line() -> str:
+    """The line of the application that has led here, as ``file:number``."""
+    frame: FrameType | None = sys._getframe(1)
+    greenlet: Any = getattr(sys.modules.get("greenlet"), "getcurrent", lambda: None)()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        frame = frame.f_back
+        while frame is None and greenlet is not None:  # an async session runs in one of its own
+            greenlet = greenlet.parent
+            frame = getattr(greenlet, "gr_frame", None)
+    return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def changes(state: Any) -> list[tuple[str, Any]]:
