@@ -29,6 +29,7 @@ from entity_sync import (
 from entity_sync.brokers.base import Broker, Delivery, Lost, Message, Restored
 from entity_sync.brokers.memory import MemoryBroker
 from entity_sync.brokers.registry import broker_from
+from entity_sync.capture.sqlalchemy import Classes, Watched, notify_on_commit
 from entity_sync.capture.sqlite import SQLiteCapture
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.hub.captures import Capture
@@ -107,6 +108,15 @@ async def running(sync: EntitySync, items: Entity) -> None:
     assert_type(sync.notify_soon("items", 1), Future[Receipt])
     assert_type(items.notify_soon(1).result(), Receipt)
     del lifespan, application
+
+
+def capturing(sync: EntitySync, items: Entity[int], sessions: object, ways: list[Watched]) -> None:
+    several: list[Entity[int] | Watched] = [items, Watched(items, id="item"), *ways]
+    notify_on_commit(sync, sessions, {int: "items", str: items, bytes: Watched("items", tags=("owner",))})
+    notify_on_commit(sync, sessions, {int: several, str: ways, bytes: ("items", items), bool: []})
+    classes: Classes = {int: ways, str: items}
+    notify_on_commit(sync, sessions, classes)
+    assert_type(Watched(items).entity, str)
 
 
 def receipts(receipt: Receipt) -> None:

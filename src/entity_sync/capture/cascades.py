@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import inspect as inspected
@@ -17,12 +17,14 @@ _log = logging.getLogger("entity_sync.capture")
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 
 
-def warn_of_cascades(classes: Mapping[type, Watched]) -> None:
+def warn_of_cascades(classes: Mapping[type, Sequence[Watched]]) -> None:
     """Log each way by which rows of these classes may change behind the session's back.
 
     It asks for relationships, so all classes that they name have to be there: at a flush they are.
     """
-    found = [one for kind, watched in classes.items() for one in _cascades(kind, watched)]
+    found = [
+        one for kind, several in classes.items() for watched in several for one in _cascades(kind, watched)
+    ]
     for one in dict.fromkeys(found):
         _log.warning("%s", one)
 

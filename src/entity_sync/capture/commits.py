@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,7 +32,8 @@ class _Open:
         self._is_watched = is_watched
         self.pending = Pending()
         self.leaving: set[Any] = set()  # the states of what the flush was told to delete
-        self.changed: dict[Any, Held] = {}  # the states of what it found changed, and what they held
+        # the states of what it found changed, and what they held
+        self.changed: dict[tuple[Any, Watched], Held] = {}
 
     def has_changed(self) -> bool:
         session = self._session
@@ -47,7 +48,7 @@ class _Open:
 class Commits:
     """What the events of a watched session lead to."""
 
-    def __init__(self, sync: Notifying, classes: Mapping[type, Watched]) -> None:
+    def __init__(self, sync: Notifying, classes: Mapping[type, Sequence[Watched]]) -> None:
         self.sync = sync
         self._classes = classes
         self._warned: set[Statement] = set()
@@ -56,7 +57,7 @@ class Commits:
 
     def names(self, entity: str) -> bool:
         """Whether rows of these classes are keys of this entity."""
-        return any(watched.entity == entity for watched in self._classes.values())
+        return any(watched.entity == entity for several in self._classes.values() for watched in several)
 
     def say(
         self, session: Session, entity: str, ids: Iterable[object], tags: Mapping[str, Any] | None
@@ -79,10 +80,10 @@ class Commits:
         found = self._open(session)
         found.changed = {}
         for changed in session.dirty:
-            watched = self._watched(type(changed))
-            if watched is not None and session.is_modified(changed):
-                with suppress(Exception):  # it is asked for again, and then the log says what is wrong
-                    found.changed[inspected(changed)] = held(changed, watched)
+            for watched in self._watched(type(changed)):
+                if session.is_modified(changed):
+                    with suppress(Exception):  # it is asked for again, and then the log says what is wrong
+                        found.changed[inspected(changed), watched] = held(changed, watched)
         # what is not loaded of a deleted object cannot be asked for once it is deleted
         found.leaving = {inspected(changed) for changed in session.deleted}
         for state in found.leaving:
@@ -100,23 +101,26 @@ class Commits:
             self._gather(session, changed, is_new=True)
         known = self._open(session).changed
         for changed in session.dirty:
-            # what neither tells was changed by the flush itself, or by an event after ours
-            before = known.get(inspected(changed))
-            if before is not None or session.is_modified(changed) or is_written(changed):
-                self._gather(session, changed, before, is_flushed=True)
+            for watched in self._watched(type(changed)):
+                # what neither tells was changed by the flush itself, or by an event after ours
+                before = known.get((inspected(changed), watched))
+                if before is not None or session.is_modified(changed) or is_written(changed):
+                    self._gather_one(session, changed, watched, before, is_flushed=True)
 
-    def _gather(
+    def _gather(self, session: Session, changed: Any, *, is_new: bool = False) -> None:
+        for watched in self._watched(type(changed)):
+            self._gather_one(session, changed, watched, is_new=is_new)
+
+    def _gather_one(
         self,
         session: Session,
         changed: Any,
+        watched: Watched,
         before: Held | None = None,
         *,
         is_new: bool = False,
         is_flushed: bool = False,
     ) -> None:
-        watched = self._watched(type(changed))
-        if watched is None:
-            return
         try:
             if before is None and not is_new:
                 before = held(changed, watched, is_flushed=is_flushed)
@@ -176,8 +180,8 @@ class Commits:
             return
         said = set[str]().union(*(commits.said(session) for commits in listening(session)))
         for statement in passed:
-            entity = self._classes[statement.kind].entity
-            if entity not in said:
+            unsaid = {watched.entity: None for watched in self._classes[statement.kind]}
+            if said.isdisjoint(unsaid):
                 self._warned.add(statement)
                 _log.warning(
                     "%s of %s by a statement at %s: which keys it changes is not known, and its transaction "
@@ -185,15 +189,15 @@ class Commits:
                     statement.verb,
                     statement.kind.__qualname__,
                     statement.line,
-                    entity,
-                    entity,
+                    ", ".join(unsaid),
+                    next(iter(unsaid)),
                 )
 
     def _is_watched(self, kind: type) -> bool:
-        return self._watched(kind) is not None
+        return bool(self._watched(kind))
 
-    def _watched(self, kind: type) -> Watched | None:
-        return next((self._classes[one] for one in kind.__mro__ if one in self._classes), None)
+    def _watched(self, kind: type) -> Sequence[Watched]:
+        return next((self._classes[one] for one in kind.__mro__ if one in self._classes), ())
 
 
 def listening(session: Any) -> list[Commits]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from decimal import Decimal
@@ -13,6 +13,7 @@ from sqlalchemy import TypeDecorator
 from sqlalchemy import inspect as inspected
 
 from entity_sync.errors import ConfigurationError
+from entity_sync.model import Named, name_of
 
 __all__ = ["Classes", "Held", "Watched", "checked", "held", "ids_of", "is_written", "tags_of"]
 
@@ -20,12 +21,12 @@ _log = logging.getLogger("entity_sync.capture")
 _NO_TAGS = (float, Decimal, datetime, time, timedelta, bytes, list, dict, set)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Watched:
     """How the rows of a mapped class are named.
 
     Attributes:
-        entity: whose keys they are.
+        entity: whose keys they are; it may be given by name or handle.
         id: the attribute that is the id, or a function of the object; None for the primary key. Of a column
             the old value is told too, and a None names nobody.
         tags: the columns by which live queries (`Reads`) read them; old and new values are told.
@@ -35,23 +36,58 @@ class Watched:
     id: str | Callable[[Any], object] | None = None
     tags: tuple[str, ...] = ()
 
+    def __init__(
+        self,
+        entity: str | Named,
+        id: str | Callable[[Any], object] | None = None,
+        tags: tuple[str, ...] = (),
+    ) -> None:
+        object.__setattr__(self, "entity", name_of(entity))
+        object.__setattr__(self, "id", id)
+        object.__setattr__(self, "tags", tags)
 
-Classes: TypeAlias = Mapping[type, str | Watched]
+
+_How: TypeAlias = str | Named | Watched
+Classes: TypeAlias = Mapping[type, _How | Sequence[_How]]
+"""Class → its entity by name or handle, or how its rows are named, or several of them."""
 Held: TypeAlias = Mapping[str, list[object]]
 """Column → its value in the database, or nothing where that is not known."""
 
 
-def checked(kind: type, how: str | Watched) -> Watched:
-    """How the rows of this class are named.
+def checked(kind: type, how: object) -> tuple[Watched, ...]:
+    """How the rows of this class are named, in each way.
 
     Raises:
         ConfigurationError: the class is not mapped, or has not what its rows are to be named by, or a column
-            that is to be a tag holds what cannot be one.
+            that is to be a tag holds what cannot be one; or this says nothing of the kind.
     """
-    watched = Watched(how) if isinstance(how, str) else how
     mapper: Any = inspected(kind, raiseerr=False)
     if mapper is None or not hasattr(mapper, "primary_key"):
         raise ConfigurationError(f"{getattr(kind, '__qualname__', repr(kind))} is not mapped to a table")
+    several = tuple(_watched(kind, one) for one in (how if isinstance(how, list | tuple) else [how]))
+    if not several:
+        raise ConfigurationError(f"{kind.__qualname__}: of which entity are its rows? The list is empty")
+    for watched in several:
+        _check(kind, mapper, watched)
+    return tuple(dict.fromkeys(several))
+
+
+def _watched(kind: type, how: object) -> Watched:
+    if isinstance(how, Watched):
+        return how
+    if isinstance(how, str | Named):
+        return Watched(how)
+    raise ConfigurationError(
+        f"{kind.__qualname__}: an entity's name or handle, Watched(...), or a list of them, not {how!r}"
+    )
+
+
+def _check(kind: type, mapper: Any, watched: Watched) -> None:
+    """Its rows can be named so.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
     if watched.id is None and len(mapper.primary_key) != 1:
         raise ConfigurationError(f"{kind.__qualname__} has several primary keys: say id= of Watched")
     if isinstance(watched.tags, str):
@@ -68,7 +104,6 @@ def checked(kind: type, how: str | Watched) -> Watched:
         )
     for name in watched.tags:
         _check_tag(kind, name, mapper.columns[name].type)
-    return watched
 
 
 def _check_tag(kind: type, name: str, column_type: Any) -> None:

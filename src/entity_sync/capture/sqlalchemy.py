@@ -21,7 +21,7 @@ from entity_sync.core.tags import canonical_tags
 from entity_sync.errors import ConfigurationError, UnknownEntity
 from entity_sync.model import Named, name_of
 
-__all__ = ["Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
+__all__ = ["Classes", "Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
 
 
 @runtime_checkable
@@ -45,7 +45,8 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
         sync: what notifies.
         sessions: a ``sessionmaker``, ``async_sessionmaker``, ``scoped_session``, ``async_scoped_session``, a
             session class or one session. Of an ``async_sessionmaker``, those that it makes from now on.
-        classes: mapped class → its entity, or how its rows are named (`Watched`).
+        classes: mapped class → its entity, by name or handle, or how its rows are named (`Watched`); or a
+            list of those, where a row is part of several entities.
 
     Raises:
         ConfigurationError: a class is not mapped, has several primary keys and no ``id``, or lacks an
@@ -56,7 +57,7 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     watched = {kind: checked(kind, how) for kind, how in classes.items()}
     target = session_target(sessions)
     if isinstance(sync, _Checking):
-        sync.will_notify(*(one.entity for one in watched.values()))
+        sync.will_notify(*(one.entity for several in watched.values() for one in several))
     commits = Commits(sync, watched)
     event.listen(target, "after_transaction_create", commits.created)
     event.listen(target, "before_flush", commits.flushing)
