@@ -115,6 +115,35 @@ def test_fastapi_plain_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     names["engine"].dispose()
 
 
+def test_fastapi_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The route of a page that answers with a token: the state that shows the change comes with it."""
+    shop = source("docs/fastapi.md", "shop.py").splitlines()
+    (tmp_path / "shop.py").write_text("\n".join(line[1:] for line in shop if not line.startswith("-")))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    app = block("docs/fastapi.md", "tokens.py")["app"]
+    try:
+        with TestClient(app) as http, connected(http, "/live/") as socket:
+            assert socket.receive_json()["event"] == "welcome"
+            assert http.post("/orders?customer=ann").json()["id"] == 1
+            body = {"entity": "customer_orders", "id": "ann", "causes": True}
+            socket.send_json({"action": "subscribe", "body": body})
+            assert socket.receive_json() == {"event": "ack"}
+            assert socket.receive_json()["rows"][0]["data"]["status"] == "new"
+            token = http.put("/orders/1/status?status=baked").json()
+            shown = None
+            while (message := socket.receive_json()).get("causes") != [token]:
+                shown = message if message["event"] == "snapshot" else shown
+            assert shown is not None
+            assert shown["rows"][0]["data"]["status"] == "baked"
+            assert http.put("/orders/1/status?status=baked").json() is None
+            assert http.put("/orders/2/status?status=baked").status_code == 404
+            assert http.portal is not None
+            http.portal.call(sys.modules["shop"].engine.dispose)
+    finally:
+        del sys.modules["shop"]
+
+
 def test_log_without_set_up():
     """As docs/fastapi.md says, a warning reaches standard error by itself, what is less does not."""
     program = (

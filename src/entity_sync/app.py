@@ -134,6 +134,21 @@ class EntitySync(Declarations[Principal]):
         node, loop = self._life.node, self._life.loop
         return asyncio.run_coroutine_threadsafe(node.notify(keys, said, revision), loop)
 
+    def notify_together(
+        self, changed: Sequence[tuple[str | Named, Sequence[object], Mapping[str, Any] | None]], token: str
+    ) -> concurrent.futures.Future[Receipt]:
+        """`notify_soon` of all that one commit changed: of each its entity, ids and tags.
+
+        Args:
+            token: names all of them in the receipt, and nothing else; 64 characters at most.
+
+        Raises:
+            UnknownEntity, BadId, ValueError, NotRunning: as for `notify_soon`; nothing was notified.
+        """
+        said = [self._changed(entity, ids, tags, None) for entity, ids, tags in changed]
+        node, loop = self._life.node, self._life.loop
+        return asyncio.run_coroutine_threadsafe(node.notify_together(said, token), loop)
+
     def _changed(
         self, entity: str | Named, ids: Sequence[object], tags: Mapping[str, Any] | None, revision: int | None
     ) -> tuple[list[EntityKey], Tags | None]:

@@ -29,7 +29,7 @@ from entity_sync import (
 from entity_sync.brokers.base import Broker, Delivery, Lost, Message, Restored
 from entity_sync.brokers.memory import MemoryBroker
 from entity_sync.brokers.registry import broker_from
-from entity_sync.capture.sqlalchemy import Classes, Watched, notify_on_commit
+from entity_sync.capture.sqlalchemy import Classes, Watched, notified, notified_soon, notify_on_commit
 from entity_sync.capture.sqlite import SQLiteCapture
 from entity_sync.clock import Clock, SystemClock
 from entity_sync.hub.captures import Capture
@@ -117,6 +117,11 @@ def capturing(sync: EntitySync, items: Entity[int], sessions: object, ways: list
     classes: Classes = {int: ways, str: items}
     notify_on_commit(sync, sessions, classes)
     assert_type(Watched(items).entity, str)
+
+
+async def committed(session: object) -> None:
+    assert_type(await notified(session), Receipt | None)
+    assert_type(notified_soon(session), Future[Receipt | None])
 
 
 def receipts(receipt: Receipt) -> None:

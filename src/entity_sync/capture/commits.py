@@ -18,6 +18,7 @@ from entity_sync.capture.rows import Held, Watched, held, ids_of, is_written, ta
 from entity_sync.capture.sessions import outer_of, place_of
 from entity_sync.capture.statements import Statement, calling_line, changes, has_table
 from entity_sync.capture.telling import Notifying, Telling
+from entity_sync.capture.told import Told
 
 __all__ = ["Commits", "listening"]
 
@@ -149,8 +150,11 @@ class Commits:
         over = self._open(session)
         transactions.ended(over)
         del session.info[self]
-        for (entity, tags), ids in over.pending.take(transaction):
-            self._telling.tell(entity, ids, tags)
+        if over.pending:
+            told = Told.of(session, transaction)
+            changed = list(over.pending.take(transaction))
+            if changed and (telling := self._telling.tell(changed, told.token)) is not None:
+                told.add(telling)
 
     def _open(self, session: Session) -> _Open:
         found: _Open | None = session.info.get(self)
@@ -171,6 +175,11 @@ class Commits:
     def said(self, session: Session) -> set[str]:
         """The entities of which keys are to be told, of what is open now."""
         return self._open(session).pending.entities()
+
+    def has_changed(self, session: Session) -> bool:
+        """Whether a transaction is open that has changed rows, or is about to."""
+        found: _Open | None = session.info.get(self)
+        return found is not None and found.has_changed()
 
     def _warn_of_statements(self, session: Session) -> None:
         """Of those that commit, unless the transaction tells of their rows: then the application knows."""

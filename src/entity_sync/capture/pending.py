@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from entity_sync.capture.statements import Statement
+from entity_sync.capture.telling import Changed
 from entity_sync.core.tags import canonical_tags, merged
 from entity_sync.model import Tags
 
@@ -60,15 +61,15 @@ class Pending:
         for key, tags in self._over(place).items():
             self._add(outer, key, tags)
 
-    def take(self, place: Hashable) -> Iterator[tuple[tuple[str, Mapping[str, Any] | None], list[object]]]:
-        """The outermost place is over: the entity, tags and ids of what it committed."""
+    def take(self, place: Hashable) -> Iterator[Changed]:
+        """The outermost place is over: what it committed."""
         groups: dict[tuple[str, _Said | None], list[object]] = {}
         for (entity, id), tags in self._over(place).items():
             said = None if tags is None else tuple(sorted(tags.items()))
             groups.setdefault((entity, said), []).append(id)
         for (entity, said), ids in groups.items():
             told = None if said is None else {name: sorted(values) for name, values in said}
-            yield (entity, told), ids
+            yield Changed(entity, ids, told)
 
     def _add(self, place: Hashable, key: tuple[str, object], tags: Tags | None) -> None:
         changed = self._changed.setdefault(place, {})

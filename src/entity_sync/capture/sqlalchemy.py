@@ -8,29 +8,31 @@ on a connection, pass by every event of a session.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from concurrent.futures import Future
+from typing import Any
 
 from sqlalchemy import event
 
 from entity_sync.capture.commits import Commits, listening
 from entity_sync.capture.rows import Classes, Watched, checked
 from entity_sync.capture.sessions import own_session, session_target
-from entity_sync.capture.telling import Notifying
+from entity_sync.capture.telling import Checking, Notifying
+from entity_sync.capture.told import Told
 from entity_sync.core.tags import canonical_tags
 from entity_sync.errors import ConfigurationError, UnknownEntity
-from entity_sync.model import Named, name_of
+from entity_sync.model import Named, Receipt, name_of
 
-__all__ = ["Classes", "Notifying", "Watched", "notify_after_commit", "notify_on_commit"]
-
-
-@runtime_checkable
-class _Checking(Protocol):
-    """One that knows its entities, and checks at its start that it does."""
-
-    def will_notify(self, *entities: str) -> None: ...
-
-    def keys_of(self, entity: str, ids: Sequence[object]) -> object: ...
+__all__ = [
+    "Classes",
+    "Notifying",
+    "Watched",
+    "notified",
+    "notified_soon",
+    "notify_after_commit",
+    "notify_on_commit",
+]
 
 
 def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
@@ -56,7 +58,7 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     """
     watched = {kind: checked(kind, how) for kind, how in classes.items()}
     target = session_target(sessions)
-    if isinstance(sync, _Checking):
+    if isinstance(sync, Checking):
         sync.will_notify(*(one.entity for several in watched.values() for one in several))
     commits = Commits(sync, watched)
     event.listen(target, "after_transaction_create", commits.created)
@@ -90,10 +92,8 @@ def notify_after_commit(
     """
     entity = name_of(entity)
     own = own_session(session)
-    theirs = listening(own)
-    if not theirs:
-        raise ConfigurationError("the commits of this session notify nothing: see notify_on_commit")
-    theirs = [commits for commits in theirs if commits.names(entity)] or theirs
+    all_of_them = _listening(own)
+    theirs = [commits for commits in all_of_them if commits.names(entity)] or all_of_them
     knowing = _knowing({id(commits.sync): commits for commits in theirs}.values(), entity, ids)
     if tags is not None:
         canonical_tags(tags)  # what is refused leaves no transaction begun
@@ -101,6 +101,54 @@ def notify_after_commit(
         own.begin()
     for commits in knowing:
         commits.say(own, entity, ids, tags)
+
+
+async def notified(session: Any) -> Receipt | None:
+    """The receipt of what this session's commit has notified, for reading what one wrote.
+
+    Ask it after the commit, of the session that made it, and before a scoped one is removed; it may be
+    closed. One token stands for all that the transaction changed, so whatever view that concerns can be
+    waited for with it. Only the last transaction that changed rows of watched classes counts; nothing is
+    kept of those before it.
+
+    Args:
+        session: one whose commits notify, sync or async, scoped or not.
+
+    Returns:
+        that of the commit, ``deferred`` if any key of it is. None where nothing was notified: the transaction
+        was rolled back, it changed nothing, or it could not be told, which the log says.
+
+    Raises:
+        ConfigurationError: nobody called `notify_on_commit` for this session.
+        RuntimeError: it has changes that are not committed yet.
+    """
+    return await asyncio.wrap_future(notified_soon(session))
+
+
+def notified_soon(session: Any) -> Future[Receipt | None]:
+    """`notified` from any thread, and from code that is not async; returns at once.
+
+    ``notified_soon(session).result(5)`` waits for it, in any thread but that of the event loop.
+
+    Raises:
+        ConfigurationError, RuntimeError: as for `notified`, and at once.
+    """
+    own = own_session(session)
+    if any(commits.has_changed(own) for commits in _listening(own)):
+        raise RuntimeError("this session has changes that are not committed: ask after the commit")
+    return Told.last(own).receipt()
+
+
+def _listening(session: Any) -> list[Commits]:
+    """What listens to the commits of this session.
+
+    Raises:
+        ConfigurationError: nobody does.
+    """
+    found = listening(session)
+    if not found:
+        raise ConfigurationError("the commits of this session notify nothing: see notify_on_commit")
+    return found
 
 
 def _knowing(several: Iterable[Commits], entity: str, ids: Sequence[object]) -> list[Commits]:
@@ -115,7 +163,7 @@ def _knowing(several: Iterable[Commits], entity: str, ids: Sequence[object]) -> 
     unknown: UnknownEntity | None = None
     for commits in several:
         try:
-            if isinstance(commits.sync, _Checking):
+            if isinstance(commits.sync, Checking):
                 commits.sync.keys_of(entity, ids)
             found.append(commits)
         except UnknownEntity as error:

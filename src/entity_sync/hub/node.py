@@ -212,6 +212,13 @@ class Node:
         changes = [Change(key, tags=tags, causes=(token,), revision=revision) for key in keys]
         return await self._tell(changes, token)
 
+    async def notify_together(
+        self, said: Sequence[tuple[Sequence[EntityKey], Tags | None]], token: str
+    ) -> Receipt:
+        """The same of what changed at once, each with its tags, under a token of the caller's."""
+        changes = [Change(key, tags=tags, causes=(token,)) for keys, tags in said for key in keys]
+        return await self._tell(changes, token)
+
     async def revoke(self, principal_key: str) -> Receipt:
         """This principal is nobody any more: end what its connections watch, here and on the other nodes."""
         return await self._tell([told(named(principal_key), Verdict.REVOKED)], self._token())
