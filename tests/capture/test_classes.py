@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, create_engine, update
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, sessionmaker
 
 from entity_sync import ConfigurationError, EntitySync
 from entity_sync.capture.sqlalchemy import Watched, notify_on_commit
@@ -28,6 +28,11 @@ class Comment(Base):
     __tablename__ = "comments"
     id: Mapped[int] = mapped_column(primary_key=True)
     ticket_id: Mapped[int] = mapped_column(ForeignKey("tickets.id"))
+    ticket: Mapped[Ticket] = relationship()
+
+    @property
+    def customer(self) -> str:
+        return f"{self.ticket.customer}-{self.id}"
 
 
 @pytest.fixture
@@ -104,3 +109,27 @@ def test_what_says_nothing(sessions: Any, told: Told, how: Any, error: str):
     """It is refused at once, and by name."""
     with pytest.raises(ConfigurationError, match=error):
         notify_on_commit(told, sessions, {Comment: how})
+
+
+@pytest.mark.parametrize("way", [lambda comment: comment.customer, "customer"])
+def test_an_id_by_a_relationship_that_is_not_set(
+    sessions: Any, told: Told, caplog: pytest.LogCaptureFixture, way: Any
+):
+    """The log says why it is not known of a new object, and what to do; as it says, it is known then."""
+    notify_on_commit(told, sessions, {Comment: Watched("comments", id=way)})
+    with sessions.begin() as session:
+        session.add(Ticket(id=1))
+        session.add(Comment(id=2, ticket_id=1))
+    assert told.take() == []
+    (record,) = caplog.records
+    asked = "id=" if callable(way) else "id='customer'"
+    assert record.getMessage() == (
+        f"a change of Comment will not be told: its id is not known, since {asked} of Watched('comments') "
+        "raised AttributeError: 'NoneType' object has no attribute 'customer'; it is asked as the session "
+        "flushes, and ticket of this new object was not set, so it is None then, and not loaded. Set it "
+        "where the object is made, make the id of columns alone, or say the key by "
+        "notify_after_commit(session, 'comments', ...)"
+    )
+    with sessions.begin() as session:
+        session.add(Comment(id=3, ticket=session.get(Ticket, 1)))
+    assert told.take() == [("comments", ["ann-3"], None)]

@@ -435,7 +435,10 @@ def test_an_id_that_cannot_be_found_out(sessions: Any, told: Told, caplog: pytes
     with sessions.begin() as session:
         session.add_all([Line(order_id=1, number=0), Line(order_id=2, number=1)])
     assert told.take() == [("lines", [1], None), ("orders", [1, 2], None)]
-    assert "a change of Line will not be told: its id is not known" in caplog.text
+    assert (
+        "a change of Line will not be told: its id is not known, since id= of Watched('lines') raised"
+        in caplog.text
+    )
     assert "ZeroDivisionError" in caplog.text
 
 

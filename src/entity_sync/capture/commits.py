@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from entity_sync import transactions
 from entity_sync.capture.cascades import warn_of_cascades
 from entity_sync.capture.pending import Pending
-from entity_sync.capture.rows import Held, Watched, held, ids_of, is_written, tags_of
+from entity_sync.capture.rows import Held, Watched, held, ids_of, is_written, tags_of, why_unknown
 from entity_sync.capture.sessions import outer_of, place_of
 from entity_sync.capture.statements import Statement, calling_line, changes, has_table
 from entity_sync.capture.telling import Notifying, Telling
@@ -132,8 +132,9 @@ class Commits:
             except ValueError as error:  # without tags it concerns every live query: nothing is missed
                 _log.warning("%s %r is notified without tags: %s", watched.entity, ids, error)
                 self.say(session, watched.entity, ids, None)
-        except Exception:  # noqa: BLE001 - whoever flushes is not to blame
-            _log.exception("a change of %s will not be told: its id is not known", type(changed).__qualname__)
+        except Exception as error:  # noqa: BLE001 - whoever flushes is not to blame
+            kind = type(changed).__qualname__
+            _log.exception("a change of %s will not be told: %s", kind, why_unknown(changed, watched, error))
 
     def committed(self, session: Session) -> None:
         """A savepoint was released, or the outermost transaction has committed."""

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 from sqlalchemy import TypeDecorator
 from sqlalchemy import inspect as inspected
 
-from entity_sync.errors import ConfigurationError
+from entity_sync.errors import ConfigurationError, described
 from entity_sync.model import Named, name_of
 
-__all__ = ["Classes", "Held", "Watched", "checked", "held", "ids_of", "is_written", "tags_of"]
+__all__ = ["Classes", "Held", "Watched", "checked", "held", "ids_of", "is_written", "tags_of", "why_unknown"]
 
 _log = logging.getLogger("entity_sync.capture")
 _NO_TAGS = (float, Decimal, datetime, time, timedelta, bytes, list, dict, set)
@@ -193,6 +193,25 @@ def tags_of(changed: Any, names: tuple[str, ...], before: Held | None) -> dict[s
         if new and old:
             found[name] = [*new, *old]
     return found
+
+
+def why_unknown(changed: Any, watched: Watched, error: Exception) -> str:
+    """Why the id of its row is not known, and what to do."""
+    state: Any = inspected(changed)
+    by_hand = f"say the key by notify_after_commit(session, {watched.entity!r}, ...)"
+    if watched.id is None or _id_column(state, watched):
+        return f"its id is not known, since asking for it raised {described(error)}; {by_hand}"
+    asked = f"id={'' if callable(watched.id) else repr(watched.id)} of Watched({watched.entity!r})"
+    advice = f"make the id of columns alone, or {by_hand}"
+    unset = [
+        name for name, one in state.mapper.relationships.items() if not (one.uselist or name in state.dict)
+    ]
+    if state.key is None and unset:
+        advice = (
+            f"it is asked as the session flushes, and {' and '.join(unset)} of this new object was not set, "
+            f"so it is None then, and not loaded. Set it where the object is made, {advice}"
+        )
+    return f"its id is not known, since {asked} raised {described(error)}; {advice}"
 
 
 def _sets_itself(mapper: Any, name: str) -> bool:
