@@ -21,16 +21,8 @@ class Asking:
     """The questions about one connection, one at a time."""
 
     __slots__ = (
-        "_again",
-        "_asked",
-        "_decided",
-        "_failures",
-        "_holder",
-        "_info",
-        "_is_closed",
-        "_node",
-        "_tasks",
-    )
+        "_asked", "_decided", "_failures", "_holder", "_info", "_is_closed", "_node", "_tasks", "_timer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -51,7 +43,7 @@ class Asking:
         self._tasks = tasks
         self._decided = decided
         self._asked: asyncio.Task[None] | None = None
-        self._again: Timer | None = None
+        self._timer: Timer | None = None
         self._failures = 0
         self._is_closed = False
 
@@ -59,6 +51,12 @@ class Asking:
     def is_busy(self) -> bool:
         """Whether ``authenticate`` has not answered yet."""
         return self._asked is not None and not self._asked.done()
+
+    def expect(self, overdue: Callable[[], object]) -> None:
+        """The client is to say who it is: ``overdue`` is called unless something is asked in time."""
+        application = self._node.application
+        if application.authenticate is not None:
+            self._timer = application.clock.call_later(application.settings.authenticate_timeout, overdue)
 
     def ask(self, effect: Authenticate) -> None:
         """The answer is told later, or at once where the application asks nobody."""
@@ -80,7 +78,7 @@ class Asking:
         application = self._node.application
         self._failures += 1
         delay = application.settings.retry_after(self._failures) * application.random.uniform(0.5, 1.0)
-        self._again = application.clock.call_later(delay, again)
+        self._timer = application.clock.call_later(delay, again)
 
     def close(self) -> None:
         """The client is gone."""
@@ -115,6 +113,6 @@ class Asking:
         self._decided(outcome)
 
     def _cancel(self) -> None:
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

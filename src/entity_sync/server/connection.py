@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from entity_sync.clock import Timer
 from entity_sync.core import classic, effects, v2
 from entity_sync.core.frame import Frame
 from entity_sync.core.messages import Downward, Error, Expiring, Goodbye, Invalid, Ref, Reply, Upward
@@ -24,6 +24,7 @@ from entity_sync.server.expiry import Expiry
 from entity_sync.server.flow import Flow
 from entity_sync.server.freshness import Freshness
 from entity_sync.server.passing import Passing
+from entity_sync.server.serial import Serial
 from entity_sync.server.transport import Transport
 from entity_sync.server.watching import Watching
 
@@ -49,15 +50,16 @@ class Connection:
         self._session = Session(info.wire, application.catalog.resolve, settings.max_subscriptions)
         self._principal: Any = None
         self._tasks = Tasks(copy_context())  # the handshake's, also where a gap makes us ask
+        self._serial = Serial()
         self._freshness = Freshness(node, self.outbox, self._send)
-        self._watching = Watching(node, self.outbox, self._tasks, self._freshness, self._answer)
+        self._watching = Watching(
+            node, self.outbox, self._tasks, self._serial, self._freshness, answer=self._answer
+        )
         self._asking = Asking(node, info, self, self._tasks, self._decided)
         self._expiry = Expiry(application.clock, settings, self._warn, self.end)
         self._passing = Passing(application.on_message, self._tasks, self._answer, self._reply, self._pace)
         self._flow = Flow(transport, self.outbox, application.clock, settings.slow_timeout, self._too_slow)
-        self._deadline: Timer | None = None
-        self._is_given_up = False
-        self._is_closed = False
+        self._is_given_up = self._is_closed = False
         self._closed: asyncio.Event | None = None  # while somebody waits for that
         self._strange = 0
 
@@ -73,11 +75,7 @@ class Connection:
         node.hub.fanout.open(self)
         if self._info.wire == "v2":
             self._send(node.welcome)
-            if node.application.authenticate is not None:
-                timeout = node.application.settings.authenticate_timeout
-                self._deadline = node.application.clock.call_later(
-                    timeout, lambda: self._feed(effects.Overdue())
-                )
+            self._asking.expect(lambda: self._feed(effects.Overdue()))
 
     def _turn_away(self) -> None:
         if not self._node.is_draining:
@@ -107,9 +105,11 @@ class Connection:
 
     def lost(self) -> None:
         """The socket is closed, in whatever way."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+        if not self._is_closed:
+            self._is_closed = True
+            self._serial.do(self._leave)
+
+    def _leave(self) -> None:
         if self._closed is not None:
             self._closed.set()
         node = self._node
@@ -117,8 +117,6 @@ class Connection:
         node.principals.leave(self)
         node.hub.fanout.close(self)
         self._tasks.cancel()
-        if self._deadline is not None:
-            self._deadline.cancel()
         self._flow.close()
         self._asking.close()
         self._freshness.close()
@@ -183,11 +181,14 @@ class Connection:
 
     def reauthorize(self) -> None:
         """`Holder.reauthorize`."""
-        self._watching.reauthorize()
+        self._serial.do(self._watching.reauthorize)
 
     # Carrying out effects
 
     def _feed(self, event: effects.Event) -> None:
+        self._serial.do(partial(self._carry_out, event))
+
+    def _carry_out(self, event: effects.Event) -> None:
         if not self._is_closed:
             for effect in self._session.receive(event):
                 _EFFECTS[type(effect)](self, effect)
@@ -196,8 +197,6 @@ class Connection:
         self._answer(effect.message)
 
     def _on_authenticate(self, effect: effects.Authenticate) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
         self.outbox.suspended = True
         self._freshness.withhold(self)
         self._expiry.cancel()
@@ -263,9 +262,12 @@ class Connection:
     # Who it is
 
     def _decided(self, outcome: effects.Admitted | effects.Refused) -> None:
+        self._serial.do(partial(self._conclude, outcome))
+
+    def _conclude(self, outcome: effects.Admitted | effects.Refused) -> None:
         if isinstance(outcome, effects.Refused):
             self.outbox.suspended = False  # what is left to tell is not about anybody's data
-        self._feed(outcome)
+        self._carry_out(outcome)
         if self._session.state in (SessionState.ADMITTED, SessionState.REFUSED):
             self._freshness.release(self)
         self._node.hub.fanout.wake(self.outbox)

@@ -18,6 +18,7 @@ from entity_sync.hub.rights import Question
 from entity_sync.hub.tasks import Tasks
 from entity_sync.model import EntityKey
 from entity_sync.server.freshness import Freshness
+from entity_sync.server.serial import Serial
 
 __all__ = ["Watching"]
 
@@ -57,8 +58,8 @@ class Watching:
     """
 
     __slots__ = (
-        "_again", "_answer", "_freshness", "_node", "_outbox", "_places", "_principal", "_tasks", "_timer",
-        "_watched",
+        "_again", "_answer", "_freshness", "_node", "_outbox", "_places", "_principal", "_serial", "_tasks",
+        "_timer", "_watched",
     )  # fmt: skip
 
     def __init__(
@@ -66,15 +67,22 @@ class Watching:
         node: Node,
         outbox: Outbox,
         tasks: Tasks,
+        serial: Serial,
         freshness: Freshness,
+        *,
         answer: Callable[[Denied], None],
     ) -> None:
+        """
+        Args:
+            serial: in it is done, here and by the caller, what changes the keys or asks about them.
+        """
         # Whoever asks about keys whose questions hang leaves places for others.
         self._places = asyncio.Semaphore(max(1, node.application.settings.max_questions // _SHARE))
         self._freshness = freshness
         self._node = node
         self._outbox = outbox
         self._tasks = tasks
+        self._serial = serial
         self._answer = answer
         self._principal: object = None
         self._watched: dict[EntityKey, _Watched] = {}
@@ -185,14 +193,14 @@ class Watching:
             is_granted = await question.wait()
         if watched.question is asyncio.current_task():  # an application may swallow the end of an old one
             watched.question = None
-            self._decided(watched, is_granted=is_granted)
+            self._serial.do(partial(self._decided, watched, is_granted=is_granted))
 
     def _ended(self, watched: _Watched, question: Question, task: asyncio.Task[None]) -> None:
         question.end()
         if watched.question is task:  # without an answer, and not by us
             watched.question = None
             self._node.rights.cancelled(watched.key)
-            self._decided(watched, is_granted=None)
+            self._serial.do(partial(self._decided, watched, is_granted=None))
 
     def _decided(self, watched: _Watched, *, is_granted: bool | None) -> None:
         watched.failures = 0 if is_granted is not None else watched.failures + 1
@@ -259,7 +267,7 @@ class Watching:
         if self._timer is None:
             application = self._node.application
             delay = application.settings.authorize_ttl * application.random.uniform(0.8, 1.0)
-            self._timer = application.clock.call_later(delay, self._elapsed)
+            self._timer = application.clock.call_later(delay, lambda: self._serial.do(self._elapsed))
 
     def _elapsed(self) -> None:
         self._timer = None
@@ -274,7 +282,7 @@ class Watching:
         if self._again is None:
             application = self._node.application
             delay = application.settings.retry_after(failures) * application.random.uniform(0.5, 1.0)
-            self._again = application.clock.call_later(delay, self._ask_again)
+            self._again = application.clock.call_later(delay, lambda: self._serial.do(self._ask_again))
 
     def _ask_again(self) -> None:
         self._again = None
