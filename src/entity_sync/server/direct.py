@@ -128,6 +128,11 @@ class Door(asyncio.Protocol):
         """`Transport.resume_reading`."""
         self._intake.release()
 
+    @property
+    def is_reading(self) -> bool:
+        """`Pinged.is_reading`."""
+        return self._intake.is_reading
+
     def ping(self) -> None:
         """`Pinged.ping`."""
         if self._is_open:
@@ -206,6 +211,8 @@ class Door(asyncio.Protocol):
     def _read(self, is_reading: bool) -> None:
         if is_reading:
             self._transport.resume_reading()
+            if self._connection is not None:
+                self._keepalive.resume()
         else:
             self._transport.pause_reading()
 

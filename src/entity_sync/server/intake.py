@@ -16,9 +16,12 @@ class Intake:
 
     A flood of tiny frames costs far more than its bytes, so a turn ends after so many frames.
     While bytes are left over, or the connection is busy, the socket is not read.
+
+    Attributes:
+        is_reading: whether the socket is read.
     """
 
-    __slots__ = ("_at", "_feed", "_is_held", "_is_reading", "_read", "_turn", "_waiting")
+    __slots__ = ("_at", "_feed", "_is_held", "_read", "_turn", "_waiting", "is_reading")
 
     def __init__(self, feed: Callable[[bytes], int], read: Callable[[bool], None]) -> None:
         """
@@ -31,7 +34,7 @@ class Intake:
         self._waiting = b""
         self._at = 0
         self._is_held = False
-        self._is_reading = True
+        self.is_reading = True
         self._turn: asyncio.Handle | None = None
 
     def take(self, data: bytes) -> None:
@@ -73,6 +76,6 @@ class Intake:
         if self._waiting and not self._is_held and self._turn is None:
             self._turn = asyncio.get_running_loop().call_soon(self._run)
         is_reading = not self._waiting and not self._is_held
-        if is_reading != self._is_reading:
-            self._is_reading = is_reading
+        if is_reading != self.is_reading:
+            self.is_reading = is_reading
             self._read(is_reading)

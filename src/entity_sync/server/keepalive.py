@@ -19,6 +19,11 @@ class Pinged(Protocol):
         """Whether it takes no bytes now, so that a ping would wait behind others."""
         ...
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether what it sends is read now, so that a pong would be seen."""
+        ...
+
     def ping(self) -> None:
         """Send an empty ping."""
         ...
@@ -33,7 +38,8 @@ class Keepalive:
 
     On classic the deadline runs from the last pong, as in the Go original. On v2 it runs from the
     first ping without a pong; a blocked connection is not judged, since the ping or its pong may
-    be waiting behind data, and whoever stays blocked is closed as slow anyway.
+    be waiting behind data, and whoever stays blocked is closed as slow anyway. On neither wire is one
+    judged while we do not read it: its pongs may be waiting for us, and it has the whole time again then.
     """
 
     __slots__ = (
@@ -61,6 +67,11 @@ class Keepalive:
         # Moving the timer itself would let a flood of pongs churn timers: it looks again when it fires.
         self._due = self._clock.now() + self._patience if self._is_classic else None
 
+    def resume(self) -> None:
+        """It is read again after it was not for a while."""
+        if self._due is not None:
+            self._due = self._clock.now() + self._patience
+
     def stop(self) -> None:
         """The connection is over."""
         for timer in (self._next, self._watch):
@@ -87,7 +98,7 @@ class Keepalive:
             return
         now = self._clock.now()
         if now >= self._due:
-            if self._is_classic or not self._pinged.is_blocked:
+            if self._pinged.is_reading and (self._is_classic or not self._pinged.is_blocked):
                 self._pinged.abort()
                 return
             self._due = now + self._patience

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from entity_sync import Settings
+from entity_sync.model import Wire
 from entity_sync.server.keepalive import Keepalive
 from entity_sync.server.standalone import listen
 from entity_sync.testing import FakeClock
 from tests.server.direct.board import Board
-from tests.server.direct.raw import PING, PONG, V2, Frame, connected
+from tests.server.direct.raw import PING, PONG, TEXT, V2, Frame, connected
 
 
 class Socket:
@@ -20,6 +23,7 @@ class Socket:
         self.pings: list[float] = []
         self.dropped: float | None = None
         self.is_blocked = False
+        self.is_reading = True
 
     def ping(self) -> None:
         self.pings.append(self.clock.now())
@@ -38,9 +42,20 @@ def socket(clock):
     return Socket(clock)
 
 
+SETTINGS = Settings(
+    ping_interval=25,
+    ping_timeout=10,
+    classic_ping_interval=25,
+    classic_pong_deadline=35,
+    beat_interval=1_000,
+    stale_after=3_000,
+)
+WIRES: list[tuple[Wire, int]] = [("v2", 10), ("classic", 35)]  # with how long a pong may take
+
+
 @pytest.fixture
 def keepalive(clock, socket):
-    found = Keepalive(socket, "v2", clock, Settings(ping_interval=25, ping_timeout=10))
+    found = Keepalive(socket, "v2", clock, SETTINGS)
     found.start()
     yield found
     found.stop()
@@ -91,6 +106,31 @@ async def test_a_blocked_peer_is_not_pinged(clock, socket, keepalive):
     assert socket.dropped == 135
 
 
+@pytest.mark.parametrize(("wire", "patience"), WIRES)
+async def test_a_peer_that_is_not_read_is_not_judged(clock, socket, wire: Wire, patience: int):
+    """Its pongs may be waiting for us; once it is read it has the whole time for one, and no longer."""
+    keepalive = Keepalive(socket, wire, clock, SETTINGS)
+    keepalive.start()
+    await clock.advance(25)
+    socket.is_reading = False
+    await clock.advance(99)
+    socket.is_reading = True
+    keepalive.resume()
+    await clock.advance(patience - 0.1)
+    assert (len(socket.pings), socket.dropped) == (5 if wire == "v2" else 6, None)
+    await clock.advance(0.1)
+    assert socket.dropped == 124 + patience
+    keepalive.stop()
+
+
+async def test_early_resumptions_save_nothing(clock, socket, keepalive):
+    """To be read again before the ping does not answer it."""
+    await clock.advance(24.9)
+    keepalive.resume()
+    await clock.advance(10.1)
+    assert socket.dropped == 35
+
+
 async def test_stopped(clock, socket, keepalive):
     """After its end nothing is pinged or dropped."""
     await clock.advance(25)
@@ -115,3 +155,63 @@ async def test_on_the_wire(clock):
         assert await client.until_pong() == []
         await clock.advance(0.1)
         assert await client.rest() == b""
+
+
+class Busy(Board):
+    """An application that takes messages one at a time, when the test lets it."""
+
+    MANY = 300  # messages: more than are read ahead
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock=clock, settings=SETTINGS)
+        self.may_answer = asyncio.Event()
+
+        @self.sync.on_message
+        async def answer(_message):
+            await self.may_answer.wait()
+            return 1
+
+    async def keep_waiting(self, client, clock: FakeClock, wire: Wire, *, pongs: bool) -> None:
+        """Have the client's messages wait for longer than any pong may take, then answer all of them."""
+        for n in range(self.MANY):
+            client.send({"action": "message", "body": n} if wire == "v2" else {"n": n})
+        for _ in range(4):
+            await clock.advance(25)
+            assert await client.frame() == Frame(PING, b"")
+            if pongs:
+                client.send_frame(PONG)
+        await clock.advance(24)
+        assert len(self.members) == 1
+        self.may_answer.set()
+        for _ in range(self.MANY):
+            assert (await client.frame()).opcode == TEXT
+        await client.until_pong()
+
+
+@pytest.mark.parametrize(("wire", "patience"), WIRES)
+async def test_whose_messages_wait(clock, wire: Wire, patience: int):
+    """A client whose messages wait for the application is read no further, and not dropped for the pongs that
+    stand behind them; afterwards it has to answer pings like any other."""
+    board = Busy(clock)
+    async with listen(board.sync) as listener, connected(listener, V2 if wire == "v2" else None) as client:
+        await board.keep_waiting(client, clock, wire, pongs=True)
+        await clock.advance(1)
+        assert await client.frame() == Frame(PING, b"")
+        await clock.advance(patience - 1.1)
+        assert len(board.members) == 1
+        await clock.advance(1.1)
+        await client.rest()
+        assert len(board.members) == 0
+
+
+@pytest.mark.parametrize(("wire", "patience"), WIRES)
+async def test_who_is_gone_while_its_messages_wait(clock, wire: Wire, patience: int):
+    """One that answered no ping meanwhile is dropped after the usual time, once it is read again."""
+    board = Busy(clock)
+    async with listen(board.sync) as listener, connected(listener, V2 if wire == "v2" else None) as client:
+        await board.keep_waiting(client, clock, wire, pongs=False)
+        await clock.advance(patience - 0.1)
+        assert len(board.members) == 1
+        await clock.advance(0.1)
+        await client.rest()
+        assert len(board.members) == 0
