@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -150,6 +151,44 @@ async def test_a_task_that_it_cancels(shop: Shop, caplog: pytest.LogCaptureFixtu
     [record] = caplog.records
     assert record.getMessage() == "on_message raised CancelledError"
     assert "cancelled its own task" in caplog.text
+
+
+@pytest.mark.parametrize("outcome", ["an answer", "an error", "a cancellation that it swallows"])
+async def test_a_message_pays_for_no_other(outcome: str, caplog: pytest.LogCaptureFixture):
+    """Whatever a function does to its own task, and however that message ends, those behind it are handled to
+    their end, in order.
+    """
+    sync, done = EntitySync(), list[int]()
+
+    @sync.on_message
+    async def answer(message: ClientMessage) -> Any:
+        if message.json() == 1:
+            own = asyncio.current_task()
+            assert own is not None
+            own.cancel()
+            if outcome == "an error":
+                raise LookupError
+            if outcome != "an answer":
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+        else:
+            await asyncio.sleep(0)
+            if message.json() == 3:
+                raise asyncio.CancelledError
+        done.append(message.json())
+        return message.json()
+
+    async with sync, connect(sync) as client:
+        await send(client, 1, 2, 3, 4)
+        await settled(sync)
+        assert [(one["event"], one["ref"]) for one in client.pending()] == [
+            ("error" if outcome == "an error" else "message", 1),
+            ("message", 2),
+            ("error", 3),
+            ("message", 4),
+        ]
+    assert done == ([2, 4] if outcome == "an error" else [1, 2, 4])
+    assert len(caplog.records) == (2 if outcome == "an error" else 1)
 
 
 async def test_nothing_is_handed_over_for_who_left(shop: Shop, caplog: pytest.LogCaptureFixture):

@@ -98,7 +98,13 @@ class Passing:
                 self._failed(error)
             else:
                 self._acknowledge(answer, self._ref)
+            if (
+                is_cancelled()
+            ):  # by the function, which answered all the same: what waits is to have a task unharmed
+                break
         self._under_way = None
+        if self._waiting:
+            self._start(function)
 
     def _ended(self, function: OnMessage, task: asyncio.Task[None]) -> None:
         if self._under_way is not task:
