@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -234,6 +236,37 @@ async def test_resync_from_a_rev(shop: Shop, client: MemoryClient):
     for unknown in (0, 4, -1):
         assert [(one["event"], one["rev"]) for one in await answers(unknown)] == [("snapshot", 3)]
     assert shop.loads == ["1"] * 3
+
+
+async def lines_run(work: Coroutine[Any, Any, None]) -> int:
+    """How many lines of Python it runs, whatever the machine does meanwhile."""
+    count, before = 0, sys.gettrace()
+
+    def trace(_frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        await work
+    finally:
+        sys.settrace(before)
+    return count
+
+
+async def test_what_resyncs_cost(shop: Shop, client: MemoryClient):
+    """A frame of resyncs costs the same however much its connection watches."""
+    costs: list[int] = []
+    for many in (1, 300):
+        await subscribe(client, *(key(str(1_000 * many + id)) for id in range(many)))
+        await settled(shop.sync)
+        view = client.pending()[-1]["view"]
+        frame = [{"action": "resync", "body": {"view": number, "rev": 0}} for number in (view, 0)] * 50
+        costs.append(await lines_run(client.send(frame)))
+        await settled(shop.sync)
+        assert {one.get("code", one["event"]) for one in client.pending()} == {"snapshot", "unknown_view"}
+    assert costs[1] < 1.1 * costs[0]
 
 
 # Who the client is

@@ -50,6 +50,10 @@ class Index:
         """The views of a key, one for each audience."""
         return self._by_key.get(key, _NONE).values()
 
+    def numbered(self, number: int) -> View | None:
+        """The view that has this number on the wire."""
+        return self._by_number.get(number)
+
     def depending(self, change: Change) -> dict[View, None]:
         """The views that hold the changed key as a row, or made a live query that may have found it."""
         found = dict(self._by_row.get(change.key, {}))

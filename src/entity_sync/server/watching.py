@@ -139,11 +139,12 @@ class Watching:
 
     def repeat(self, view: int, rev: int) -> bool:
         """Send what leads from a rev of the view with this number to the newest; False where none has it."""
-        for watched in self._watched.values():
-            if watched.subscription is not None and watched.subscription.view.number == view:
-                self._node.hub.repeat(watched.subscription, rev)
-                return True
-        return False
+        found = self._node.hub.views.numbered(view)
+        watched = None if found is None else self._watched.get(found.key)
+        if watched is None or watched.subscription is None or watched.subscription.view is not found:
+            return False
+        self._node.hub.repeat(watched.subscription, rev)
+        return True
 
     def asked(self) -> set[str]:
         """The entities whose ``authorize`` has not answered yet."""
