@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -220,6 +221,28 @@ async def test_a_secret_that_is_refused():
             async with connect(sync, secret="nobody"):
                 pass
         assert len(sync.node.members) == 0
+
+
+@in_virtual_time
+async def test_a_secret_that_takes_longer_than_a_beat():
+    """What comes meanwhile is not taken for the answer."""
+    sync = EntitySync()
+
+    @sync.authenticate
+    async def who(secret: str | None, _connection: ConnectionInfo) -> str:
+        await asyncio.sleep(8)
+        if secret != "ann":
+            raise AccessDenied
+        return secret
+
+    async with sync:
+        with pytest.raises(AccessDenied, match="the secret was refused"):
+            async with connect(sync, secret="nobody"):
+                pass
+        async with connect(sync, secret="ann") as client:
+            events = [json.loads(text)["event"] for text in client.received]
+            assert (events[1], events[-1]) == ("beat", "ack")
+            assert client.pending() == []
 
 
 async def test_waiting_for_what_never_comes(shop: Shop):

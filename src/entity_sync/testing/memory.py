@@ -20,6 +20,8 @@ from entity_sync.server.connection import Connection
 
 __all__ = ["MemoryClient", "connect"]
 
+_SECRET = "secret"  # noqa: S105 - the ref of the message that has it
+
 
 class MemoryClient:
     """One connection, seen from the client's side.
@@ -191,9 +193,11 @@ async def connect(
         if client._connection.outbox.wire == "v2":
             await client.receive_until("welcome")
         if secret is not None:
-            await client.send({"action": "secret", "body": secret})
+            await client.send({"action": "secret", "ref": _SECRET, "body": secret})
             if client._connection.outbox.wire == "v2":
                 answer = await client.receive()
+                while answer.get("ref") != _SECRET:  # a beat, which comes whenever it is due
+                    answer = await client.receive()
                 if answer["event"] == "error":
                     raise AccessDenied(answer["text"])
         yield client
