@@ -25,6 +25,10 @@ class Absent(MemoryBroker):
         raise BrokerUnavailable("on purpose")
 
 
+async def load(_id: str) -> int:
+    return 1
+
+
 class Shop:
     def __init__(self) -> None:
         self.n = 0
@@ -180,6 +184,23 @@ async def test_leaving(shop: Shop):
         await receiving
     assert len(shop.sync.node.hub.views) == 0
     assert len(shop.sync.node.members) == 0
+
+
+async def test_too_slow_in_the_middle_of_a_message():
+    """A client that the server gives up is gone a turn later, as behind a real socket, and nothing is watched
+    for it, whatever was left of what it had sent.
+    """
+    sync = EntitySync(settings=Settings(max_outgoing=100))
+    sync.entity("items", public=True)(load)
+    async with sync, connect(sync) as client:
+        client.stall()
+        await client.send({"action": "ping", "ref": "x" * 90})
+        key = {"entity": "items", "id": "1"}
+        await client.send({"action": "subscribe", "ref": "y" * 90, "body": key})
+        assert (client.close_code, client.close_reason) == (1008, "slow")
+        assert len(sync.node.members) == 1
+        await settled(sync)
+        assert len(sync.node.members) == len(sync.node.hub.views) == 0
 
 
 async def test_settled_waits_for_loads(shop: Shop):

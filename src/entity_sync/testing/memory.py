@@ -133,9 +133,7 @@ class MemoryClient:
 
     def leave(self) -> None:
         """Be gone, without a closing handshake."""
-        if self.close_code is None:
-            self.close_code, self.close_reason = 1006, ""
-        self._arrived.set()
+        self._end(1006, "")
         self._connection.lost()
 
     # What the connection does: `Transport`
@@ -149,14 +147,13 @@ class MemoryClient:
 
     def close(self, code: int, reason: str) -> None:
         """`Transport.close`."""
-        if self.close_code is None:
-            self.close_code, self.close_reason = code, reason
-            self._arrived.set()
-            asyncio.get_running_loop().call_soon(self._connection.lost)
+        self._end(code, reason)
+        # A turn later, as a socket tells it: the connection is in the middle of something.
+        asyncio.get_running_loop().call_soon(self._connection.lost)
 
     def abort(self) -> None:
         """`Transport.abort`."""
-        self.leave()
+        self.close(1006, "")
 
     def pause_reading(self) -> None:
         """`Transport.pause_reading`."""
@@ -165,6 +162,11 @@ class MemoryClient:
     def resume_reading(self) -> None:
         """`Transport.resume_reading`."""
         self._may_send.set()
+
+    def _end(self, code: int, reason: str) -> None:
+        if self.close_code is None:
+            self.close_code, self.close_reason = code, reason
+        self._arrived.set()
 
     def _arrive(self, frames: list[Frame]) -> None:
         for frame in frames:
