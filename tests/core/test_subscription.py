@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from entity_sync.core.loaded import Loaded, LoadedRow
 from entity_sync.core.loadstate import Cause, LoadState
 from entity_sync.core.outbox import Outbox
+from entity_sync.core.receipts import Receipts
 from entity_sync.core.subscription import ClassicSubscription, V2Subscription
 from entity_sync.core.view import View
 from entity_sync.model import EntityKey
@@ -32,6 +33,11 @@ def load(view: View, n: int, cause: Cause = Cause.NOTIFY) -> None:
 def events(subscription: V2Subscription) -> list[tuple[str, Any]]:
     messages = [msgspec.json.decode(frame.payload) for frame in subscription.take(0.0)]
     return [(one["event"], one["rows"][0]["data"] if "rows" in one else None) for one in messages]
+
+
+def causes(subscription: V2Subscription) -> list[str]:
+    messages = [msgspec.json.decode(frame.payload) for frame in subscription.take(0.0)]
+    return [token for one in messages for token in one.get("causes", ())]
 
 
 def asked(view: View, version: str | None = None) -> V2Subscription:
@@ -148,6 +154,24 @@ def test_a_fresh_that_may_have_been_discarded_is_told_again():
     subscription.ask_again()
     assert events(subscription) == [("current", None), ("fresh", None)]
     assert events(subscription) == []
+
+
+def test_causes_that_may_have_been_discarded_are_told_again():
+    """So are the tokens that the state covers; who has discarded nothing is told each once."""
+    one = view()
+    one.receipts = Receipts()
+    subscription = asked(one)
+    subscription.ask_causes()
+    one.receipts.add(["n.1"])
+    load(one, 1)
+    assert causes(subscription) == ["n.1"]
+    subscription.ask(one.version)
+    assert causes(subscription) == []
+    one.receipts.add(["n.2"])
+    load(one, 1)
+    subscription.ask_again()
+    assert causes(subscription) == ["n.1", "n.2"]
+    assert causes(subscription) == []
 
 
 def test_fresh_waits_for_rows_that_are_not_kept():

@@ -207,6 +207,21 @@ async def test_a_new_secret_keeps_the_wish():
 
 
 @in_virtual_time
+async def test_a_new_secret_tells_again_what_was_on_its_way():
+    """A client discards what comes between its secret and the ack, so tokens of then are told once more."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client)
+        receipt = await shop.sync.notify("items", "1")
+        await settled(shop.sync)
+        assert told(client) == ["current", receipt.token]
+        for _ in range(2):
+            await client.send({"action": "secret", "body": "ann"})
+            await client.receive_until("ack")
+            assert told(client) == ["current", "current", receipt.token]
+
+
+@in_virtual_time
 async def test_who_comes_later_is_told_what_is_remembered():
     """Who subscribes, or comes back, after a notify is told the tokens that the view remembers."""
     shop = Shop()

@@ -68,8 +68,8 @@ class V2Subscription(Mark):
             self.wants_causes, self._caused = True, 0
 
     def ask_again(self) -> None:
-        """The client may have discarded what was sent to it: tell it where the view stands."""
-        self._rev = 0
+        """The client may have discarded what was sent to it: tell it again where the view stands."""
+        self._rev = self._caused = 0
         self.owed = True
         self._told = None
         self._is_stale = self._was_stale  # a fresh, and the state that names its view, may be discarded too
