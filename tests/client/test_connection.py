@@ -376,10 +376,104 @@ async def test_identify_that_outlives_its_connection(server: Scripted):
         identifying = asyncio.create_task(client.identify(secret))
         await asyncio.sleep(0)
         await peer.socket.close(1012)
-        await until(order, lambda state: state.is_stale)
+        await server.accepted()
         gate.set()
         with pytest.raises(ConnectionLost):
             await soon(identifying)
+
+
+async def test_somebody_else_before_the_server_knows(server: Scripted):
+    """While a secret function is asked, what is held is stale, and what comes is discarded."""
+    gate = asyncio.Event()
+
+    async def secret() -> str:
+        await gate.wait()
+        return "bob"
+
+    async with joined(server, "ann") as (client, peer):
+        order = client.subscribe("orders", 7)
+        await peer.asked()
+        await peer.snapshot("7", 1, "v1")
+        await until(order, shows(1))
+        identifying = asyncio.create_task(client.identify(secret))
+        await until(order, lambda state: state.is_stale)
+        other = client.subscribe("orders", 8)
+        await peer.asked()
+        await peer.snapshot("7", 2, "v2")
+        await peer.snapshot("8", 2, "v2", view=2)
+        answer = asyncio.create_task(client.message("behind both"))
+        await peer.say("message", ref=(await peer.heard("message"))["ref"], body=None)
+        await soon(answer)
+        assert (order.state.data, order.state.is_stale) == (1, True)
+        assert other.state.version is None
+        gate.set()
+        assert await peer.identified() == "bob"
+        await soon(identifying)
+        assert order.state.is_stale
+        await peer.snapshot("7", 3, "v3")
+        await until(order, shows(3))
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["given up", "raises"])
+async def test_identify_that_ends_before_the_server_knows(server: Scripted, fails: bool):
+    """The client goes on: on the same connection it asks the function until that answers."""
+    asked = asyncio.Event()
+    answers = [LookupError("no vault") if fails else None, LookupError("still none"), "bob"]
+
+    async def secret() -> str:
+        asked.set()
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer or await asyncio.get_running_loop().create_future()
+
+    async with joined(server, "ann") as (client, peer):
+        order = client.subscribe("orders", 7)
+        await peer.asked()
+        await peer.snapshot("7", 1, "v1")
+        await until(order, shows(1))
+        identifying = asyncio.create_task(client.identify(secret))
+        await soon(asked.wait())
+        if not fails:
+            identifying.cancel()
+        with pytest.raises((LookupError, asyncio.CancelledError)):
+            await soon(identifying)
+        assert order.state.is_stale
+        assert await peer.identified() == "bob"
+        await peer.snapshot("7", 2, "v2")
+        await until(order, shows(2))
+
+
+async def test_identify_that_is_too_long(server: Scripted):
+    """A secret that the server would not read leaves what is held stale, until another one is told."""
+    async with joined(server, "ann") as (client, peer):
+        order = client.subscribe("orders", 7)
+        await peer.asked()
+        await peer.snapshot("7", 1, "v1")
+        await until(order, shows(1))
+        with pytest.raises(Refusal, match="too_large"):
+            await client.identify("x" * 1_000)
+        assert order.state.is_stale
+        identifying = asyncio.create_task(client.identify("bob"))
+        assert await peer.identified() == "bob"
+        await soon(identifying)
+        await peer.snapshot("7", 2, "v2")
+        await until(order, shows(2))
+
+
+async def test_identify_given_up_behind_another(server: Scripted):
+    """A secret that waited for the answer to the one before is told although nobody waits for it any more."""
+    async with joined(server) as (client, peer):
+        first = asyncio.create_task(client.identify("ann"))
+        message = await peer.heard("secret")
+        second = asyncio.create_task(client.identify("bob"))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait([second])
+        assert second.cancelled()
+        await peer.say("ack", ref=message["ref"])
+        assert await peer.identified() == "bob"
+        await soon(first)
 
 
 # Messages

@@ -167,6 +167,27 @@ def test_nothing_between_secret_and_ack(replica: Replica):
     assert (replica.state(KEY).data, replica.state(KEY).is_stale) == ({"n": 3}, False)
 
 
+def test_nothing_from_the_change_on(replica: Replica):
+    """So it is from the moment on that the client is somebody else, though an earlier secret is answered."""
+    replica.identify(4)
+    replica.news.clear()
+    replica.change()
+    assert list(replica.news) == [KEY]
+    say(replica, "ack", ref=4)
+    snapshot(replica, {"n": 2}, "v2")
+    assert say(replica, "delta", view=1, base=1, rev=2, version="v2", patch=[{"set": {"n": 2}}]) == []
+    assert (replica.state(KEY).data, replica.state(KEY).stale_reason) == ({"n": 1}, "connection")
+    replica.identify(5)
+    say(replica, "ack", ref=5)
+    assert replica.state(KEY).is_stale
+    current(replica, "v1")
+    assert not replica.state(KEY).is_stale
+    replica.change()
+    replica.opened()
+    current(replica, "v1")
+    assert not replica.state(KEY).is_stale
+
+
 def test_only_the_newest_secret_counts(replica: Replica):
     """Of two secrets under way the answer to the first ends nothing; an error answers as an ack does."""
     replica.identify(4)

@@ -107,16 +107,25 @@ class Client:
     async def identify(self, secret: Secret) -> None:
         """Be somebody else from now on, also after a reconnect.
 
-        Until the server has answered, subscriptions show what they hold as stale. A function that has not
-        answered yet when the next call gives another secret is cancelled: the last call counts.
+        Until the server has answered, subscriptions show what they hold as stale, also while a function is
+        still being asked. A function that has not answered yet when the next call gives another secret is
+        cancelled: the last call counts.
+
+        Giving up, as by ``asyncio.timeout(5)``, takes back nothing: the client goes on by itself, and asks a
+        function that had not answered, or that raised, again and again until it does.
 
         Raises:
             AccessDenied: the server refused; every subscription is denied until another secret.
-            Refusal: the server could not tell; every subscription is denied until another secret.
+            Refusal: the server could not tell; every subscription is denied until another secret. Or it
+                would not read so long a one (``too_large``); all is stale until another secret.
             ConnectionLost: there is no connection now; the secret is used as soon as there is one.
+            Exception: whatever the function raises.
         """
         self._identity.change(secret)
-        await self._identity.introduce(self._connected())
+        link = self._connected()
+        self._replica.change()
+        self._tell()
+        await self._identity.introduce(link)
 
     def _connected(self) -> Link:
         if self._ended is not None:

@@ -58,6 +58,7 @@ class Replica:
         self._keys: dict[int, dict[EntityKey, None]] = {}  # of each view
         self._is_silent = True
         self._broker_fails = False
+        self._is_changing = False  # who the client is: the server has not been told who it is now
         self._secret: int | None = None
 
     def state(self, key: EntityKey) -> State:
@@ -84,7 +85,7 @@ class Replica:
         return token in self._copies[key].covered
 
     def _stale_reason(self, copy: _Copy) -> StaleReason | None:
-        if self._is_silent:
+        if self._is_silent or self._is_changing:
             return "connection"
         if self._broker_fails:
             return "broker"
@@ -106,9 +107,14 @@ class Replica:
         self.news.pop(key, None)
         self._requests.unsubscribe(key)
 
+    def change(self) -> None:
+        """The client is somebody else; until the secret that says so is answered, data is not this one's."""
+        self._is_changing = True
+        self._all_news()
+
     def identify(self, ref: int) -> None:
-        """A secret is on its way: until the answer with this ref, data is somebody else's."""
-        self._secret = ref
+        """The secret is on its way: until the answer with this ref, data is somebody else's."""
+        self._is_changing, self._secret = False, ref
         for copy in self._copies.values():
             copy.is_answered = False
         self._all_news()
@@ -121,7 +127,7 @@ class Replica:
 
     def opened(self) -> None:
         """A new connection: nothing that the last one said of itself holds."""
-        self._secret = None
+        self._is_changing, self._secret = False, None
         self._broker_fails = False
         for key, copy in self._copies.items():
             self._bind(key, copy, None)
@@ -168,10 +174,14 @@ class Replica:
         copy.covered.add(tokens)
         self.receipts.cover(tokens)
 
+    @property
+    def _is_for_another(self) -> bool:
+        return self._is_changing or self._secret is not None
+
     def _bound(self, key: EntityKey, view: int) -> _Copy | None:
         """The copy that this view speaks of, unless it speaks to somebody else."""
         copy = self._copies.get(key)
-        if copy is None or self._secret is not None:
+        if copy is None or self._is_for_another:
             return None
         if copy.view != view:
             # The `fresh` that ends a failure names its view, so another view's never ends this one's.
@@ -181,7 +191,7 @@ class Replica:
         return copy
 
     def _delta(self, message: Delta) -> None:
-        if self._secret is not None:
+        if self._is_for_another:
             return
         for key, copy in self._of_view(message.view):
             self.news[key] = None

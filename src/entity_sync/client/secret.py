@@ -24,10 +24,15 @@ Secret: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | Non
 
 
 class _Given:
-    """A secret, as the program gave it once, and what its function is being asked for."""
+    """A secret, as the program gave it once, and what its function is being asked for.
+
+    Attributes:
+        is_owed: whoever was to tell the server has not done so yet.
+    """
 
     def __init__(self, secret: Secret) -> None:
         self.secret = secret
+        self.is_owed = False
         self.asking: set[asyncio.Future[str | None]] = set()
 
 
@@ -56,6 +61,8 @@ class Identity:
     async def introduce(self, link: Link) -> None:
         """Tell the server, unless the secret is changed before that: then whoever changes it does.
 
+        Where this ends before it is told, `renew` tells it.
+
         Raises:
             AccessDenied: it refused.
             Refusal: it could not tell.
@@ -63,10 +70,14 @@ class Identity:
             Exception: whatever the program's function raises.
         """
         given = self._given
+        given.is_owed = True
         try:
             await self._tell(link, given, await self._asked(given))
         except _Replaced:
             return
+        finally:
+            if given.is_owed and given is self._given:
+                link.expiring.set()
 
     async def begin(self, link: Link, *, is_first: bool) -> None:
         """Tell the server of a new connection, until it knows the secret that was given last.
@@ -89,12 +100,14 @@ class Identity:
                 _log.warning("the secret is refused: %s", error)
 
     async def renew(self, link: Link) -> NoReturn:
-        """Ask the program's function for another secret whenever the one in use is about to end."""
+        """Ask the program's function for another secret whenever the one in use is about to end, or tell
+        the one that is owed.
+        """
         while True:
             await link.expiring.wait()
             link.expiring.clear()
             given, delay = self._given, _FIRST_DELAY
-            while callable(given.secret) and not await self._is_renewed(link, given):
+            while (given.is_owed or callable(given.secret)) and not await self._is_renewed(link, given):
                 await self._clock.sleep(self._random.uniform(0.0, delay))
                 delay = min(_MAX_DELAY, delay * 2)
 
@@ -140,6 +153,7 @@ class Identity:
     async def _tell(self, link: Link, given: _Given, value: str | None) -> None:
         async with self._telling:
             self._check(given)
+            given.is_owed = False
             try:
                 await link.ask("secret", value)
             except Refusal as refusal:
