@@ -201,6 +201,27 @@ def test_opened_again():
     assert first.origin.source.epoch != second.origin.source.epoch
 
 
+def test_opened_again_on_another_loop():
+    """Also where notifies meet, in the one life and in the other: they wait for one another."""
+
+    class Slow(Away):
+        async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+            await asyncio.sleep(0.1)
+            await super().publish(topic, payloads)
+
+    broker = Slow(accepts=1)
+    publisher = AsyncPublisher(broker)
+
+    async def life() -> list[str]:
+        async with publisher:
+            receipts = await asyncio.gather(*(publisher.notify("items", n) for n in range(3)))
+        return [receipt.status for receipt in receipts]
+
+    for _ in range(2):
+        assert run_in_virtual_time(life()) == (["accepted"] * 3, [])
+    assert len(broker.accepted) == 6
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forked_child():
     """In a forked child, where its thread is not, an open publisher raises instead of waiting for ever."""

@@ -72,6 +72,7 @@ class AsyncPublisher:
 
     async def __aenter__(self) -> Self:
         self._announcer = Announcer(Source(os.urandom(8).hex(), os.urandom(8).hex()))
+        self._turn = asyncio.Lock()  # the last one belongs to the loop of then
         self._is_open = True
         self._beating = asyncio.create_task(self._beat())
         return self
@@ -129,10 +130,10 @@ class AsyncPublisher:
 
     async def _tell(self, entity: str, changes: list[Change]) -> None:
         """Publish a batch, when all that came before it has had its turn."""
-        deadline = _now() + self._patience
+        deadline, turn = _now() + self._patience, self._turn
         try:
             async with asyncio.timeout_at(deadline):
-                await self._turn.acquire()
+                await turn.acquire()
         except TimeoutError:
             raise BrokerUnavailable("the broker did not accept in time what was to go before") from None
         try:
@@ -142,7 +143,7 @@ class AsyncPublisher:
             if len(batch) == _BATCH:
                 await asyncio.sleep(_PAUSE)
         finally:
-            self._turn.release()
+            turn.release()
 
     async def _publish(self, topic: str, payloads: list[bytes], deadline: float) -> None:
         loop, delay = asyncio.get_running_loop(), _FIRST_DELAY
