@@ -78,6 +78,22 @@ def test_restarts_on_a_new_loop():
     assert asyncio.run(once()) != asyncio.run(once())
 
 
+def test_two_that_enter_on_a_new_loop():
+    """Those that enter at once wait for one another, on the first loop and on the next."""
+    sync = shop()
+
+    async def use() -> str:
+        async with sync:
+            await asyncio.sleep(0)
+            return sync.node.id
+
+    async def both() -> tuple[str, str]:
+        return await asyncio.gather(use(), use())
+
+    first, second = asyncio.run(both()), asyncio.run(both())
+    assert first[0] == first[1] != second[0] == second[1]
+
+
 def test_loop_that_died():
     """A loop that ended without leaving does not keep it from starting on the next."""
     sync = shop()
@@ -108,6 +124,28 @@ async def test_two_loops_at_once():
     async with sync:
         await asyncio.to_thread(lambda: asyncio.run(enter()))
     assert "another event loop" in str(found[0])
+
+
+async def test_two_loops_while_it_starts():
+    """So it is while the first loop still opens or closes its resources."""
+
+    @asynccontextmanager
+    async def resources(_sync: EntitySync) -> AsyncGenerator[None, None]:
+        await elsewhere()
+        yield
+        await elsewhere()
+
+    async def enter() -> None:
+        with pytest.raises(ConfigurationError, match="another event loop"):
+            async with asyncio.timeout(10), sync:
+                pass
+
+    async def elsewhere() -> None:
+        await asyncio.to_thread(lambda: asyncio.run(enter()))
+
+    sync = EntitySync(lifespan=resources)
+    async with sync:
+        pass
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Protocol
@@ -39,7 +40,8 @@ class Life:
         """
         self._resources = resources
         self._node: Node | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # where it lives, or lived last
+        self._pid = 0
         self._users = 0
         self._starting = asyncio.Lock()
         self._stack = AsyncExitStack()
@@ -74,6 +76,11 @@ class Life:
         """Whether this process has started it."""
         return self._node is not None and self._node.is_ours
 
+    @property
+    def _is_busy(self) -> bool:
+        """Whether this process has started it, or is about to start or end it."""
+        return self._pid == os.getpid() and (self._node is not None or self._starting.locked())
+
     async def enter(self, what: Startable) -> None:
         """One more user.
 
@@ -81,13 +88,13 @@ class Life:
             ConfigurationError: what is declared cannot work, or it runs in another loop already.
         """
         loop = asyncio.get_running_loop()
-        if self._node is not None and (not self._node.is_ours or self._loop is not loop):
-            if self._node.is_ours and self._loop is not None and self._loop.is_running():
+        if self._loop is not loop or self._pid != os.getpid():
+            if self._is_busy and self._loop is not None and self._loop.is_running():
                 raise ConfigurationError("this EntitySync runs in another event loop of this process already")
-            self._forget()  # inherited by a fork, or its loop is gone
+            self._move(loop)  # what is there was inherited by a fork, or belongs to a loop that is over
         async with self._starting:
             if self._node is None:
-                await self._start(what, loop)
+                await self._start(what)
             self._users += 1
 
     async def leave(self) -> None:
@@ -100,27 +107,27 @@ class Life:
                 try:
                     await node.drain()
                 finally:
-                    self._node = self._loop = None
+                    self._node = None
                     try:
                         await node.close()
                     finally:
                         await stack.aclose()
 
-    async def _start(self, what: Startable, loop: asyncio.AbstractEventLoop) -> None:
+    async def _start(self, what: Startable) -> None:
         application = what.application()
         self._stack = AsyncExitStack()
         node = Node(application, what.broker())
         try:
             await node.start()
-            self._node, self._loop = node, loop
+            self._node = node
             if self._resources is not None:
                 await self._stack.enter_async_context(self._resources(what))
         except BaseException:
-            self._node = self._loop = None
+            self._node = None
             await node.close()
             raise
 
-    def _forget(self) -> None:
-        self._node = self._loop = None
-        self._users = 0
+    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._node, self._users = None, 0
+        self._loop, self._pid = loop, os.getpid()
         self._starting = asyncio.Lock()
