@@ -118,6 +118,20 @@ class LinkContract:
     def make_for(self, server: Server) -> Broker:
         return broker_from(server.url + self.query)
 
+    async def test_another_loop(self, server: Server):
+        """A closed adapter can be opened again on another loop, and there too several calls may meet."""
+        broker = self.make_for(server)
+
+        async def use() -> None:
+            async with joined(broker, "items"):
+                await asyncio.gather(
+                    *(broker.publish("items", [b"x"]) for _ in range(3)),
+                    *(broker.subscribe([topic]) for topic in ("one", "two")),
+                )
+
+        for _ in range(2):
+            await asyncio.to_thread(lambda: asyncio.run(use()))
+
     async def test_server_killed(self, server: Server):
         """A server that dies ends `receive` at once, and nothing works until it is back."""
         broker = self.make_for(server)

@@ -52,6 +52,7 @@ class NatsBroker:
         self._inbox: Inbox | None = None
         self._ended: asyncio.Future[BrokerUnavailable] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._writing = asyncio.Lock()
         self._reconnects = 0
 
@@ -61,8 +62,11 @@ class NatsBroker:
         Raises:
             BrokerUnavailable: no server answers, or it refuses us.
         """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # a lock belongs to the loop in which two met
+            self._loop, self._writing = loop, asyncio.Lock()
         self._inbox = Inbox()
-        ended = self._ended = asyncio.get_running_loop().create_future()
+        ended = self._ended = loop.create_future()
         try:
             if self._options is not None:
                 self._client = await connect(self._options, partial(self._closed, ended))

@@ -51,6 +51,7 @@ class RedisBroker:
         self._hearing: Line | None = None
         self._streams: Streams | None = None
         self._speaking: Line | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._changing = asyncio.Lock()
         self._reopening = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
@@ -61,6 +62,9 @@ class RedisBroker:
         Raises:
             BrokerUnavailable: no server answers, or it refuses us.
         """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # a lock belongs to the loop in which two met
+            self._loop, self._changing, self._reopening = loop, asyncio.Lock(), asyncio.Lock()
         self._inbox = Inbox()
         try:
             self._speaking = await Line.open(self._open)
