@@ -21,6 +21,7 @@ from entity_sync.errors import AccessDenied, BadId, ConnectionLost, NotRunning
 from entity_sync.testing import FakeClock
 
 LIMITS = {"in": 1_000, "subs": 5_000, "view": 524_288}
+ORDER = {"entity": "orders", "id": "7"}
 T = TypeVar("T")
 
 
@@ -583,6 +584,27 @@ async def test_last_one_unsubscribes(server: Scripted):
         assert (await peer.heard("unsubscribe"))["body"] == [{"entity": "orders", "id": "7"}]
         client.subscribe("orders", 7)
         assert await peer.asked() == [{"entity": "orders", "id": "7"}]
+
+
+async def test_late_refusal_of_an_earlier_subscription(server: Scripted):
+    """What the server refused of a key before it was closed does not end what was subscribed since."""
+    async with joined(server) as (client, peer):
+        first = client.subscribe("orders", 7)
+        asked = await peer.heard("subscribe")
+        first.close()
+        again = client.subscribe("orders", 7)
+        message = await peer.heard("subscribe")
+        await peer.say("ack", ref=asked["ref"], failed=[{**ORDER, "code": "limit", "text": "1 at most"}])
+        await peer.say("ack", ref=message["ref"])
+        await peer.snapshot("7", 1, "v1")
+        await until(again, shows(1))
+        again.close()
+        await peer.heard("unsubscribe")
+        again = client.subscribe("orders", 7)
+        message = await peer.heard("subscribe")
+        await peer.say("ack", ref=message["ref"], failed=[{**ORDER, "code": "limit", "text": "1 at most"}])
+        with pytest.raises(Refusal):
+            await soon(again.next())
 
 
 async def test_refused_key_may_be_asked_for_again(server: Scripted):

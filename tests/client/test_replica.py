@@ -299,13 +299,18 @@ def test_refused_key_is_forgotten(replica: Replica):
     assert ask(replica) == [{"action": "subscribe", "body": [NAMES | {"version": "v1"}]}]
 
 
-def test_refusal_takes_back_what_was_to_be_asked(replica: Replica):
-    """A refusal that arrives while the same key waits to be asked for again leaves nothing to ask."""
-    replica.forget(KEY)
-    replica.watch(KEY)
-    failure = {**NAMES, "code": "limit", "text": "no", "retryable": True}
-    assert say(replica, "ack", failed=[failure]) == []
-    assert replica.refused[KEY].is_retryable
+def test_refusal_of_what_is_asked_for_again(replica: Replica):
+    """A refusal that arrives while the same key waits to be asked for again is of an earlier subscription."""
+    replica.watch(OTHER)
+    ask(replica)
+    replica.forget(OTHER)
+    replica.watch(OTHER)
+    failure = {"entity": "orders", "id": "8", "code": "limit", "text": "no", "retryable": True}
+    [question] = say(replica, "ack", ref="k2", failed=[failure])
+    assert question == {"action": "subscribe", "body": [{"entity": "orders", "id": "8"}]}
+    assert not replica.refused
+    say(replica, "ack", ref="k3", failed=[failure])
+    assert replica.refused[OTHER].is_retryable
 
 
 def test_error_for_a_whole_subscribe_refuses_its_keys():

@@ -51,6 +51,21 @@ def test_answer_names_its_keys_once():
     assert requests.answered(1) == requests.answered(None) == ()
 
 
+def test_answer_to_what_was_asked_again():
+    """An answer no longer speaks of keys that were asked for again, or are about to be."""
+    requests = Requests()
+    requests.subscribe(KEY)
+    requests.subscribe(EntityKey("orders", "8"))
+    [first] = taken(requests)
+    requests.subscribe(KEY)
+    [second] = taken(requests)
+    assert requests.answered(first["ref"]) == (EntityKey("orders", "8"),)
+    requests.subscribe(KEY)
+    assert requests.answered(second["ref"]) == ()
+    [third] = taken(requests)
+    assert requests.answered(third["ref"]) == (KEY,)
+
+
 def test_a_new_connection_is_asked_for_all():
     """Starting over asks for what is held, and for nothing that the last connection was to be asked."""
     requests = Requests()

@@ -233,10 +233,12 @@ class Replica:
 
     def _ack(self, message: Ack) -> None:
         self._identified(message.ref)
-        self._requests.answered(message.ref)
+        asked = set(self._requests.answered(message.ref))
         for failure in message.failed:
             if failure.entity is not None and failure.id is not None:
-                self._refuse(EntityKey(failure.entity, failure.id), failure)
+                key = EntityKey(failure.entity, failure.id)
+                if key in asked:
+                    self._refuse(key, failure)
 
     def _error(self, message: Error) -> None:
         self._identified(message.ref)
@@ -254,7 +256,6 @@ class Replica:
         if copy is not None:
             self._bind(key, copy, None)
             self.news.pop(key, None)
-            self._requests.drop(key)
             self.refused[key] = Refusal(failure.code, failure.text, failure.retryable, key)
 
     def _fail_named(self, message: Stale | Error, failure: StaleReason) -> None:

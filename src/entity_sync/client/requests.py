@@ -36,6 +36,7 @@ class Requests:
         self._views: dict[int, int] = {}
         self._refs = count(1)
         self._asked: dict[str, tuple[EntityKey, ...]] = {}
+        self._newest: dict[EntityKey, str] = {}  # the ref that asked for this key last
 
     def subscribe(self, key: EntityKey) -> None:
         """Ask for this key's state, and for every later one."""
@@ -49,19 +50,20 @@ class Requests:
         """Ask for this view's rows whole."""
         self._views[view] = rev
 
-    def drop(self, key: EntityKey) -> None:
-        """Ask nothing about this key."""
-        self._keys.pop(key, None)
-
     def start_over(self, keys: Iterable[EntityKey]) -> None:
         """A new connection knows nothing: ask for these keys, and for nothing the old one was asked."""
         self._asked.clear()
+        self._newest.clear()
         self._views.clear()
         self._keys = dict.fromkeys(keys, True)
 
     def answered(self, ref: str | int | None) -> tuple[EntityKey, ...]:
-        """The keys of the subscribe that was sent with this ref."""
-        return self._asked.pop(ref, ()) if isinstance(ref, str) else ()
+        """The keys of the subscribe that was sent with this ref, but for those asked for again since."""
+        keys = self._asked.pop(ref, ()) if isinstance(ref, str) else ()
+        newest = [key for key in keys if self._newest.get(key) == ref]
+        for key in newest:
+            del self._newest[key]
+        return tuple(key for key in newest if key not in self._keys)
 
     def take(self, limit: int, version: Callable[[EntityKey], str | None]) -> list[bytes]:
         """The frames to send now; what they ask waits no longer.
@@ -83,6 +85,7 @@ class Requests:
         for chunk in _chunks(wanted, limit):
             ref = f"k{next(self._refs)}"
             self._asked[ref] = tuple(each.key for each in chunk)
+            self._newest.update(dict.fromkeys(self._asked[ref], ref))
             frames.append(b'{"action":"subscribe","ref":%b,"body":[%b]}' % (_encode(ref), _joined(chunk)))
         for view, rev in views.items():
             frames.append(_encode({"action": "resync", "body": {"view": view, "rev": rev}}))
