@@ -287,6 +287,28 @@ async def test_secret_function_that_raises(server: Scripted):
         await soon(connect(server.url, secret=secret).__aenter__())
 
 
+async def test_secret_function_that_cancels_its_caller(server: Scripted):
+    """A plain function that cancels the task it is called in costs the connection: the first fails, of later
+    ones another follows.
+    """
+    cancels = [True, False, True, False]
+
+    def secret() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        if cancels.pop(0):
+            task.cancel()
+        return "ann"
+
+    with pytest.raises(ConnectionLost, match="cancelled its task"):
+        await soon(connect(server.url, secret=secret).__aenter__())
+    assert client_tasks() == []
+    await server.accepted()
+    async with joined(server, secret) as (_, peer):
+        await peer.say("expiring", in_ms=60_000)
+        assert await (await server.accepted()).identified() == "ann"
+
+
 async def test_secret_function_that_raises_later(server: Scripted, caplog: pytest.LogCaptureFixture):
     """Later the client tries again, and the log holds no text of the exception, which may be secret."""
     answers: list[str | Exception] = ["one", LookupError("hunter2"), "two"]

@@ -265,8 +265,10 @@ async def connect(
 async def _until_one_fails(*coroutines: Coroutine[Any, Any, None]) -> Never:
     tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
+            if task.cancelled():  # by itself: a plain secret function is called in a task of ours
+                raise ConnectionLost(1006, "the secret function cancelled its task")
             task.result()
     finally:
         for task in tasks:
