@@ -152,6 +152,43 @@ async def test_deleted_is_an_answer():
         assert (gone["gone"], current["causes"]) == (True, [receipt.token])
 
 
+@pytest.mark.parametrize("is_gone", [False, True], ids=["seen again", "gone"])
+@in_virtual_time
+async def test_denied_after_it_was_seen(is_gone: bool):
+    """Neither who asks for causes then nor who sends another secret is told the notifies from before; they
+    come with the rows, should they be seen again.
+    """
+    answer: Any = {"n": 1}
+    sync = EntitySync()
+
+    @sync.entity("notes", public=True)
+    async def note(_id: str) -> Any:
+        if answer is AccessDenied:
+            raise AccessDenied
+        return answer
+
+    async with sync, connect(sync) as client, connect(sync) as later:
+        await watch(client, "bob")
+        await settled(sync)
+        seen = await sync.notify("notes", "bob")
+        await settled(sync)
+        answer = AccessDenied
+        hidden = await sync.notify("notes", "bob")
+        await settled(sync)
+        client.pending()
+        await client.send({"action": "secret", "body": "ann"})
+        await watch(later, "bob")
+        await settled(sync)
+        assert [message["event"] for message in client.pending()] == ["ack", "current"]
+        assert [message["event"] for message in later.pending()] == ["ack", "snapshot"]
+        answer = None if is_gone else {"n": 2}
+        last = await sync.notify("notes", "bob")
+        await settled(sync)
+        causes = [last.token] if is_gone else [seen.token, hidden.token, last.token]
+        for each in (client, later):
+            assert [message["causes"] for message in each.pending() if "causes" in message] == [causes]
+
+
 @pytest.mark.parametrize("is_early", [False, True], ids=["late", "early"])
 @in_virtual_time
 async def test_gone_after_it_was_denied(is_early: bool):

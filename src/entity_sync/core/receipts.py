@@ -85,12 +85,14 @@ class Receipts:
     def succeeded(self, *, is_denied: bool = False, is_gone: bool = False) -> bool:
         """It has a result; whether that covers any token.
 
-        What is denied covers none. Those of that time are told with rows, should they be seen later, and not
-        with the word that they are gone: it would say how often what was forbidden changed.
+        What is denied covers none, nor is any told from before. They, and those of that time, are told with
+        rows, should they be seen later, and not with the word that they are gone: it would say how often what
+        was forbidden changed.
         """
         if is_denied:
-            self._denied = _newest({**self._denied, **self._running})
+            self._denied = _newest({**dict.fromkeys(self._covered), **self._denied, **self._running})
             self._running = {}
+            self._covered.clear()
         else:
             if not is_gone:
                 self._running = {**self._denied, **self._running}
