@@ -179,6 +179,36 @@ async def test_what_others_depend_on_takes_room():
 
 
 @in_virtual_time
+async def test_what_cannot_be_shown_is_bounded_as_well():
+    """What views that are too large depend on is kept as far as there is room; the others of them are busy,
+    and what can be shown finds room."""
+    sync = EntitySync(settings=Settings(max_view_bytes=2_000, view_memory=16_000))
+    sync.entity("items")(lambda id: {"id": id})
+    length = 100
+
+    @sync.entity("lists", rows=("items", "id"))
+    async def lists(id: str) -> list[Any]:
+        return [{"id": f"{id}-{n}"} for n in range(length)]
+
+    async with sync, connect(sync) as client, connect(sync) as other:
+        await client.subscribe("lists", *IDS)
+        await asyncio.sleep(1.0)
+        codes = {m["id"]: m["code"] for m in client.pending() if m["event"] == "error"}
+        assert set(codes) == set(IDS)
+        assert set(codes.values()) == {"too_large", "busy"}
+        assert sync.node.hub.memory.total <= 16_000
+        await other.subscribe("items", "1")
+        await asyncio.sleep(1.0)
+        assert told(other) == [("snapshot", "1")]
+        length = 1
+        for id, code in codes.items():
+            if code == "too_large":
+                await sync.notify("items", f"{id}-0")  # which it depends on
+        await asyncio.sleep(60.0)
+        assert {id for event, id in told(client) if event == "snapshot"} == set(IDS)
+
+
+@in_virtual_time
 async def test_views_that_nobody_watches_hold_nothing():
     """When the last client has left, no bytes are accounted for."""
     shop = Shop(ceiling=100_000)

@@ -77,7 +77,8 @@ class Outcomes:
         return None
 
     def _that_fits(self, view: View, outcome: Outcome) -> Outcome:
-        if isinstance(outcome, LoadFailed) or self._fits(view, outcome):
+        kept = outcome.found if isinstance(outcome, Unusable) else outcome
+        if isinstance(kept, LoadFailed) or self._fits(view, kept):
             return outcome
         return LoadFailed("the server has no memory for its rows now", code="busy", retryable=True)
 
