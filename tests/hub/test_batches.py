@@ -192,7 +192,7 @@ async def test_a_batch_beside_another_entity():
 
 @in_virtual_time
 async def test_a_timeout_that_is_swallowed():
-    """Whatever a loader made of its timeout, that part failed, and the next ones load as any."""
+    """Whatever a loader made of its timeout, the attempt ends there, and the next calls are as any."""
     sync = EntitySync(settings=Settings(load_attempts=1))
     calls: list[list[str]] = []
 
@@ -209,7 +209,35 @@ async def test_a_timeout_that_is_swallowed():
         await client.subscribe("prices", "a", "b")
         await asyncio.sleep(2.0)
         assert states(client) == {"a": "good", "b": "good"}
-    assert [len(ids) for ids in calls] == [2, 1, 1, 2]
+    assert [len(ids) for ids in calls] == [2, 1, 2, 1, 1]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("count", [1, 8, 500])
+async def test_a_batch_that_raises_and_then_hangs(count: int):
+    """However many keys, clients are told as soon as of one, and each attempt leaves one call behind."""
+    sync = EntitySync(settings=Settings(max_entity_loads=2))
+    running, most = 0, 0
+
+    @sync.entity("prices", batch=500, timeout=10.0)
+    async def prices(ids: list[str]) -> dict[str, str]:
+        nonlocal running, most
+        if len(ids) > 1:
+            raise OSError("connection reset")
+        running += 1
+        most = max(most, running)
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    async with sync, connect(sync) as client:
+        await client.subscribe("prices", *map(str, range(count)))
+        await asyncio.sleep(29.0)
+        assert "stale" not in {message["event"] for message in client.pending()}
+        await asyncio.sleep(6.0)
+        assert "stale" in {message["event"] for message in client.pending()}
+        await asyncio.sleep(600.0)
+    assert most == 2
 
 
 @in_virtual_time

@@ -183,8 +183,11 @@ async def test_what_cannot_be_shown_is_bounded_as_well():
     """What views that are too large depend on is kept as far as there is room; the others of them are busy,
     and what can be shown finds room."""
     sync = EntitySync(settings=Settings(max_view_bytes=2_000, view_memory=16_000))
-    sync.entity("items")(lambda id: {"id": id})
     length = 100
+
+    @sync.entity("items")
+    async def item(id: str) -> str:
+        return id
 
     @sync.entity("lists", rows=("items", "id"))
     async def lists(id: str) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from entity_sync.clock import Clock
 from entity_sync.errors import LoadFailed, described
 from entity_sync.hub.abandoned import Abandoned
-from entity_sync.hub.parting import Outcome, Parting
+from entity_sync.hub.parting import Outcome, Parting, TimedOut
 from entity_sync.hub.tasks import ends, lazily
 from entity_sync.hub.threads import Threads
 from entity_sync.hub.turns import Turns
@@ -24,6 +24,8 @@ from entity_sync.settings import Settings
 __all__ = ["Attempts", "Outcome"]
 
 _Result = TypeVar("_Result")
+_MOST_TIMEOUTS = 10
+"""For as many timeouts after its beginning an attempt begins calls: one may be halved down to single keys."""
 
 
 class Attempts:
@@ -80,6 +82,7 @@ class Attempts:
         Args:
             tried: attempts so far that gave nothing.
         """
+        began = self._clock.now()
         try:
             if loader.batch is None:
                 (key,) = keys
@@ -89,7 +92,10 @@ class Attempts:
             if len(keys) == 1:
                 return [error]
             again = partial(self._together, loader, audience)
-            found = await self._parting.outcomes(again, keys, error, tried=tried, most=loader.timeout)
+            # Once its failure has been told, an attempt may take longer to find good keys among bad ones.
+            share = min(max(1, tried + 2 - self._settings.load_attempts), _MOST_TIMEOUTS)
+            until = began + loader.timeout * share
+            found = await self._parting.outcomes(again, keys, error, tried=tried, until=until)
         return [found[key] for key in keys]
 
     async def _together(
@@ -115,7 +121,7 @@ class Attempts:
             if not task.done():
                 self._abandoned.add_task(loader.name, task)
         if not is_over:
-            raise LoadFailed(f"no result within {loader.timeout:g} s", retryable=True)
+            raise TimedOut(loader.timeout)
         if task.cancelled():
             raise LoadFailed("the load function cancelled its own task", retryable=True)
         result = task.result()
