@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, TypedDict
 from uuid import UUID
 
@@ -351,6 +352,54 @@ async def test_a_model_that_does_not_fit(caplog: pytest.LogCaptureFixture):
     assert await shown(loader) == ["stale"]
     assert "a User is not shown as" in caplog.text
     assert "email: missing" in caplog.text
+
+
+class Lazy:
+    """An object whose database is away when it is asked of first, and back a moment later."""
+
+    id = 7
+    is_away = True
+
+    @property
+    def name(self) -> str:
+        if self.is_away:
+            self.is_away = False
+            raise OSError("connection reset")
+        return "ann"
+
+
+class Team(msgspec.Struct):
+    members: list[StructOut]
+
+
+class Id(msgspec.Struct):
+    id: int
+
+
+@pytest.mark.parametrize("model", [*MODELS, Team], ids=lambda model: model.__name__)
+async def test_an_attribute_that_raises_once(model: type):
+    """A lazy attribute whose database is away for an instant fails one attempt, of which nobody hears."""
+    user = Lazy()
+    found = SimpleNamespace(members=[user]) if model is Team else user
+
+    async def loader(id: int):
+        return found
+
+    loader.__annotations__["return"] = model
+    expected = {"id": 7, "name": "ann"}
+    assert await shown(loader) == [{"members": [expected]} if model is Team else expected]
+
+
+@pytest.mark.parametrize("options", [{"rows": ("people", "name")}, {"revision": lambda user: len(user.name)}])
+async def test_an_id_or_revision_that_raises_once(options: Any):
+    """They are looked for in attributes too."""
+    user = Lazy()
+
+    async def loader(id: int):
+        return user
+
+    loader.__annotations__["return"] = Id
+    assert await shown(loader, **options) == [{"id": 7}]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

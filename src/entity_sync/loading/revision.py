@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 from entity_sync.errors import LoadFailed, placed
+from entity_sync.loading.passing import passing
 
 __all__ = ["Revision", "check_revision", "picked", "revision_of", "unfound"]
 
@@ -40,12 +41,15 @@ def revision_of(value: object, how: Revision) -> int:
     """The revision of a view's un-keyed value.
 
     Raises:
-        LoadFailed: the value has none, or it is no integer from 0 on.
+        LoadFailed: the value has none, or it is no integer from 0 on; retryable where looking for it raised
+            what may be over soon.
     """
     try:
         revision = picked(value, how)
     except Exception as error:  # noqa: BLE001 - the application may raise anything
-        raise LoadFailed(f"revision= finds none: {unfound(how, error)}") from None
+        cause = passing(error)
+        text = f"revision= finds none: {unfound(how, error)}"
+        raise LoadFailed(text, retryable=cause is not None) from cause
     try:
         check_revision(revision)
     except ValueError:

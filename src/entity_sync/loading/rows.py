@@ -13,6 +13,7 @@ from entity_sync.core.tags import Reading, reading
 from entity_sync.errors import BadId, ConfigurationError, LoadFailed
 from entity_sync.loading.exact import exact_text
 from entity_sync.loading.glance import Kinds
+from entity_sync.loading.passing import passing
 from entity_sync.loading.revision import Revision, picked, revision_of, unfound
 from entity_sync.loading.shape import Shape
 from entity_sync.loading.slices import BYTES, ROWS, Slice, Steps
@@ -43,13 +44,14 @@ class RowsOf:
         """Its id, as a loader gives it.
 
         Raises:
-            LoadFailed: it has none.
+            LoadFailed: it has none; retryable where looking for it raised what may be over soon.
         """
         try:
             return picked(element, self.id)
         except Exception as error:  # noqa: BLE001 - the application may raise anything
-            why = unfound(self.id, error)
-            raise LoadFailed(f"an element of rows={self.entity!r} has no id: {why}") from None
+            cause = passing(error)
+            text = f"an element of rows={self.entity!r} has no id: {unfound(self.id, error)}"
+            raise LoadFailed(text, retryable=cause is not None) from cause
 
 
 class Collector:

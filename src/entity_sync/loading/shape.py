@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections import abc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, is_typeddict
 
 import msgspec
@@ -12,6 +14,7 @@ import msgspec
 from entity_sync.errors import LoadFailed
 from entity_sync.loading.annotations import Unresolved, resolved
 from entity_sync.loading.kinds import a, has_fields, is_mapped, is_pydantic, is_supported
+from entity_sync.loading.passing import passing
 from entity_sync.model import Reads, Row
 
 __all__ = ["Shape", "shape_of"]
@@ -27,6 +30,8 @@ _SEVERAL = (
     abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator, abc.Collection,
 )  # fmt: skip
 _PLAIN = (type(None), bytes, bytearray, memoryview, list, tuple, set, frozenset)
+_MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`(?: - at `\$(?P<path>.*)`)?")
+_STEPS = re.compile(r"\.(\w+)|\[(\d+)\]")
 _KEYED = (dict, abc.Mapping, abc.MutableMapping)
 
 
@@ -121,7 +126,20 @@ def _shaped(said: Sequence[_Said], value: Any) -> Any:
             return model.model_validate(found, from_attributes=True)
         return msgspec.convert(found, model, from_attributes=True)
     except Exception as error:  # noqa: BLE001 - an attribute of it may raise anything
-        raise LoadFailed(f"{a(type(value))} is not shown as {model.__qualname__}: {_why(error)}") from None
+        cause = passing(error)
+        text = f"{a(type(value))} is not shown as {model.__qualname__}: {_why(error)}"
+        raise LoadFailed(text, retryable=cause is not None or _is_unread(value, error)) from cause
+
+
+def _is_unread(value: Any, error: Any) -> bool:
+    """Whether an attribute is there and raised, of which both libraries make an error of their own."""
+    if hasattr(error, "errors"):
+        return any(one["type"] == "get_attribute_error" for one in error.errors())
+    missing = _MISSING.fullmatch(str(error))
+    with suppress(Exception):  # what leads there may raise now
+        for name, index in _STEPS.findall(missing["path"] or "") if missing else ():
+            value = getattr(value, name) if name else value[int(index)]
+    return missing is not None and hasattr(type(value), missing["name"])
 
 
 def _models_of(said: Sequence[_Said], value: Any) -> list[Any]:
