@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from enum import Enum
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from entity_sync import ConnectionInfo, EntityKey, EntitySync, Row
 from entity_sync.testing import connect, settled
+from tests.hub.virtual import in_virtual_time
 
 HUSH = "hush-4711"
 
@@ -179,3 +181,39 @@ async def test_what_a_loader_raised(caplog: pytest.LogCaptureFixture):
         await client.receive_until("stale")
     assert "LookupError: no such table" in caplog.text
     assert "Traceback" in caplog.text
+
+
+@in_virtual_time
+async def test_a_client_cannot_fill_the_log(caplog: pytest.LogCaptureFixture):
+    """However many ids it asks for, with others that load between them, what fails alike is told 1, 2, 4, 8 …
+    times; what fails otherwise, or later, at once."""
+    sync = EntitySync()
+
+    @sync.entity("items")
+    async def item(id: str) -> int:
+        return {"one": 1}[id] if id == "late" else int(id)
+
+    def lines() -> list[str]:
+        found = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
+        caplog.clear()
+        return found
+
+    async with sync, connect(sync) as client:
+        for turn in range(10):
+            ids = [f"{kind}{n}" for n in range(100) for kind in (f"x{turn}", "1")]
+            await client.subscribe("items", *ids)
+            await asyncio.sleep(2.0)
+            await client.send(
+                {"action": "unsubscribe", "body": [{"entity": "items", "id": id} for id in ids]}
+            )
+            await asyncio.sleep(2.0)
+        told = lines()
+        assert len(told) == 10  # 1, 2, 4 … 512
+        assert told[-1].endswith(" (512 of items like it so far)")
+        await client.subscribe("items", "late")
+        await asyncio.sleep(10.0)
+        assert [line.split(": ", 1)[1] for line in lines()] == ["KeyError: 'late'"]
+        await asyncio.sleep(600.0)
+        await client.subscribe("items", "x")
+        await asyncio.sleep(10.0)
+        assert len(lines()) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from entity_sync.clock import Clock
 from entity_sync.core.loaded import Loaded, Unusable
@@ -19,6 +19,8 @@ from entity_sync.settings import Settings
 __all__ = ["Outcomes"]
 
 _log = logging.getLogger("entity_sync.loads")
+_PERIOD = 600.0  # seconds after which failures are counted from one again, so that new ones are seen
+_MOST_REASONS = 1_024
 
 
 class Outcomes:
@@ -50,6 +52,7 @@ class Outcomes:
         self._settings = settings
         self._refreshes = refreshes
         self._fences = Fences(clock)
+        self._notes = _Notes(clock)
         self._fits = fits
         self._depend = depend
         self._settled = settled
@@ -131,4 +134,28 @@ class Outcomes:
     def _note(self, view: View, error: LoadFailed) -> None:
         reason = error.code, error.retryable, type(error.__cause__)  # a text may differ at each try
         if view.fail(error.code, str(error), reason) and is_news(error):
-            _log.warning("load of %s failed: %s", view.key, error, exc_info=error.__cause__)
+            entity = view.key.entity
+            count = self._notes.count((entity, *reason))
+            if count.bit_count() == 1:  # 1, 2, 4, 8 …: a client asks for as many keys as it likes
+                others = "" if count == 1 else f" ({count} of {entity} like it so far)"
+                _log.warning("load of %s failed: %s%s", view.key, error, others, exc_info=error.__cause__)
+
+
+class _Notes:
+    """How often loads failed for a reason of late; that others of the entity succeed says nothing of it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._counts: dict[Hashable, int] = {}
+        self._until = 0.0
+
+    def count(self, reason: Hashable) -> int:
+        """How often with this one."""
+        now = self._clock.now()
+        if now >= self._until:
+            self._counts.clear()
+            self._until = now + _PERIOD
+        if reason not in self._counts and len(self._counts) >= _MOST_REASONS:
+            reason = None  # all others together
+        self._counts[reason] = count = self._counts.get(reason, 0) + 1
+        return count
