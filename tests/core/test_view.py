@@ -129,6 +129,28 @@ def test_giving_up_waits_for_the_next_trigger():
     assert one.state is LoadState.IDLE
 
 
+def test_a_change_is_pushed_though_its_load_was_given_up():
+    """Whatever a later load was for: classic clients hear of the change by its result, and once."""
+    one = view()
+    one.trigger(Cause.NOTIFY, 0.0)
+    one.start(1, 0.0)
+    one.give_up()
+    load(one, value(b"1"), Cause.SUBSCRIBE)
+    assert one.push == 1
+    load(one, value(b"1"), Cause.SUBSCRIBE)
+    assert one.push == 1
+
+
+def test_a_subscriber_is_no_change_though_its_load_was_given_up():
+    """Who only asked is owed no push."""
+    one = view()
+    one.trigger(Cause.SUBSCRIBE, 0.0)
+    one.start(1, 0.0)
+    one.give_up()
+    load(one, value(b"1"), Cause.SUBSCRIBE)
+    assert one.push == 0
+
+
 def test_frames_are_shared():
     """The frames of a rev are made once, and again only when the rows differ."""
     one = view()

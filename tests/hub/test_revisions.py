@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from random import Random
 from typing import Any
 
@@ -356,6 +357,21 @@ async def test_a_row_that_is_repaired_where_the_replica_is_behind(
         shop.replica["1"] = {"version": 5, "total": 1}
         await asyncio.sleep(1.1)
         assert shown(client) == [5, "fresh"]
+
+
+@in_virtual_time
+async def test_a_classic_client_is_pushed_a_row_that_is_repaired_where_the_replica_is_behind():
+    """Its only notify met what cannot be sent: what is found when that is sure is the push for it."""
+    shop = Shop(None)
+    shop.replica["1"] = {"version": 4, "total": float("nan")}
+    async with shop.sync, connect(shop.sync, wire="classic") as client:
+        await client.subscribe("orders", "1")
+        await asyncio.sleep(10)
+        await shop.sync.notify("orders", "1")
+        await asyncio.sleep(1)
+        shop.replica["1"] = {"version": 5, "total": 1}
+        await asyncio.sleep(5)
+        assert [json.loads(frame) for frame in client.received] == [{"version": 5, "total": 1}]
 
 
 @in_virtual_time

@@ -34,7 +34,8 @@ class View:
         key, audience: what it is of, and for whom.
         number: names the view on the wire, random so that it tells nothing.
         state: where its loading stands.
-        causes, running_causes: what asks for the next attempt, and what asked for the one that runs.
+        causes, running_causes: what asks for the next attempt, or asked for one that was given up, and what
+            asked for the one that runs.
         triggered_at: seconds of the clock as the first of them came.
         loaded: the newest result, None before the first, and where its rows are not kept.
         version: that of the newest result, None before the first.
@@ -160,6 +161,7 @@ class View:
         if self.receipts is not None:
             self.receipts.postponed()
         self._hold()  # what it depends on may be another now
+        self.causes |= self.running_causes & ~Cause.SUBSCRIBE  # of which classic clients have yet to be told
         return self._end()
 
     def _end(self) -> LoadAction:
@@ -266,11 +268,9 @@ class View:
     @property
     def held(self) -> int:
         """Bytes of its rows, of the frames made of them, and of what stays when it is reduced."""
-        frames = (*(self._classic or ()), self._snapshot)
         rows = 0 if self.loaded is None else self.loaded.held
-        return (
-            self.kept + rows + self._history.held + sum(frame.held for frame in frames if frame is not None)
-        )
+        frames = sum(frame.held for frame in (*(self._classic or ()), self._snapshot) if frame is not None)
+        return self.kept + rows + self._history.held + frames
 
     @property
     def kept(self) -> int:
