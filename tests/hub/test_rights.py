@@ -349,6 +349,46 @@ async def test_classic_misses_no_push_while_it_is_asked(shop: Shop):
         assert [message["id"] for message in client.pending()] == ["1"]
 
 
+async def test_classic_misses_no_push_while_it_is_asked_anew(shop: Shop):
+    """Nor does the change count as known because a later question takes the place of the first."""
+    async with connect(shop.sync, secret="ann", wire="classic") as client:
+        await asyncio.sleep(0)
+        shop.may_answer.clear()
+        await client.subscribe("orders", "1")
+        await all_but_asked(shop.sync)
+        await shop.sync.notify("orders", "1")
+        await shop.sync.reauthorize("ann")
+        await all_but_asked(shop.sync)
+        shop.may_answer.set()
+        await settled(shop.sync)
+        assert [message["id"] for message in client.pending()] == ["1"]
+
+
+@pytest.mark.parametrize("moment", ["as it is asked", "before it is asked again"])
+async def test_classic_misses_no_push_though_authorize_fails(moment: str):
+    """A change that is withheld as a question fails, or comes until it is asked again, is pushed then."""
+    clock = FakeClock()
+    shop = Shop(clock=clock)
+    shop.may["ann", "1"] = True
+    async with shop.sync, connect(shop.sync, secret="ann", wire="classic") as client:
+        await client.subscribe("orders", "1")
+        await clock.advance(1)
+        shop.may["ann", "1"] = LookupError("no database")
+        shop.may_answer.clear()
+        await shop.sync.reauthorize("ann")
+        await clock.advance(0)
+        if moment == "as it is asked":
+            await shop.sync.notify("orders", "1")
+        shop.may_answer.set()
+        await clock.advance(0)
+        shop.may["ann", "1"] = True
+        if moment == "before it is asked again":
+            await shop.sync.notify("orders", "1")
+        assert client.received == []
+        await clock.advance(1)
+        assert [message["id"] for message in client.pending()] == ["1"]
+
+
 async def test_asked_again_after_a_while():
     """Rights that end without a word end after ``authorize_ttl``; those that come, come then."""
     clock = FakeClock()

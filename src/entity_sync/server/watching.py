@@ -23,6 +23,7 @@ from entity_sync.server.serial import Serial
 __all__ = ["Watching"]
 
 _SHARE = 8  # connections that it takes to have all places for questions
+_BEFORE_ALL = -1  # a moment since which everything may have changed, what is pushed next included
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +35,8 @@ class _Watched:
         version: what the client holds of it, for the subscription to come.
         causes: whether the client wants to know which notifies a state covers.
         question: the running question whether the principal may see it.
-        asked: the moment, in what the hub noted of changes, at which that question began.
+        asked: the moment, in what the hub noted of changes, at which the first question began of those that
+            had no answer; before all of them where it ended a subscription.
         is_refused: the client was told so.
         failures: how many questions in a row had no answer.
         is_moved: the subscription is an earlier principal's.
@@ -172,8 +174,9 @@ class Watching:
         self._node.rights.apart(partial(self._ask, watched, withhold=withhold))
 
     def _ask(self, watched: _Watched, *, withhold: bool) -> None:
+        if watched.question is None and not watched.failures:  # else the client waits since an earlier one
+            watched.asked = self._node.hub.recent.moment
         self._ask_no_more(watched)
-        watched.asked = self._node.hub.recent.moment
         if not self._node.rights.guards(watched.key.entity):
             self._grant(watched)
             return
@@ -205,6 +208,8 @@ class Watching:
 
     def _decided(self, watched: _Watched, *, is_granted: bool | None) -> None:
         watched.failures = 0 if is_granted is not None else watched.failures + 1
+        if is_granted is None and watched.subscription is not None:
+            watched.asked = _BEFORE_ALL
         if is_granted:
             self._grant(watched)
         else:
