@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,13 +34,18 @@ def test_a_number_that_was_given_is_kept():
     assert backlog.take(9) == ([], [change("1", 7), change("2", 8)])
 
 
-def test_the_last_revision_is_kept():
-    """Of several changes of one key the last tells the revision, or that there is none."""
-    backlog = Backlog(10)
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [(4, 5, 5), (5, 4, 5), (6, None, None), (None, 3, None), (None, None, None), (0, None, None)],
+)
+def test_the_revision_of_both(first: int | None, second: int | None, kept: int | None):
+    """Of two changes of one key the higher one, whichever came last; none where one may be a deletion."""
     key = EntityKey("items", "1")
-    backlog.keep([Change(key, revision=4), Change(key, revision=5)])
-    backlog.keep([Change(EntityKey("items", "2"), revision=6), Change(EntityKey("items", "2"))])
-    assert [one.revision for one in backlog.take(9)[1]] == [5, None]
+    in_turn, put_back = Backlog(10), Backlog(10)
+    in_turn.keep([Change(key, revision=first), Change(key, revision=second)])
+    put_back.keep([Change(key, revision=second)])
+    put_back.put_back([Change(key, revision=first)])
+    assert in_turn.take(9)[1] == put_back.take(9)[1] == [Change(key, revision=kept)]
 
 
 def test_the_newest_eight_tokens_are_kept():
@@ -52,7 +58,7 @@ def test_the_newest_eight_tokens_are_kept():
 
 
 def test_changes_that_become_one_say_what_both_said():
-    """The tags and tokens of both, the number of the earlier, the revision of the later: kept or put back."""
+    """The tags and tokens of both, the number of the earlier, the higher revision: kept or put back."""
     key, number = EntityKey("items", "1"), Origin(Source("p", "e"), 7)
     earlier = Change(key, number, {"kind": frozenset({"x"})}, ("a",), 4)
     later = Change(key, None, {"kind": frozenset({"y"})}, ("b",), 5)

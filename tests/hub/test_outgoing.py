@@ -319,7 +319,7 @@ async def test_a_cancelled_notify_keeps_its_numbers():
 async def test_a_change_that_cannot_be_written(caplog: pytest.LogCaptureFixture):
     """It is dropped with a line in the log, whether it waited or not; those behind it are published."""
     speaker = Speaker()
-    unwritable = Change(EntityKey("items", "1"), revision=object())  # type: ignore[arg-type]
+    unwritable = Change(EntityKey("items", "1"), causes=(object(),))  # type: ignore[arg-type]
     assert await speaker.out.publish([unwritable])
     speaker.broker.is_away = True
     assert not await speaker.out.publish([Change(EntityKey("items", "2"))])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import pytest
 
 from entity_sync import EntitySync, Row, Settings
+from entity_sync.errors import BrokerUnavailable
 from entity_sync.testing import MemoryClient, connect, settled
 from tests.hub.virtual import in_virtual_time
 from tests.simulation.broker import Bus, FaultyBroker
@@ -29,6 +31,17 @@ class Shop:
     async def load(self, id: str) -> Any:
         self.loads += 1
         return self.replica.get(id)
+
+
+class Refusing(FaultyBroker):
+    """One that takes no change while ``refuses``."""
+
+    refuses = False
+
+    async def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+        if self.refuses and "orders" in topic:
+            raise BrokerUnavailable("refused")
+        await super().publish(topic, payloads)
 
 
 def shown(client: MemoryClient) -> list[Any]:
@@ -198,6 +211,48 @@ async def test_who_comes_after_the_notify():
             there.replica["1"] = {"version": 4}
             await asyncio.sleep(1)
             assert shown(client) == [4]
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+@in_virtual_time
+async def test_requests_that_notify_in_the_other_order(is_refused: bool):
+    """The higher revision is waited for on the other nodes, also where both wait for the broker first."""
+    bus = Bus(Random(6))
+    broker = Refusing(bus)
+    here, there = Shop(broker=broker), Shop(broker=FaultyBroker(bus))
+    async with here.sync, there.sync, connect(there.sync) as client:
+        await client.subscribe("orders", "1")
+        await asyncio.sleep(10)
+        broker.refuses = is_refused
+        for revision in (5, 4):
+            await here.sync.notify("orders", "1", revision=revision)
+        there.replica["1"] = {"version": 4}
+        await asyncio.sleep(0.2)
+        broker.refuses = False
+        await asyncio.sleep(1)
+        there.replica["1"] = {"version": 5}
+        await asyncio.sleep(10)
+        assert [one for one in shown(client) if isinstance(one, int)][-1] == 5
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+@in_virtual_time
+async def test_a_row_made_anew_while_the_broker_refuses(is_refused: bool):
+    """Its deletion is told with it: the other nodes show the lower revision."""
+    bus = Bus(Random(6))
+    broker = Refusing(bus)
+    here, there = Shop(broker=broker), Shop(broker=FaultyBroker(bus))
+    async with here.sync, there.sync, connect(there.sync) as client:
+        await client.subscribe("orders", "1")
+        await asyncio.sleep(10)
+        broker.refuses = is_refused
+        await here.sync.notify("orders", "1")
+        there.replica["1"] = {"version": 1}
+        await here.sync.notify("orders", "1", revision=1)
+        await asyncio.sleep(0.2)
+        broker.refuses = False
+        await asyncio.sleep(10)
+        assert shown(client) == [3, "stale", 1, "fresh"]
 
 
 @pytest.mark.parametrize("row", [{"id": 1}, {"version": "3"}, {"version": -1}, {"version": True}], ids=str)

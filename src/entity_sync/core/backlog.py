@@ -85,7 +85,18 @@ class Backlog:
 
 
 def _joined(earlier: Change, later: Change) -> Change:
-    """One Change for two of the same key, with the later one's revision, or none: it may be a deletion."""
+    """One Change for two of the same key.
+
+    Which of the two came last does not tell which row is newer: requests that commit one after the other may
+    notify in the other order, and a publish that failed is kept when it gives up. So the higher revision
+    counts; and none where either has none, as it may be a deletion, after which revisions begin anew.
+    """
     causes = tuple(dict.fromkeys((*earlier.causes, *later.causes)))[-MAX_CAUSES:]
     tags = merged(earlier.tags, later.tags)
-    return Change(later.key, earlier.origin or later.origin, tags, causes, later.revision)
+    return Change(later.key, earlier.origin or later.origin, tags, causes, _higher(earlier, later))
+
+
+def _higher(one: Change, other: Change) -> int | None:
+    if one.revision is None or other.revision is None:
+        return None
+    return max(one.revision, other.revision)
