@@ -255,6 +255,102 @@ async def test_a_row_made_anew_while_the_broker_refuses(is_refused: bool):
         assert shown(client) == [3, "stale", 1, "fresh"]
 
 
+@in_virtual_time
+async def test_a_row_made_anew_while_words_are_lost():
+    """A gap may have swallowed its deletion: a lower revision is shown as soon as it must be of a new row."""
+    bus = Bus(Random(6))
+    here, there = (Shop(broker=FaultyBroker(bus)) for _ in range(2))
+    async with here.sync, there.sync, connect(there.sync) as client:
+        await client.subscribe("orders", "1")
+        await here.sync.notify("orders", "9", revision=1)
+        await asyncio.sleep(10)
+        bus.loss = 1.0
+        await here.sync.notify("orders", "1")
+        bus.loss = 0.0
+        there.replica["1"] = {"version": 1}
+        await here.sync.notify("orders", "1", revision=1)
+        await asyncio.sleep(20)
+        assert shown(client) == [3, "stale", 1, "fresh"]
+
+
+@in_virtual_time
+async def test_a_row_made_anew_during_an_outage():
+    """Nothing of it is heard; what is loaded after the outage is shown, to who was there and who comes."""
+    bus = Bus(Random(6))
+    broker = FaultyBroker(bus)
+    here, there = Shop(broker=FaultyBroker(bus)), Shop(broker=broker)
+    async with here.sync, there.sync, connect(there.sync) as client, connect(there.sync) as late:
+        await client.subscribe("orders", "1")
+        await asyncio.sleep(10)
+        outage = asyncio.create_task(broker.cut(5.0))
+        await asyncio.sleep(1)
+        await here.sync.notify("orders", "1")
+        there.replica["1"] = {"version": 1}
+        await here.sync.notify("orders", "1", revision=1)
+        await outage
+        await asyncio.sleep(20)
+        assert [one for one in shown(client) if isinstance(one, int)] == [3, 1]
+        await late.subscribe("orders", "1")
+        await settled(there.sync)
+        assert shown(late) == [1]
+
+
+def test_a_replica_that_is_further_behind_after_an_outage(caplog: pytest.LogCaptureFixture):
+    """It may show an older state, with a warning, and is asked again until it has what was shown."""
+
+    @in_virtual_time
+    async def check() -> None:
+        broker = FaultyBroker(Bus(Random(6)))
+        shop = Shop(broker=broker)
+        async with shop.sync, connect(shop.sync) as client:
+            await client.subscribe("orders", "1")
+            await asyncio.sleep(10)
+            shop.replica["1"] = {"version": 2}
+            await broker.cut(1.0)
+            await asyncio.sleep(5)
+            assert [one for one in shown(client) if isinstance(one, int)] == [3, 2]
+            shop.replica["1"] = {"version": 3}
+            await asyncio.sleep(10)
+            assert shown(client) == [3]
+
+    check()
+    assert len([record for record in caplog.records if "loads do not find it" in record.message]) == 1
+
+
+@in_virtual_time
+async def test_a_gap_of_what_rides_along():
+    """It says nothing of the row itself, below which nothing is shown, however long that lasts."""
+    shop = Shop()
+    shop.sync.entity("users")(shop.load)
+
+    @shop.sync.entity("reports", revision="version")
+    async def report(id: str) -> list[Any]:
+        return [await shop.load(id), Row("users", "9", {"name": "Ada"})]
+
+    async with shop.sync, connect(shop.sync) as client:
+        await client.subscribe("reports", "1")
+        await asyncio.sleep(10)
+        shop.replica["1"] = {"version": 2}
+        shop.sync._life.node.hub.resync(["users"])
+        await asyncio.sleep(60)
+        assert shown(client) == [3, "stale"]
+
+
+@in_virtual_time
+async def test_a_row_made_anew_after_its_replica_had_it_still():
+    """The first load after its deletion finds it there: what is made anew later is shown all the same."""
+    shop = Shop()
+    async with shop.sync, connect(shop.sync) as client:
+        await client.subscribe("orders", "1")
+        await asyncio.sleep(10)
+        await shop.sync.notify("orders", "1")
+        await asyncio.sleep(1)
+        shop.replica["1"] = {"version": 1}
+        await shop.sync.notify("orders", "1", revision=1)
+        await asyncio.sleep(20)
+        assert shown(client) == [3, "stale", 1, "fresh"]
+
+
 @pytest.mark.parametrize("row", [{"id": 1}, {"version": "3"}, {"version": -1}, {"version": True}], ids=str)
 async def test_values_without_a_revision(row: dict[str, Any], caplog: pytest.LogCaptureFixture):
     """They fail the load, and the log says what is missing."""

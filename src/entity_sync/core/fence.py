@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
+from entity_sync.core.lives import Lives
 from entity_sync.core.loaded import Loaded
 
 __all__ = ["Fence"]
@@ -22,18 +23,25 @@ class Fence:
     A revision that was only notified is waited for as long and no longer: it may be wrong, or forged, and
     must not keep the row from being shown for ever. In case the replica is further behind, it is looked for
     again, each time after twice as long; where no row is found, ten times at most, since one that was deleted
-    without a word looks alike. Below what was shown nothing is shown.
+    without a word looks alike.
+
+    Below what was shown nothing is shown, unless the row may have been deleted since and made anew (`Lives`):
+    where something without a revision was told, where it was found gone, and after a gap. Then a load finds
+    a lower revision rightly if it begins ``lag`` after that, and after what was last known of the row. Where
+    only a gap speaks of a deletion, the replica may be further behind instead: what was shown is looked for
+    again, as what was only notified is.
 
     What can never be shown says nothing of its revision: where it may be older than what is known of, another
     load follows once none can be.
 
     Attributes:
         due: a load that begins before this moment may miss something.
-        missed: a revision that was notified and not found in time, 0 where there is none.
+        missed: a revision that was notified, or shown before a gap, and not found in time, 0 where there is
+            none.
     """
 
     __slots__ = (
-        "_anew", "_barred", "_exists", "_is_gone", "_lag", "_least", "_shown", "_sure", "_told", "due",
+        "_barred", "_exists", "_has_row", "_lag", "_least", "_lives", "_shown", "_sure", "_told", "due",
         "missed",
     )  # fmt: skip
 
@@ -47,33 +55,39 @@ class Fence:
         self._told = 0.0  # when that was notified
         self._lag = lag
         self._least = 0  # the newest that was notified or shown
-        self._shown = 0
+        self._shown = 0  # of the row that was shown last
         self._exists = False  # the newest word of the row is not that it was deleted
-        self._is_gone = False  # that is what is shown
+        self._has_row = False  # that is what is shown
         self._sure = -inf  # a load that begins from here on is right, if the row exists
         self._barred = -inf  # one that began before found what had been denied since
-        self._anew = -inf  # and one that finds a lower revision, if it was deleted: revisions begin anew
+        self._lives = Lives(lag)
 
     def change(self, revision: int | None, now: float) -> None:
         """A change was told, with its revision, or without: then it may have been a deletion."""
         if revision is None:
             self.doubt(now)
-            self._deleted(now)
+            self._exists = False
+            self._lives.ended(now)
         elif revision > self._least:
             self._least = revision
             self._found(now)
-        elif not self._exists:  # late word of the row that was deleted, or of one that begins anew
+        elif not self._exists or self._lives.has_doubt:  # late word of the row before, or of one made anew
             self.doubt(now)
 
+    def lost(self, now: float) -> None:
+        """There was a gap: anything may have happened, and nobody told so."""
+        self.doubt(now)
+        self._lives.lost(now)
+
     def doubt(self, now: float) -> None:
-        """Something happened of which no revision tells."""
+        """Something happened of which no revision tells, and the row was not deleted."""
         self.due = now + self._lag
 
     def judge(self, result: Loaded, began: float, now: float) -> str | None:
         """As `objects`; a result to which there is no objection is what is shown from now on."""
         objection = self.objects(result, began)
         if objection is None:
-            self.shown(result, now)
+            self.shown(result, began, now)
         return objection
 
     def objects(self, result: Loaded, began: float) -> str | None:
@@ -84,34 +98,51 @@ class Fence:
             if self._exists and began < self._sure:
                 return f"nothing, and revision {self._least} was notified or shown"
             return None
-        if not self._may_follow(result.revision, began):
-            return f"revision {result.revision}, after {self._least}"
+        if result.revision is not None and (objection := self._objects_to(result.revision, began)):
+            return objection
         return "what was denied since" if began < self._barred else None
 
-    def _may_follow(self, revision: int | None, began: float) -> bool:
-        if revision is None or revision > self._least:
-            return True
-        if revision == self._least and (self._exists or not self._is_gone):
-            return True
-        return began >= (self._sure if self._exists else self._anew) and revision >= self._shown
+    def _objects_to(self, revision: int, began: float) -> str | None:
+        if self._lives.may_be_former(revision, began, exists=self._exists):
+            return f"revision {revision}, which may be of the row that was deleted"
+        if revision >= self._least or self._may_be_lower(revision, began):
+            return None
+        return f"revision {revision}, after {self._least}"
 
-    def shown(self, result: Loaded, now: float) -> None:
-        """This is what is shown from now on: nothing older may follow."""
+    def _may_be_lower(self, revision: int, began: float) -> bool:
+        if self._exists and began < self._sure:
+            return False
+        return self._lives.may_be_new(began) or (self._exists and revision >= self._shown)
+
+    def shown(self, result: Loaded, began: float, now: float) -> None:
+        """The result of a load that began then is what is shown from now on: nothing older may follow."""
         if result.denied:  # it says nothing of the row, and may have read an older right
             self.due = max(self.due, self._sure)
             self._barred = now + self._lag  # a replica that is behind may grant it still
+        elif result.gone:
+            self._shown_gone(now)
+        else:
+            self._shown_row(result.revision, began, now)
+
+    def _shown_gone(self, now: float) -> None:
+        if now - self._told >= _MOST_LAGS * self._lag:
+            self.missed = 0
+        self._compare(self._shown, now)  # no more of the row is found than was shown
+        if self._exists or self._has_row:
+            self._lives.went(now)
+        self._exists = self._has_row = False
+
+    def _shown_row(self, revision: int | None, began: float, now: float) -> None:
+        self._has_row = True
+        if revision is None:
             return
-        if result.gone:
-            if now - self._told >= _MOST_LAGS * self._lag:
-                self.missed = 0
-            self._compare(self._shown, now)  # no more of the row is found than was shown
-            if self._exists:
-                self._deleted(now)
-        elif result.revision is not None:
-            self._compare(result.revision, now)
-            self._least = self._shown = result.revision
-            self._found(now)
-        self._is_gone = result.gone
+        if self._lives.is_told and revision < self._shown == self._least:
+            self.missed = 0  # which was of the row before
+        else:
+            self._compare(revision, now)
+        self._lives.came(revision, self._shown, began, now)
+        self._least = self._shown = revision
+        self._found(now)
 
     def failed(self, began: float, now: float) -> float:
         """A load that began then found what can never be shown: when a later one may find something else.
@@ -126,7 +157,7 @@ class Fence:
 
     def _compare(self, revision: int, now: float) -> None:
         if self._exists and revision < self._least:
-            self.missed, self._told = self._least, self._sure - self._lag
+            self.missed, self._told = self._least, max(self._sure - self._lag, self._lives.since)
         elif revision >= self.missed:
             self.missed = 0
         if self.missed:
@@ -137,6 +168,3 @@ class Fence:
 
     def _found(self, now: float) -> None:
         self._exists, self._sure = True, now + self._lag
-
-    def _deleted(self, now: float) -> None:
-        self._exists, self._anew, self._shown = False, now + self._lag, 0

@@ -39,8 +39,9 @@ class Fences:
         self._missed += 1
         if self._missed.bit_count() == 1:  # 1, 2, 4, 8 …: a flood of forged ones cannot fill the log
             _log.warning(
-                "revision %d of %s was notified, and loads do not find it: the notify was wrong, or the "
-                "replica is further behind than Settings.replica_lag. What they find is shown (%d so far)",
+                "revision %d of %s was notified or shown, and loads do not find it: the notify was wrong, "
+                "the row was made anew unheard, or the replica is further behind than Settings.replica_lag. "
+                "What they find is shown (%d so far)",
                 fence.missed,
                 view.key,
                 self._missed,

@@ -243,7 +243,8 @@ class Hub:
         concerned = [view for view in self.views if entities is None or view.concerns(entities)]
         for view in concerned:
             if view.fence is not None:
-                view.fence.doubt(self._clock.now())
+                is_own = entities is None or view.key.entity in entities
+                (view.fence.lost if is_own else view.fence.doubt)(self._clock.now())
         self._resync.add(concerned)
 
     def is_due(self, view: View) -> bool:
