@@ -320,3 +320,15 @@ def test_the_row_before_the_one_that_was_made_anew():
         assert fence.objects(at(former), 14.4) == expected
         assert fence.objects(at(former), 14.5) is None
     assert fence.objects(at(4), 13) is None
+
+
+def test_from_when_on_a_load_has_what_was_told():
+    """Its revision says so, or the lag; a doubt about an earlier moment takes none back."""
+    fence = Fence(2.0)
+    assert fence.change(5, 10) == -inf
+    assert fence.change(4, 11) == -inf
+    assert fence.change(None, 12) == 14
+    assert fence.change(1, 13) == 15
+    assert fence.doubt(12) == fence.due == 15
+    assert fence.change(6, 20) == -inf
+    assert fence.doubt(21) == fence.due == 23

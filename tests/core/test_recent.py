@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from entity_sync.core.loaded import Loaded, LoadedRow
@@ -17,6 +19,11 @@ LIVE = Loaded((), reads=(READ,))
 
 def overtaken(recent: Recent, loaded: Loaded, moment: int) -> bool:
     return recent.concerns(loaded, moment, frozenset(), ())
+
+
+def causes(recent: Recent, *what: Any) -> tuple[list[str], ...]:
+    """The tokens of what is noted, before a moment and after it."""
+    return tuple([token for _, change in part for token in change.causes] for part in recent.noted(*what))
 
 
 def test_a_change_during_the_load():
@@ -138,9 +145,9 @@ def test_causes_of_keys():
     moment = recent.moment
     recent.note(Change(user, causes=("c",)))
     recent.note(Change(one, causes=("d",)))
-    assert recent.causes({one}, (), moment) == (["a", "b"], ["d"])
-    assert recent.causes({one, user, other}, (), moment) == (["a", "b", "x"], ["c", "d"])
-    assert recent.causes({EntityKey("users", "2")}, (), moment) == ([], [])
+    assert causes(recent, {one}, (), moment) == (["a", "b"], ["d"])
+    assert causes(recent, {one, user, other}, (), moment) == (["a", "b", "x"], ["c", "d"])
+    assert causes(recent, {EntityKey("users", "2")}, (), moment) == ([], [])
 
 
 def test_causes_of_live_queries():
@@ -152,9 +159,9 @@ def test_causes_of_live_queries():
     recent.note(Change(AUTHOR, causes=("y",)))
     moment = recent.moment
     recent.note(Change(order, causes=("b",)))
-    assert recent.causes(NO_KEYS, (READ,), moment) == (["a"], ["b"])
-    assert recent.causes({order}, (READ, Reading("cities")), moment) == (["a", "x"], ["b"])
-    assert recent.causes(NO_KEYS, (Reading("users"), READ), moment) == (["a", "y"], ["b"])
+    assert causes(recent, NO_KEYS, (READ,), moment) == (["a"], ["b"])
+    assert causes(recent, {order}, (READ, Reading("cities")), moment) == (["a", "x"], ["b"])
+    assert causes(recent, NO_KEYS, (Reading("users"), READ), moment) == (["a", "y"], ["b"])
 
 
 def test_causes_that_were_forgotten():
@@ -162,14 +169,24 @@ def test_causes_that_were_forgotten():
     recent = Recent(limit=2)
     for token in "abc":
         recent.note(Change(AUTHOR, causes=(token,)), now=float(ord(token)))
-    assert recent.causes({AUTHOR}, (), 0) == ([], ["b", "c"])
+    assert causes(recent, {AUTHOR}, (), 0) == ([], ["b", "c"])
     assert recent.of(AUTHOR) == [(98.0, Change(AUTHOR, causes=("b",))), (99.0, Change(AUTHOR, causes=("c",)))]
     for id in ("1", "2"):
         recent.note(Change(EntityKey("users", id)))
-    assert recent.causes({AUTHOR}, (), 0) == ([], [])
+    assert causes(recent, {AUTHOR}, (), 0) == ([], [])
     recent.note(Change(AUTHOR, causes=("d",)))
     recent.note_all(["users"])
-    assert recent.causes({AUTHOR}, (), 0) == ([], [])
+    assert causes(recent, {AUTHOR}, (), 0) == ([], [])
     assert recent.of(AUTHOR) == []
     recent.note(Change(AUTHOR, causes=("e",)))
-    assert recent.causes({AUTHOR}, (), 0) == ([], ["e"])
+    assert causes(recent, {AUTHOR}, (), 0) == ([], ["e"])
+
+
+def test_when_what_is_remembered_was_noted():
+    """Each change with the seconds of its clock."""
+    recent = Recent()
+    first, second = Change(AUTHOR, causes=("a",)), Change(AUTHOR)
+    recent.note(first, 5.0)
+    moment = recent.moment
+    recent.note(second, 6.0)
+    assert recent.noted({AUTHOR}, (), moment) == ([(5.0, first)], [(6.0, second)])

@@ -421,3 +421,114 @@ async def test_a_row_learnt_after_a_denial(is_gone: bool):
         await settled(lists.sync)
         tokens = [own.token] if is_gone else [before.token, own.token]
         assert [one for one in told(client) if "." in one] == tokens
+
+
+class Archive:
+    """Orders with a revision, of a replica that follows when the test says so, with their author."""
+
+    def __init__(self) -> None:
+        self.order: dict[str, Any] | None = {"n": 1}
+        self.name = "Ada"
+        self.author = "9"
+        self.sync = EntitySync()
+        self.sync.entity("users")(self.user)
+        self.sync.entity("orders", revision="n")(self.load)
+
+    async def user(self, id: str) -> None:
+        return None
+
+    async def load(self, id: str) -> Any:
+        if self.order is None:
+            return None
+        return [self.order, Row("users", self.author, {"name": self.name})]
+
+
+@in_virtual_time
+async def test_a_deletion_that_the_replica_does_not_have_yet():
+    """Who waits for it is not told while the row is shown; once it is gone, at once."""
+    shop = Archive()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, "orders")
+        await asyncio.sleep(10)
+        client.pending()
+        receipt = await shop.sync.notify("orders", "1")
+        await asyncio.sleep(1)
+        assert told(client) == []
+        shop.order = None
+        await asyncio.sleep(1.1)
+        assert told(client) == ["snapshot", "current", receipt.token]
+
+
+@in_virtual_time
+async def test_a_row_that_rides_along_of_a_replica():
+    """The load after `replica_lag` covers it; a revision of the row itself needs none."""
+    shop = Archive()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, "orders")
+        await asyncio.sleep(10)
+        client.pending()
+        receipt = await shop.sync.notify("users", "9", revision=2)
+        await asyncio.sleep(1)
+        assert told(client) == []
+        shop.name = "Grace"
+        await asyncio.sleep(1.1)
+        assert told(client) == ["snapshot", "current", receipt.token]
+        shop.order = {"n": 2}
+        receipt = await shop.sync.notify("orders", "1", revision=2)
+        await asyncio.sleep(0.01)
+        assert told(client) == ["snapshot", "current", receipt.token]
+
+
+@in_virtual_time
+async def test_a_row_that_the_replica_brings_along_only_now():
+    """It was notified just before the load that found it: that one may lack it, so another follows."""
+    shop = Archive()
+    async with shop.sync, connect(shop.sync) as client, connect(shop.sync) as silent:
+        await subscribe(client, "orders")
+        await subscribe(silent, "orders", causes=False)
+        await asyncio.sleep(10)
+        client.pending()
+        silent.pending()
+        shop.author = "8"
+        author = await shop.sync.notify("users", "8")
+        await asyncio.sleep(1)
+        shop.order = {"n": 2}
+        order = await shop.sync.notify("orders", "1", revision=2)
+        await asyncio.sleep(0.5)
+        assert told(client) == ["snapshot", "current", order.token]
+        shop.name = "Grace"
+        await asyncio.sleep(0.6)
+        assert told(client) == ["snapshot", "current", author.token]
+        assert told(silent) == ["snapshot", "snapshot"]
+
+
+@pytest.mark.parametrize("revision", [1, None])
+@in_virtual_time
+async def test_of_a_replica_before_anybody_watched(revision: int | None):
+    """A revision that is shown covers its notify at once; a word without one waits for the replica."""
+    shop = Archive()
+    async with shop.sync, connect(shop.sync) as client:
+        receipt = await shop.sync.notify("orders", "1", revision=revision)
+        await subscribe(client, "orders")
+        await asyncio.sleep(1)
+        assert told(client) == (["current", receipt.token] if revision else [])
+        await asyncio.sleep(1.1)
+        assert receipt.token in told(client) or revision
+
+
+@in_virtual_time
+async def test_of_a_replica_while_others_watched_without_causes():
+    """What the view must have by now is told at once, the rest by the load that is due."""
+    shop = Archive()
+    async with shop.sync, connect(shop.sync) as other, connect(shop.sync) as client:
+        await subscribe(other, "orders", causes=False)
+        await asyncio.sleep(10)
+        old = await shop.sync.notify("orders", "1")
+        await asyncio.sleep(10)
+        new = await shop.sync.notify("users", "9")
+        await asyncio.sleep(1)
+        await subscribe(client, "orders")
+        await asyncio.sleep(0.1)
+        assert told(client) == ["current", old.token]
+        await asyncio.sleep(1)
+        assert told(client) == ["current", new.token]

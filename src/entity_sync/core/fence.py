@@ -35,14 +35,15 @@ class Fence:
     load follows once none can be.
 
     Attributes:
+        lag: seconds that a replica may be behind.
         due: a load that begins before this moment may miss something.
         missed: a revision that was notified, or shown before a gap, and not found in time, 0 where there is
             none.
     """
 
     __slots__ = (
-        "_barred", "_exists", "_has_row", "_lag", "_least", "_lives", "_shown", "_sure", "_told", "due",
-        "missed",
+        "_barred", "_doubted", "_exists", "_has_row", "_least", "_lives", "_shown", "_sure", "_told", "due",
+        "lag", "missed",
     )  # fmt: skip
 
     def __init__(self, lag: float) -> None:
@@ -50,10 +51,11 @@ class Fence:
         Args:
             lag: seconds that a replica may be behind.
         """
+        self.lag = lag
         self.due = -inf
         self.missed = 0
         self._told = 0.0  # when that was notified
-        self._lag = lag
+        self._doubted = -inf  # a load that begins from here on has all that no revision tells of
         self._least = 0  # the newest that was notified or shown
         self._shown = 0  # of the row that was shown last
         self._exists = False  # the newest word of the row is not that it was deleted
@@ -62,26 +64,36 @@ class Fence:
         self._barred = -inf  # one that began before found what had been denied since
         self._lives = Lives(lag)
 
-    def change(self, revision: int | None, now: float) -> None:
-        """A change was told, with its revision, or without: then it may have been a deletion."""
+    def change(self, revision: int | None, now: float) -> float:
+        """A change was told, with its revision, or without: then it may have been a deletion.
+
+        Returns:
+            the moment from which on a load that is shown has it; -inf where its revision says that.
+        """
         if revision is None:
-            self.doubt(now)
             self._exists = False
             self._lives.ended(now)
-        elif revision > self._least:
+            return self.doubt(now)
+        if revision > self._least:
             self._least = revision
             self._found(now)
         elif not self._exists or self._lives.has_doubt:  # late word of the row before, or of one made anew
-            self.doubt(now)
+            return self.doubt(now)
+        return -inf
 
     def lost(self, now: float) -> None:
         """There was a gap: anything may have happened, and nobody told so."""
         self.doubt(now)
         self._lives.lost(now)
 
-    def doubt(self, now: float) -> None:
-        """Something happened of which no revision tells, and the row was not deleted."""
-        self.due = now + self._lag
+    def doubt(self, now: float) -> float:
+        """Something happened then of which no revision tells, and the row was not deleted.
+
+        Returns:
+            the moment from which on a load has it.
+        """
+        self.due = self._doubted = max(self._doubted, now + self.lag)
+        return self.due
 
     def judge(self, result: Loaded, began: float, now: float) -> str | None:
         """As `objects`; a result to which there is no objection is what is shown from now on."""
@@ -118,14 +130,14 @@ class Fence:
         """The result of a load that began then is what is shown from now on: nothing older may follow."""
         if result.denied:  # it says nothing of the row, and may have read an older right
             self.due = max(self.due, self._sure)
-            self._barred = now + self._lag  # a replica that is behind may grant it still
+            self._barred = now + self.lag  # a replica that is behind may grant it still
         elif result.gone:
             self._shown_gone(now)
         else:
             self._shown_row(result.revision, began, now)
 
     def _shown_gone(self, now: float) -> None:
-        if now - self._told >= _MOST_LAGS * self._lag:
+        if now - self._told >= _MOST_LAGS * self.lag:
             self.missed = 0
         self._compare(self._shown, now)  # no more of the row is found than was shown
         if self._exists or self._has_row:
@@ -157,7 +169,7 @@ class Fence:
 
     def _compare(self, revision: int, now: float) -> None:
         if self._exists and revision < self._least:
-            self.missed, self._told = self._least, max(self._sure - self._lag, self._lives.since)
+            self.missed, self._told = self._least, max(self._sure - self.lag, self._lives.since)
         elif revision >= self.missed:
             self.missed = 0
         if self.missed:
@@ -167,4 +179,4 @@ class Fence:
         self.due = max(self.due, now + (now - self._told))
 
     def _found(self, now: float) -> None:
-        self._exists, self._sure = True, now + self._lag
+        self._exists, self._sure = True, now + self.lag

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from math import inf
 
 __all__ = ["MAX_CAUSES", "Receipts"]
 
@@ -15,26 +16,29 @@ _KEPT = 64
 class Receipts:
     """The tokens of the notifies that concern one view.
 
-    A notify is covered once a load that began after it has a result. Kept are the newest 64 tokens.
+    A notify is covered once a load that began after it has a result; where a replica may lack it, once one
+    has that began so late that it cannot. Kept are the newest 64 tokens, each with that moment.
 
     Attributes:
         count: tokens covered so far.
     """
 
-    __slots__ = ("_covered", "_denied", "_running", "_waiting", "count")
+    __slots__ = ("_began", "_covered", "_denied", "_running", "_waiting", "count")
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiting: dict[str, None] = {}
-        self._running: dict[str, None] = {}
-        self._denied: dict[str, None] = {}
+        self._began = inf
+        self._waiting: dict[str, float] = {}
+        self._running: dict[str, float] = {}
+        self._denied: dict[str, float] = {}
         self._covered: deque[str] = deque(maxlen=_KEPT)
 
     def recall(
         self,
-        before: Iterable[str],
-        after: Iterable[str],
+        before: Mapping[str, float],
+        after: Mapping[str, float],
         *,
+        began: float,
         is_loading: bool,
         is_loaded: bool,
         is_denied: bool,
@@ -42,45 +46,52 @@ class Receipts:
         """Know these too, of notifies from before anybody asked.
 
         Args:
-            before, after: tokens of what was noted before the last load began, and after.
+            before, after: tokens of what was noted before the last load began, and after, as in `add`.
+            began: when that was.
             is_loading: that load runs.
             is_loaded: it had a result.
             is_denied: what is shown is denied.
         """
-        self.add(before)
+        self._wait(before)
         if is_loading or is_loaded:
-            self.started()
+            self.started(began)
         if is_loaded:
             self.succeeded(is_denied=is_denied)
-        self.add(after)
+        self._wait(after)
 
-    def learn(self, before: Iterable[str], after: Iterable[str], *, was_denied: bool) -> None:
+    def learn(self, before: Mapping[str, float], after: Mapping[str, float], *, was_denied: bool) -> None:
         """Know these too, of what the load that runs found the view to depend on, as it ends.
 
         Args:
-            before, after: tokens of what was noted before that load began, and after.
+            before, after: tokens of what was noted before that load began, and after, as in `add`.
             was_denied: what was shown until now is denied, so the former are of that time.
         """
         covered = set(self._covered)
-        found = dict.fromkeys(token for token in before if token not in covered)
+        found = {token: since for token, since in before.items() if token not in covered}
         if was_denied:
             self._denied = _newest({**found, **self._denied})
         else:
             self._running = _newest({**found, **self._running})
-        self.add(after)
+        self._wait(after)
 
-    def add(self, tokens: Iterable[str]) -> None:
-        """The next load covers these."""
-        self._waiting = _newest({**self._waiting, **dict.fromkeys(tokens)})
+    def add(self, tokens: Iterable[str], since: float = -inf) -> None:
+        """The next load covers these, if it begins at ``since``, in seconds of the clock, or later."""
+        self._wait(dict.fromkeys(tokens, since))
 
-    def started(self) -> None:
-        """A load begins."""
+    def _wait(self, tokens: Mapping[str, float]) -> None:
+        waiting = self._waiting
+        later = {token: max(since, waiting.get(token, since)) for token, since in tokens.items()}
+        self._waiting = _newest({**waiting, **later})
+
+    def started(self, now: float = inf) -> None:
+        """A load begins, at this moment."""
+        self._began = now
         self._running, self._waiting = self._waiting, {}
 
     def postponed(self) -> None:
         """It gave nothing that may be told, and another one may follow."""
         later, self._waiting, self._running = self._waiting, self._running, {}
-        self.add(later)
+        self._wait(later)
 
     def succeeded(self, *, is_denied: bool = False, is_gone: bool = False) -> bool:
         """It has a result; whether that covers any token.
@@ -90,18 +101,20 @@ class Receipts:
         was forbidden changed.
         """
         if is_denied:
-            self._denied = _newest({**dict.fromkeys(self._covered), **self._denied, **self._running})
+            self._denied = _newest({**dict.fromkeys(self._covered, -inf), **self._denied, **self._running})
             self._running = {}
             self._covered.clear()
         else:
             if not is_gone:
                 self._running = {**self._denied, **self._running}
             self._denied = {}
-        covers = bool(self._running)
-        self._covered += self._running
-        self.count += len(self._running)
-        self._running = {}
-        return covers
+        covered = [token for token, since in self._running.items() if since <= self._began]
+        self._covered += covered
+        self.count += len(covered)
+        for token in covered:
+            del self._running[token]
+        self.postponed()  # the others
+        return bool(covered)
 
     def since(self, count: int) -> tuple[str, ...]:
         """What was covered after the first ``count`` tokens, as far as it is kept."""
@@ -109,5 +122,5 @@ class Receipts:
         return tuple(self._covered)[len(self._covered) - fresh :]
 
 
-def _newest(tokens: dict[str, None]) -> dict[str, None]:
-    return tokens if len(tokens) <= _KEPT else dict.fromkeys([*tokens][-_KEPT:])
+def _newest(tokens: dict[str, float]) -> dict[str, float]:
+    return tokens if len(tokens) <= _KEPT else {token: tokens[token] for token in [*tokens][-_KEPT:]}

@@ -66,20 +66,18 @@ class Recent:
         """What is remembered of this key, and when it was noted, the oldest first."""
         return [(now, change) for _, now, change in self._of_key.get(key, ())]
 
-    def causes(
+    def noted(
         self, keys: Collection[EntityKey], reads: Iterable[Reading], moment: int
-    ) -> tuple[list[str], list[str]]:
-        """The tokens of what is remembered of these keys, and of what concerns these live queries.
+    ) -> tuple[list[tuple[float, Change]], list[tuple[float, Change]]]:
+        """What is remembered of these keys, and of what concerns these live queries.
 
         Returns:
-            those of what was noted up to ``moment``, and after it, the oldest first.
+            what was noted up to ``moment``, and after it, each with when it was, the oldest first.
         """
-        found = {at: change for key in keys for at, _, change in self._of_key.get(key, ())}
-        found |= {at: change for at, _, change in self._concerning(reads, 0)}
-        before: list[str] = []
-        after: list[str] = []
-        for at in sorted(found):
-            (after if at > moment else before).extend(found[at].causes)
+        found = {at: (now, change) for key in keys for at, now, change in self._of_key.get(key, ())}
+        found |= {at: (now, change) for at, now, change in self._concerning(reads, 0)}
+        before = [found[at] for at in sorted(found) if at <= moment]
+        after = [found[at] for at in sorted(found) if at > moment]
         return before, after
 
     def concerns(

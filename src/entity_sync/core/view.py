@@ -116,7 +116,7 @@ class View:
         """An attempt begins now: whatever asked for it so far is covered by it."""
         self._step(LoadEvent.STARTED)
         if self.receipts is not None:
-            self.receipts.started()
+            self.receipts.started(now)
         self.begun = ticket
         self.began = now
         self.running_causes, self.causes = self.causes, _NO_CAUSE

@@ -13,10 +13,10 @@ from entity_sync.core.loaded import Loaded
 from entity_sync.core.loadstate import Cause, LoadState
 from entity_sync.core.memory import Memory
 from entity_sync.core.outbox import Outbox
-from entity_sync.core.receipts import Receipts
 from entity_sync.core.recent import Recent
 from entity_sync.core.subscription import ClassicSubscription, Subscription, V2Subscription
 from entity_sync.core.view import View
+from entity_sync.hub import causes
 from entity_sync.hub.fanout import Fanout
 from entity_sync.hub.loads import Loads
 from entity_sync.hub.overdue import Overdue
@@ -135,10 +135,7 @@ class Hub:
         """The client wants to know which notifies a state covers, those that are remembered included."""
         view = subscription.view
         if view.receipts is None:
-            view.receipts = receipts = Receipts()
-            is_loaded = view.state is LoadState.IDLE and view.failure is None and view.version is not None
-            known = self.recent.causes({view.key, *view.rows}, view.reads, view.moment)
-            receipts.recall(*known, is_loading=view.is_loading, is_loaded=is_loaded, is_denied=view.is_denied)
+            view.receipts = causes.recall(view, self.recent)
         subscription.ask_causes()
 
     def rebind(self, subscription: Subscription, principal: object) -> Subscription:
@@ -221,17 +218,11 @@ class Hub:
         now = self._clock.now()
         self.recent.note(change, now)
         for view in self.views.of(change.key):
-            if view.receipts is not None:
-                view.receipts.add(change.causes)
-            if view.fence is not None:
-                view.fence.change(change.revision, now)
+            causes.changed(view, change, now)
             self.loads.trigger(view, Cause.NOTIFY)
         if dependents := self.views.depending(change):
             for view in dependents:
-                if view.receipts is not None:
-                    view.receipts.add(change.causes)
-                if view.fence is not None:
-                    view.fence.doubt(now)
+                causes.depended(view, change, now)
             for view in self.views.of(change.key):
                 dependents.pop(view, None)  # its load was asked for above
             self._refresh.add(dependents)
@@ -276,9 +267,7 @@ class Hub:
         rows, reads = view.rows, view.reads
         is_overtaken = self.recent.concerns(loaded, view.moment, rows, reads)
         self.views.depend(view, loaded)
-        if view.receipts is not None:
-            found = self.recent.causes(view.rows - rows, set(view.reads).difference(reads), view.moment)
-            view.receipts.learn(*found, was_denied=view.is_denied)
+        causes.learn(view, self.recent, rows, reads)
         return is_overtaken
 
     def _settled(self, view: View, news: bool) -> None:

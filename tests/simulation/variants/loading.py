@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from math import inf
 from typing import Any
 from unittest.mock import patch
 
@@ -95,7 +96,7 @@ def _trusts_replicas() -> AbstractContextManager[Any]:
 
 
 def _looks_once() -> AbstractContextManager[Any]:
-    return patch.object(Fence, "doubt", lambda *_: None)
+    return patch.object(Fence, "doubt", lambda *_: -inf)
 
 
 def _asks_any_replica() -> AbstractContextManager[Any]:
