@@ -296,6 +296,7 @@ async def test_slow_client_that_asks_too_much_is_closed():
                 break
         assert (slow.close_code, slow.close_reason) == (1008, "slow")
         assert n < 1_000
+        await asyncio.sleep(0)
         assert len(sync.node.members) == 1
         await other.send({"action": "ping", "ref": 1})
         assert await other.receive_until("pong") == {"event": "pong", "ref": 1}
@@ -418,7 +419,8 @@ def test_caps_hold(arrivals: list[tuple[str, int, float]], max_loads: int, max_e
     """However keys arrive, no more loads run than the process and the entity may have, and all get theirs."""
 
     async def main() -> None:
-        sync = EntitySync(settings=Settings(max_loads=max_loads, max_entity_loads=max_entity_loads))
+        caps = Settings(max_loads=max_loads, max_entity_loads=max_entity_loads, stale_after=1_000.0)
+        sync = EntitySync(settings=caps)
         running: Counter[str] = Counter()
         loaded: set[tuple[str, str]] = set()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
+from entity_sync.client.copy import Copy
 from entity_sync.client.incoming import (
     Ack,
     Current,
@@ -18,24 +19,13 @@ from entity_sync.client.incoming import (
     Snapshot,
     Stale,
 )  # fmt: skip
-from entity_sync.client.receipts import Covered, Receipts
+from entity_sync.client.receipts import Receipts
 from entity_sync.client.requests import Requests
 from entity_sync.client.rows import Misfit, applied
 from entity_sync.client.state import Refusal, Row, StaleReason, State
 from entity_sync.model import EntityKey
 
 __all__ = ["Replica"]
-
-
-@dataclass(slots=True)
-class _Copy:
-    state: State = field(default_factory=State)
-    view: int | None = None
-    rev: int = 0
-    is_answered: bool = False
-    failure: StaleReason | None = None
-    causes: tuple[str, ...] = ()  # of a state that is not held: the next snapshot covers them
-    covered: Covered = field(default_factory=Covered)
 
 
 class Replica:
@@ -54,7 +44,7 @@ class Replica:
         self.news: dict[EntityKey, None] = {}
         self.refused: dict[EntityKey, Refusal] = {}
         self._requests = Requests(causes=receipts)
-        self._copies: dict[EntityKey, _Copy] = {}
+        self._copies: dict[EntityKey, Copy] = {}
         self._keys: dict[int, dict[EntityKey, None]] = {}  # of each view
         self._is_silent = True
         self._broker_fails = False
@@ -84,7 +74,7 @@ class Replica:
         """Whether what is shown of a watched key covers this token, as far as the server said."""
         return token in self._copies[key].covered
 
-    def _stale_reason(self, copy: _Copy) -> StaleReason | None:
+    def _stale_reason(self, copy: Copy) -> StaleReason | None:
         if self._is_silent or self._is_changing:
             return "connection"
         if self._broker_fails:
@@ -98,7 +88,7 @@ class Replica:
     def watch(self, key: EntityKey) -> None:
         """Hold a copy of this key from now on."""
         if key not in self._copies:
-            self._copies[key] = _Copy()
+            self._copies[key] = Copy()
             self._requests.subscribe(key)
 
     def forget(self, key: EntityKey) -> None:
@@ -170,7 +160,7 @@ class Replica:
             copy.causes += message.causes
             self._requests.resync(message.view, 0)
 
-    def _cover(self, copy: _Copy, tokens: tuple[str, ...]) -> None:
+    def _cover(self, copy: Copy, tokens: tuple[str, ...]) -> None:
         copy.covered.add(tokens)
         self.receipts.cover(tokens)
 
@@ -178,7 +168,7 @@ class Replica:
     def _is_for_another(self) -> bool:
         return self._is_changing or self._secret is not None
 
-    def _bound(self, key: EntityKey, view: int) -> _Copy | None:
+    def _bound(self, key: EntityKey, view: int) -> Copy | None:
         """The copy that this view speaks of, unless it speaks to somebody else."""
         copy = self._copies.get(key)
         if copy is None or self._is_for_another:
@@ -264,16 +254,16 @@ class Replica:
             if key in self._copies:
                 self._fail(key, self._copies[key], failure)
 
-    def _fail(self, key: EntityKey, copy: _Copy, failure: StaleReason | None) -> None:
+    def _fail(self, key: EntityKey, copy: Copy, failure: StaleReason | None) -> None:
         copy.failure = failure
         self.news[key] = None
 
-    def _of_view(self, view: int | None) -> list[tuple[EntityKey, _Copy]]:
+    def _of_view(self, view: int | None) -> list[tuple[EntityKey, Copy]]:
         if view is None:
             return []
         return [(key, self._copies[key]) for key in self._keys.get(view, ())]
 
-    def _bind(self, key: EntityKey, copy: _Copy, view: int | None) -> None:
+    def _bind(self, key: EntityKey, copy: Copy, view: int | None) -> None:
         """The copy is of this view from now on."""
         if copy.view is not None:
             keys = self._keys[copy.view]

@@ -41,6 +41,7 @@ class Overdue:
         self._loads = loads
         self._paced = paced
         self._settled = settled
+        self._looks = 0  # in a row that found some
 
     def tell(self) -> None:
         """Tell of each view once, until a load of it succeeds."""
@@ -49,11 +50,10 @@ class Overdue:
         for view in late:
             view.fail("load", "its load has not ended")
             self._settled(view, True)
-        if late:
-            first = next(iter(late)).key
-            _log.warning(
-                "%d views wait for a load since %g s, the first: %s", len(late), self._patience, first
-            )
+        self._looks = self._looks + 1 if late else 0
+        if self._looks.bit_count() == 1:  # 1, 2, 4, 8 … in a row: an overload cannot fill the log
+            what = "%d views wait for a load since %g s, the first: %s"
+            _log.warning(what, len(late), self._patience, next(iter(late)).key)
 
     def _due_since(self, before: float) -> Iterator[View]:
         yield from self._loads.overdue(before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 
 from entity_sync.clock import Timer
@@ -19,38 +18,12 @@ from entity_sync.hub.tasks import Tasks
 from entity_sync.model import EntityKey
 from entity_sync.server.freshness import Freshness
 from entity_sync.server.serial import Serial
+from entity_sync.server.watched_key import WatchedKey
 
 __all__ = ["Watching"]
 
 _SHARE = 8  # connections that it takes to have all places for questions
 _BEFORE_ALL = -1  # a moment since which everything may have changed, what is pushed next included
-
-
-@dataclass(slots=True, eq=False)
-class _Watched:
-    """One key.
-
-    Attributes:
-        subscription: None while it is asked for the first time, and where it was refused.
-        version: what the client holds of it, for the subscription to come.
-        causes: whether the client wants to know which notifies a state covers.
-        question: the running question whether the principal may see it.
-        asked: the moment, in what the hub noted of changes, at which the first question began of those that
-            had no answer; before all of them where it ended a subscription.
-        is_refused: the client was told so.
-        failures: how many questions in a row had no answer.
-        is_moved: the subscription is an earlier principal's.
-    """
-
-    key: EntityKey
-    version: str | None = None
-    causes: bool = False
-    subscription: Subscription | None = None
-    question: asyncio.Task[None] | None = None
-    asked: int = 0
-    failures: int = 0
-    is_refused: bool = False
-    is_moved: bool = False
 
 
 class Watching:
@@ -87,7 +60,7 @@ class Watching:
         self._serial = serial
         self._answer = answer
         self._principal: object = None
-        self._watched: dict[EntityKey, _Watched] = {}
+        self._watched: dict[EntityKey, WatchedKey] = {}
         self._timer: Timer | None = None
         self._again: Timer | None = None
 
@@ -100,7 +73,7 @@ class Watching:
         self._principal = principal
         self.withhold()  # before the application is asked of the first, who may end all this
         for key in keys:
-            watched = self._watched.setdefault(key, _Watched(key))
+            watched = self._watched.setdefault(key, WatchedKey(key))
             watched.causes = key in causes
             watched.is_refused = False
             watched.is_moved = watched.subscription is not None
@@ -112,7 +85,7 @@ class Watching:
         Args:
             causes: it wants to know which notifies a state covers.
         """
-        watched = self._watched.setdefault(key, _Watched(key))
+        watched = self._watched.setdefault(key, WatchedKey(key))
         watched.version = version
         watched.causes = causes
         if watched.subscription is None:
@@ -170,10 +143,10 @@ class Watching:
 
     # One key
 
-    def _decide(self, watched: _Watched, *, withhold: bool = False) -> None:
+    def _decide(self, watched: WatchedKey, *, withhold: bool = False) -> None:
         self._node.rights.apart(partial(self._ask, watched, withhold=withhold))
 
-    def _ask(self, watched: _Watched, *, withhold: bool) -> None:
+    def _ask(self, watched: WatchedKey, *, withhold: bool) -> None:
         if watched.question is None and not watched.failures:  # else the client waits since an earlier one
             watched.asked = self._node.hub.recent.moment
         self._ask_no_more(watched)
@@ -192,21 +165,21 @@ class Watching:
             watched.question = self._tasks.start(self._wait(watched, answer), copy_context())
             watched.question.add_done_callback(partial(self._ended, watched, answer))
 
-    async def _wait(self, watched: _Watched, question: Question) -> None:
+    async def _wait(self, watched: WatchedKey, question: Question) -> None:
         async with self._places:
             is_granted = await question.wait()
         if watched.question is asyncio.current_task():  # an application may swallow the end of an old one
             watched.question = None
             self._serial.do(partial(self._decided, watched, is_granted=is_granted))
 
-    def _ended(self, watched: _Watched, question: Question, task: asyncio.Task[None]) -> None:
+    def _ended(self, watched: WatchedKey, question: Question, task: asyncio.Task[None]) -> None:
         question.end()
         if watched.question is task:  # without an answer, and not by us
             watched.question = None
             self._node.rights.cancelled(watched.key)
             self._serial.do(partial(self._decided, watched, is_granted=None))
 
-    def _decided(self, watched: _Watched, *, is_granted: bool | None) -> None:
+    def _decided(self, watched: WatchedKey, *, is_granted: bool | None) -> None:
         watched.failures = 0 if is_granted is not None else watched.failures + 1
         if is_granted is None and watched.subscription is not None:
             watched.asked = _BEFORE_ALL
@@ -218,7 +191,7 @@ class Watching:
         if is_granted is None:
             self._ask_again_soon(watched.failures)
 
-    def _grant(self, watched: _Watched) -> None:
+    def _grant(self, watched: WatchedKey) -> None:
         hub, held = self._node.hub, watched.subscription
         try:
             if held is None:
@@ -245,24 +218,24 @@ class Watching:
         else:
             self._node.hub.release(subscription)
 
-    def _ask_causes(self, watched: _Watched) -> None:
+    def _ask_causes(self, watched: WatchedKey) -> None:
         if watched.causes and isinstance(watched.subscription, V2Subscription):
             self._node.hub.ask_causes(watched.subscription)
 
-    def _refuse(self, watched: _Watched) -> None:
+    def _refuse(self, watched: WatchedKey) -> None:
         self._unsubscribe(watched)
         watched.version = None
         if not watched.is_refused:
             watched.is_refused = True
             self._answer(Denied(entity=watched.key.entity, id=watched.key.id, code="denied"))
 
-    def _unsubscribe(self, watched: _Watched) -> None:
+    def _unsubscribe(self, watched: WatchedKey) -> None:
         held, watched.subscription = watched.subscription, None
         if held is not None:
             self._node.hub.unsubscribe(held)
 
     @staticmethod
-    def _ask_no_more(watched: _Watched) -> None:
+    def _ask_no_more(watched: WatchedKey) -> None:
         if watched.question is not None:
             watched.question.cancel()
             watched.question = None
@@ -296,6 +269,6 @@ class Watching:
             if watched.failures:
                 self._ask_unless_asked(watched)
 
-    def _ask_unless_asked(self, watched: _Watched) -> None:
+    def _ask_unless_asked(self, watched: WatchedKey) -> None:
         if watched.question is None:  # else an answer that takes longer than the interval never came
             self._decide(watched)

@@ -24,10 +24,11 @@ def _no_state_on_subscribe() -> AbstractContextManager[Any]:
 
 
 def _load_then_register() -> AbstractContextManager[Any]:
-    def changed(self: Hub, change: Change) -> None:
+    def changed(self: Hub, change: Change) -> int:
         for view in (*self.views.of(change.key), *self.views.depending(change)):
             if view.loaded is not None:
                 self.loads.trigger(view, Cause.NOTIFY)
+        return 0
 
     return patch.object(Hub, "changed", changed)
 
