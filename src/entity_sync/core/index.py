@@ -57,11 +57,8 @@ class Index:
     def depending(self, change: Change) -> dict[View, None]:
         """The views that hold the changed key as a row, or made a live query that may have found it."""
         found = dict(self._by_row.get(change.key, {}))
-        entity, said = change.key.entity, change.tags or {}
-        for names, places in self._reads.get(entity, {}).items():
-            is_exact = len(said.keys() & names) <= 1  # else where one tag fits, another may not
-            for views in _fewest(names, places, said):
-                found.update(views if is_exact else _concerned(views, change))
+        for views in self._readers(change):
+            found.update(views)
         return found
 
     def open(self, key: EntityKey, audience: Audience) -> View:
@@ -114,6 +111,15 @@ class Index:
 
     # A live query stands among those that name the same tags, under each value of each of them; one without
     # tags under none. A change looks where the fewest stand.
+
+    def _readers(self, change: Change) -> Iterator[dict[View, None]]:
+        said = change.tags or {}
+        for names, places in self._reads.get(change.key.entity, {}).items():
+            common = said.keys() & names
+            # Where one tag fits, another may not; whoever stands under the only one said is concerned.
+            is_exact = not common or (len(common) == 1 and common <= places.keys())
+            for views in _fewest(names, places, said):
+                yield views if is_exact else _concerned(views, change)
 
     def _read(self, read: Reading, view: View) -> None:
         places = self._reads.setdefault(read.entity, {}).setdefault(_names(read), {})

@@ -64,6 +64,7 @@ class _Unique:
 
     def __init__(self, view: View) -> None:
         self.view = view
+        self.triggered_at = view.triggered_at
 
 
 def _notify_joins_running_load() -> AbstractContextManager[Any]:
