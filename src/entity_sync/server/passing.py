@@ -98,10 +98,8 @@ class Passing:
                 self._failed(error)
             else:
                 self._acknowledge(answer, self._ref)
-            if (
-                is_cancelled()
-            ):  # by the function, which answered all the same: what waits is to have a task unharmed
-                break
+            if is_cancelled():  # by the function, which answered all the same
+                break  # what waits gets a task that is not
         self._under_way = None
         if self._waiting:
             self._start(function)
