@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import types
 from collections import abc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, is_typeddict
 
 import msgspec
@@ -30,8 +28,6 @@ _SEVERAL = (
     abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator, abc.Collection,
 )  # fmt: skip
 _PLAIN = (type(None), bytes, bytearray, memoryview, list, tuple, set, frozenset)
-_MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`(?: - at `\$(?P<path>.*)`)?")
-_STEPS = re.compile(r"\.(\w+)|\[(\d+)\]")
 _KEYED = (dict, abc.Mapping, abc.MutableMapping)
 
 
@@ -120,26 +116,34 @@ def _shaped(said: Sequence[_Said], value: Any) -> Any:
             "so return or yield one of them"
         )
     (model,) = models
-    found = _Attributes(value) if isinstance(value, model) else value  # else it would be taken as it is
+    raised: list[Exception] = []
     try:
-        if hasattr(model, "model_validate"):
-            return model.model_validate(found, from_attributes=True)
-        return msgspec.convert(found, model, from_attributes=True)
+        shown = _converted(value, model, raised)
     except Exception as error:  # noqa: BLE001 - an attribute of it may raise anything
-        cause = passing(error)
-        text = f"{a(type(value))} is not shown as {model.__qualname__}: {_why(error)}"
-        raise LoadFailed(text, retryable=cause is not None or _is_unread(value, error)) from cause
+        raised.append(error)
+        shown = None
+    if not raised:
+        return shown
+    first = raised[0]
+    cause = passing(first)
+    text = f"{a(type(value))} is not shown as {model.__qualname__}: {_why(first)}"
+    raise LoadFailed(text, retryable=cause is not None or _is_unread(first)) from cause
 
 
-def _is_unread(value: Any, error: Any) -> bool:
-    """Whether an attribute is there and raised, of which both libraries make an error of their own."""
-    if hasattr(error, "errors"):
-        return any(one["type"] == "get_attribute_error" for one in error.errors())
-    missing = _MISSING.fullmatch(str(error))
-    with suppress(Exception):  # what leads there may raise now
-        for name, index in _STEPS.findall(missing["path"] or "") if missing else ():
-            value = getattr(value, name) if name else value[int(index)]
-    return missing is not None and hasattr(type(value), missing["name"])
+def _converted(value: Any, model: Any, raised: list[Exception]) -> Any:
+    is_pydantic_model = hasattr(model, "model_validate")
+    if isinstance(value, model):  # it would be taken as it is
+        value = _Attributes(value, raised)
+    elif not is_pydantic_model:
+        value = _within(value, raised)
+    if is_pydantic_model:
+        return model.model_validate(value, from_attributes=True)
+    return msgspec.convert(value, model, from_attributes=True)
+
+
+def _is_unread(error: Any) -> bool:
+    """Whether an attribute raised, of which pydantic makes an error of its own."""
+    return hasattr(error, "errors") and any(one["type"] == "get_attribute_error" for one in error.errors())
 
 
 def _models_of(said: Sequence[_Said], value: Any) -> list[Any]:
@@ -155,15 +159,33 @@ def _models_of(said: Sequence[_Said], value: Any) -> list[Any]:
 
 
 class _Attributes:
-    """An object of a class of a model's, without that class: its attributes alone are looked at."""
+    """An object whose attributes alone are looked at, and not its class, which may be one of a model's.
 
-    __slots__ = ("_of",)
+    What they raise is written down: msgspec takes the default of a field, or says that it is missing.
+    """
 
-    def __init__(self, of: object) -> None:
+    __slots__ = ("_of", "_raised")
+
+    def __init__(self, of: object, raised: list[Exception]) -> None:
         self._of = of
+        self._raised = raised
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._of, name)
+        try:
+            return _within(getattr(self._of, name), self._raised)
+        except AttributeError:
+            raise
+        except Exception as error:
+            self._raised.append(error)
+            raise
+
+
+def _within(value: Any, raised: list[Exception]) -> Any:
+    if isinstance(value, list):
+        return [_within(one, raised) for one in value]
+    kind = type(value)
+    is_object = is_mapped(kind) or has_fields(kind) or not is_supported(value)
+    return _Attributes(value, raised) if is_object else value
 
 
 def _unshown(why: str, value: Any) -> Any:
