@@ -121,7 +121,11 @@ def failing(text: str, name: str, condition: str) -> str:
 
 def test_readme_load_fails(browser: Browser, tmp_path: Path):  # noqa: F811
     """The README's page tells of a load that fails, by the console and by its look, and when that is over."""
-    text = source("README.md", "main.py").replace("value: int", "value: str")
+    text = (
+        source("README.md", "main.py")
+        .replace("value: int", "value: str")
+        .replace("str, int]", "str, str | int]")
+    )
     (tmp_path / "main.py").write_text(failing(text, "price", 'prices["tea"] != "bad"'))
     (tmp_path / "page.html").write_text(source("README.md", "page.html"))
     with served(tmp_path, "main:app") as url:
