@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from entity_sync import transactions
 from entity_sync.capture.cascades import warn_of_cascades
+from entity_sync.capture.connections import Connections
 from entity_sync.capture.pending import Pending
 from entity_sync.capture.rows import Held, Watched, held, ids_of, is_written, tags_of, why_unknown
 from entity_sync.capture.sessions import outer_of, place_of
@@ -32,6 +33,7 @@ class _Open:
         self._session = session
         self._is_watched = is_watched
         self.pending = Pending()
+        self.connections = Connections()
         self.leaving: set[Any] = set()  # the states of what the flush was told to delete
         # the states of what it found changed, and what they held
         self.changed: dict[tuple[Any, Watched], Held] = {}
@@ -64,13 +66,20 @@ class Commits:
         self, session: Session, entity: str, ids: Iterable[object], tags: Mapping[str, Any] | None
     ) -> None:
         """If what is open now commits, these keys changed."""
+        found = self._open(session)
+        found.connections.watch()
         for id in ids:
-            self._open(session).pending.add(place_of(session), entity, id, tags)
+            found.pending.add(place_of(session), entity, id, tags)
 
     def created(self, session: Session, transaction: Any) -> None:
         """A transaction begins: until it ends a notify would come too early."""
         if transaction.parent is None:
             self._open(session)
+
+    def begun(self, session: Session, transaction: Any, connection: Any) -> None:
+        """The transaction uses this connection."""
+        if transaction.parent is None:
+            self._open(session).connections.add(connection)
 
     def flushing(self, session: Session, _context: object, _objects: object) -> None:
         """What is asked for now cannot be asked for once it has been written."""
@@ -153,9 +162,7 @@ class Commits:
         del session.info[self]
         if over.pending:
             told = Told.of(session, transaction)
-            changed = list(over.pending.take(transaction))
-            if changed and (telling := self._telling.tell(changed, told.token)) is not None:
-                told.add(telling)
+            over.connections.tell(over.pending, transaction, self._telling.tell, told)
 
     def _open(self, session: Session) -> _Open:
         found: _Open | None = session.info.get(self)

@@ -54,6 +54,10 @@ class Pending:
         """The place was released, or committed."""
         self._committed.add(place)
 
+    def is_committed(self, place: Hashable) -> bool:
+        """Whether it was said of the place."""
+        return place in self._committed
+
     def end(self, place: Hashable, outer: Hashable) -> None:
         """The place is over: what is in it is the outer one's, if it was released."""
         if (passed := self._passed.pop(place, None)) and place in self._committed:

@@ -1,4 +1,4 @@
-"""SQLAlchemy: what a session changed is notified once it has committed, and never if it rolls back.
+"""SQLAlchemy: what a session changed is notified once it has committed, and not if it rolls back.
 
 The keys come from the unit of work (the session events ``after_flush`` and ``after_transaction_end``, see
 SQLAlchemy, ORM Events). Statements that pass it by, like ``session.execute(update(User))``, are warned of,
@@ -39,9 +39,11 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     """From now on commits of these sessions notify what they changed.
 
     Keys are gathered as the session flushes, and notified together, each once, when the outermost
-    transaction has committed; what a rollback undid, also that of a savepoint, is not notified. A failure to
-    notify, or to find out what to notify, is logged and does not disturb whoever commits. Several calls for
-    the same sessions, of one ``sync`` or of several, do not disturb each other.
+    transaction has committed; what a rollback undid, also that of a savepoint, is not notified. Where a
+    COMMIT raised or was cancelled nobody knows whether it took place: its keys are notified, and again two
+    seconds later, which is a load too many at worst. A failure to notify, or to find out what to notify, is
+    logged and does not disturb whoever commits. Several calls for the same sessions, of one ``sync`` or of
+    several, do not disturb each other.
 
     Args:
         sync: what notifies.
@@ -62,6 +64,7 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
         sync.will_notify(*(one.entity for several in watched.values() for one in several))
     commits = Commits(sync, watched)
     event.listen(target, "after_transaction_create", commits.created)
+    event.listen(target, "after_begin", commits.begun)
     event.listen(target, "before_flush", commits.flushing)
     event.listen(target, "after_flush", commits.flushed)
     event.listen(target, "persistent_to_deleted", commits.deleted)
