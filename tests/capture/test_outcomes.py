@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from entity_sync import EntitySync
-from entity_sync.capture import connections
+from entity_sync.capture import ledgers
 from entity_sync.capture.sqlalchemy import notify_on_commit
 from entity_sync.testing import connect, settled
 from tests.capture.told import Told
@@ -195,17 +195,17 @@ async def test_it_is_told_again(tmp_path: Path):
     Lossy.is_lossy = False
     engine.dispose()
     assert told.take() == [("orders", [1], None), ("orders", [2], None)]
-    await asyncio.sleep(connections.AGAIN * 0.9)
+    await asyncio.sleep(ledgers.AGAIN * 0.9)
     assert told.take() == []
-    await asyncio.sleep(connections.AGAIN * 0.2)
+    await asyncio.sleep(ledgers.AGAIN * 0.2)
     assert told.take() == [("orders", [2], None)]
-    await asyncio.sleep(connections.AGAIN * 10)
+    await asyncio.sleep(ledgers.AGAIN * 10)
     assert told.take() == []
 
 
 def test_it_is_told_again_where_no_loop_runs(lossy: Any, told: Told, monkeypatch: pytest.MonkeyPatch):
     """Where a plain session commits in a thread."""
-    monkeypatch.setattr(connections, "AGAIN", 0)
+    monkeypatch.setattr(ledgers, "AGAIN", 0)
     twice = Event()
     notify = told.notify_soon
 

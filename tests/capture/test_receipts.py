@@ -217,7 +217,7 @@ def test_what_became_of_all():
     told = Notified.last(session)
     waiting: list[Future[Any]] = [Future() for _ in range(5)]
     for future in waiting:
-        told.add(future)
+        told.add(future, told.token)
     receipt = told.receipt()
     waiting[4].set_result(Receipt("accepted", told.token))
     waiting[1].set_result(Receipt("deferred", told.token))

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
-from threading import Timer
-from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
+from collections.abc import Hashable, Sequence
 
-from sqlalchemy import event
 from sqlalchemy.engine import Connection, TwoPhaseTransaction
 
+from entity_sync.capture.ledgers import Ledger, Tell, ledger_of, tell_all
 from entity_sync.capture.pending import Pending
 from entity_sync.capture.telling import Changed
 from entity_sync.capture.told import Told
 
-__all__ = ["AGAIN", "Connections", "Tell"]
-
-Tell: TypeAlias = Callable[[Sequence[Changed], str], Future[Any] | None]
-
-AGAIN = 2.0  # seconds, until a database has ended a COMMIT whose caller heard no more of it
+__all__ = ["Connections"]
 
 
 class Connections:
@@ -45,15 +36,21 @@ class Connections:
                 use.watch()
 
     def tell(self, pending: Pending, place: Hashable, tell: Tell, told: Told) -> None:
-        """The transaction is over: tell what it committed, or may have, since its COMMIT had begun."""
+        """The transaction is over: tell what it committed, or may have, since its COMMIT had begun.
+
+        What is in somebody else's transaction is told when that commits.
+        """
         is_unsure = not pending.is_committed(place)
-        if is_unsure and any(use.has_begun_commit() for use in self._uses):
+        if is_unsure and any(use.may_have_committed() for use in self._uses):
             pending.commit(place)
-        if changed := list(pending.take(place)):
-            if (telling := tell(changed, told.token)) is not None:
-                told.add(telling)
-            if is_unsure:
-                _later(tell, changed, told.token)
+        changed = list(pending.take(place))
+        if not changed:
+            return
+        others = [use for use in self._uses if use.is_in_transaction()]
+        for use in others:
+            use.hold(tell, changed, told)
+        if not self._uses or others != self._uses:
+            tell_all(changed, tell, told.token, [told], is_unsure=is_unsure)
 
 
 class _Use:
@@ -61,59 +58,29 @@ class _Use:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._ledger: _Ledger | None = None
+        # the savepoint or transaction that the session has begun, or has joined
+        self._transaction = connection.get_nested_transaction() or connection.get_transaction()
+        self._ledger: Ledger | None = None
         self._commits = 0
 
     def watch(self) -> None:
-        self._ledger = _ledger_of(self._connection)
+        self._ledger = ledger_of(self._connection)
         is_two_phase = isinstance(self._connection.get_transaction(), TwoPhaseTransaction)
         self._ledger.hear(self._connection, "commit_twophase" if is_two_phase else "commit")
         self._commits = self._ledger.commits
 
-    def has_begun_commit(self) -> bool:
-        return self._ledger is not None and self._ledger.commits > self._commits
+    def may_have_committed(self) -> bool:
+        """Whether a COMMIT was begun, or a session that is closed leaves its changes to others."""
+        has_begun = self._ledger is not None and self._ledger.commits > self._commits
+        return has_begun or (self._transaction is not None and self._transaction.is_active)
+
+    def is_in_transaction(self) -> bool:
+        return self._connection.in_transaction() and not _commits_by_itself(self._connection)
+
+    def hold(self, tell: Tell, changed: Sequence[Changed], told: Told) -> None:
+        ledger_of(self._connection).hold(self._connection, tell, changed, told)
 
 
-class _Ledger:
-    """What is known of a connection. It has no reference to it, so that one that is lost is cleared away.
-
-    Attributes:
-        commits: how many have been begun.
-    """
-
-    def __init__(self) -> None:
-        self.commits = 0
-        self._heard: set[str] = set()
-
-    def hear(self, connection: Connection, *names: str) -> None:
-        """Listen to these events of the connection, each once: it may serve many sessions."""
-        for name in names:
-            if name not in self._heard:
-                self._heard.add(name)
-                event.listen(connection, name, getattr(self, f"_{name}"))
-
-    def _commit(self, _connection: Connection) -> None:
-        self.commits += 1
-
-    def _commit_twophase(self, connection: Connection, _xid: object, _is_prepared: bool) -> None:
-        self._commit(connection)
-
-
-_ledgers: WeakKeyDictionary[Connection, _Ledger] = WeakKeyDictionary()
-
-
-def _ledger_of(connection: Connection) -> _Ledger:
-    found = _ledgers.get(connection)
-    if found is None:
-        found = _ledgers[connection] = _Ledger()
-    return found
-
-
-def _later(tell: Tell, changed: Sequence[Changed], token: str) -> None:
-    """The first load may have overtaken the COMMIT."""
-    try:
-        asyncio.get_running_loop().call_later(AGAIN, tell, changed, token)
-    except RuntimeError:  # this thread has no loop
-        timer = Timer(AGAIN, tell, (changed, token))
-        timer.daemon = True
-        timer.start()
+def _commits_by_itself(connection: Connection) -> bool:
+    level = connection.get_execution_options().get("isolation_level")
+    return (level or getattr(connection.dialect, "_on_connect_isolation_level", None)) == "AUTOCOMMIT"

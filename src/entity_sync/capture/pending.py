@@ -81,4 +81,6 @@ class Pending:
 
     def _over(self, place: Hashable) -> dict[tuple[str, object], Tags | None]:
         changed = self._changed.pop(place, {})
-        return changed if place in self._committed else {}
+        is_committed = place in self._committed
+        self._committed.discard(place)
+        return changed if is_committed else {}

@@ -39,11 +39,11 @@ def notify_on_commit(sync: Notifying, sessions: Any, classes: Classes) -> None:
     """From now on commits of these sessions notify what they changed.
 
     Keys are gathered as the session flushes, and notified together, each once, when the outermost
-    transaction has committed; what a rollback undid, also that of a savepoint, is not notified. Where a
-    COMMIT raised or was cancelled nobody knows whether it took place: its keys are notified, and again two
-    seconds later, which is a load too many at worst. A failure to notify, or to find out what to notify, is
-    logged and does not disturb whoever commits. Several calls for the same sessions, of one ``sync`` or of
-    several, do not disturb each other.
+    transaction has committed, also where that is of a connection to which the session is bound; what a
+    rollback undid, also that of a savepoint, is not notified. Where a COMMIT raised or was cancelled nobody
+    knows whether it took place: its keys are notified, and again two seconds later, which is a load too many
+    at worst. A failure to notify, or to find out what to notify, is logged and does not disturb whoever
+    commits. Several calls for the same sessions, of one ``sync`` or of several, do not disturb each other.
 
     Args:
         sync: what notifies.
@@ -112,7 +112,8 @@ async def notified(session: Any) -> Receipt | None:
     Ask it after the commit, of the session that made it, and before a scoped one is removed; it may be
     closed. One token stands for all that the transaction changed, so whatever view that concerns can be
     waited for with it. Only the last transaction that changed rows of watched classes counts; nothing is
-    kept of those before it.
+    kept of those before it. Of a session that took part in the transaction of a connection, ask it after
+    that one: its token stands for what all sessions changed in it.
 
     Args:
         session: one whose commits notify, sync or async, scoped or not.
@@ -123,7 +124,8 @@ async def notified(session: Any) -> Receipt | None:
 
     Raises:
         ConfigurationError: nobody called `notify_on_commit` for this session.
-        RuntimeError: it has changes that are not committed yet.
+        RuntimeError: it has changes that are not committed yet, or the connection in whose transaction they
+            are has not ended that.
     """
     return await asyncio.wrap_future(notified_soon(session))
 
@@ -139,7 +141,10 @@ def notified_soon(session: Any) -> Future[Receipt | None]:
     own = own_session(session)
     if any(commits.has_changed(own) for commits in _listening(own)):
         raise RuntimeError("this session has changes that are not committed: ask after the commit")
-    return Told.last(own).receipt()
+    told = Told.last(own)
+    if told.is_waiting:
+        raise RuntimeError("this session's connection has not committed its changes: ask after the commit")
+    return told.receipt()
 
 
 def _listening(session: Any) -> list[Commits]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 from uuid import uuid4
-from weakref import ref
+from weakref import WeakSet, ref
 
 from sqlalchemy.orm import Session
 
@@ -31,6 +31,7 @@ class Told:
         self.token = uuid4().hex
         self._transaction = ref(transaction)  # which holds a connection
         self._futures: list[Future[Any]] = []
+        self._waiting: WeakSet[Any] = WeakSet()  # so that what is lost is not waited for
 
     @classmethod
     def of(cls, session: Session, transaction: object) -> Told:
@@ -46,9 +47,29 @@ class Told:
         found: Told | None = session.info.get(_KEPT)
         return found or cls(session)
 
-    def add(self, told: Future[Any]) -> None:
-        """This notify is one of them."""
-        self._futures.append(told)
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something may be told of it yet."""
+        return bool(self._waiting)
+
+    def wait_for(self, other: object) -> None:
+        """More is told, or nothing, when the transaction of this other one is over."""
+        self._waiting.add(other)
+
+    def wait_no_longer_for(self, other: object) -> None:
+        """It is."""
+        self._waiting.discard(other)
+
+    def add(self, told: Future[Any] | None, token: str) -> None:
+        """This notify of all that changed is one of them, and those under another token count no more.
+
+        Args:
+            told: its receipt, if it has one.
+        """
+        if token != self.token:
+            self.token, self._futures = token, []
+        if told is not None:
+            self._futures.append(told)
 
     def receipt(self) -> Future[Receipt | None]:
         """What became of all of them; None where there is none, or none succeeded."""
