@@ -13,13 +13,19 @@ from typing import Any
 from weakref import ref
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, event, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from entity_sync import EntitySync
-from entity_sync.capture.sqlalchemy import notify_after_commit, notify_on_commit
+from entity_sync.capture.sqlalchemy import (
+    Watched,
+    notified,
+    notified_soon,
+    notify_after_commit,
+    notify_on_commit,
+)
 from entity_sync.testing import connect, settled
 from tests.capture.told import Told
 
@@ -34,6 +40,11 @@ class Order(Base):
     __tablename__ = "orders"
     id: Mapped[int] = mapped_column(primary_key=True)
     total: Mapped[int]
+
+
+class Other(Base):
+    __tablename__ = "others"
+    id: Mapped[int] = mapped_column(primary_key=True)
 
 
 class Looking(Told):
@@ -336,6 +347,7 @@ async def test_an_async_session_on_an_async_connection(tmp_path: Path):
                 await session.commit()
             await settled(sync)
             assert client.pending() == []
+        assert await notified(session) is not None
         assert (await client.receive_until("snapshot"))["rows"] == [{"data": 7}]
         committing = asyncio.Event()
 
@@ -357,3 +369,210 @@ async def test_an_async_session_on_an_async_connection(tmp_path: Path):
             await task
         assert (await client.receive_until("snapshot"))["rows"] == [{"data": 8}]
     await engine.dispose()
+
+
+@pytest.fixture
+async def sync(sessions: Any):
+    """One more that notifies, with receipts; a row of its is part of two entities."""
+    sync = EntitySync()
+    for name in ("rows", "totals"):
+        sync.entity(name)(load)
+    notify_on_commit(sync, sessions, {Order: ["rows", Watched("totals", id="total")]})
+    async with sync:
+        yield sync
+
+
+async def load(id: int) -> int:
+    return id
+
+
+async def flushed(session: Any, *ids: int) -> None:
+    for id in ids:
+        session.get(Order, id).total = 7
+    session.flush()
+    with pytest.raises(RuntimeError, match="ask after the commit"):
+        await notified(session)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_its_receipt(engine: Any, sessions: Any, sync: EntitySync, mode: str):
+    """It comes with the outer commit, after which views show the change; before that there is nothing."""
+    async with connect(sync) as client:
+        await client.subscribe("rows", "1", causes=True)
+        await client.subscribe("totals", "7", causes=True)
+        await settled(sync)
+        client.pending()
+        with engine.begin() as connection, sessions(bind=connection, join_transaction_mode=mode) as session:
+            await flushed(session, 1)
+            session.commit()
+            with pytest.raises(RuntimeError, match="ask after the commit"):
+                await notified(session)
+        receipt = await notified(session)
+        assert receipt is not None
+        assert receipt.status == "accepted"
+        await settled(sync)
+        shown = {message["entity"]: message["causes"] for message in client.pending() if "causes" in message}
+        assert shown == {"rows": [receipt.token], "totals": [receipt.token]}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("ends", ["rollback", "close", "invalidate"])
+async def test_no_receipt_of_an_outer_rollback(
+    engine: Any, sessions: Any, sync: EntitySync, mode: str, ends: str
+):
+    """However it comes about, and whether or not the session had committed; nor that of before."""
+    for commits in (True, False):
+        with engine.connect() as connection, sessions() as session:
+            session.get(Order, 3).total += 1
+            session.commit()
+            assert await notified(session) is not None
+            session.bind = connection
+            session.join_transaction_mode = mode
+            transaction = connection.begin()
+            await flushed(session, 1)
+            if commits:
+                session.commit()
+            else:
+                session.close()
+            if ends == "rollback":
+                transaction.rollback()
+                connection.begin()
+            elif ends == "close":
+                connection.close()
+            else:
+                connection.invalidate()
+                transaction.close()
+            assert await notified(session) is None
+
+
+async def test_receipts_of_many_sessions(engine: Any, sessions: Any, sync: EntitySync):
+    """One token is that of all, except of those that a savepoint took along; the next commit has its own."""
+    with engine.connect() as connection:
+        with connection.begin():
+            with sessions(bind=connection) as first, connection.begin_nested():
+                await flushed(first, 1)
+                first.commit()
+            with sessions(bind=connection) as second, connection.begin_nested() as savepoint:
+                await flushed(second, 2)
+                second.commit()
+                savepoint.rollback()
+            assert await notified(second) is None
+            with sessions(bind=connection) as third:
+                await flushed(third, 3)
+                third.commit()
+            with pytest.raises(RuntimeError, match="ask after the commit"):
+                await notified(first)
+        receipt = await notified(first)
+        assert receipt is not None
+        assert await notified(third) == receipt
+        assert await notified(second) is None
+        with connection.begin(), sessions(bind=connection) as fourth:
+            assert await notified(first) == receipt
+            notify_after_commit(fourth, "rows", 4)
+            fourth.commit()
+        other = await notified(fourth)
+        assert other is not None
+        assert other.token != receipt.token
+
+
+async def test_a_receipt_for_a_thread(engine: Any, sessions: Any, sync: EntitySync):
+    """It waits there; of a session that is closed without a commit, too."""
+
+    def change_it() -> Any:
+        with engine.begin() as connection, sessions(bind=connection) as session:
+            session.get(Order, 1).total = 7
+            session.flush()
+        return notified_soon(session).result(30)
+
+    assert await asyncio.to_thread(change_it) is not None
+
+
+async def test_the_receipt_of_an_outer_commit_of_unknown_outcome(
+    engine: Any, sessions: Any, sync: EntitySync
+):
+    """There is one, as it was told."""
+    with engine.connect() as connection:
+        connection.begin()
+        with sessions(bind=connection) as session:
+            await flushed(session, 1)
+            session.commit()
+        connection.connection.dbapi_connection = Lossy(connection.connection.dbapi_connection)
+        with suppress(OperationalError):
+            connection.commit()
+        assert await notified(session) is not None
+
+
+async def test_a_receipt_that_nobody_can_give(engine: Any, sessions: Any, sync: EntitySync):
+    """A connection that is lost keeps nobody waiting, nor does a COMMIT that is not sent."""
+    for is_lost in (True, False):
+        connection = engine.connect()
+        connection.begin()
+        with sessions(bind=connection) as session:
+            await flushed(session, 1)
+            session.commit()
+        session.bind = engine
+        if is_lost:
+            del connection
+            gc.collect()
+        else:
+            event.listen(connection, "commit", lambda _connection: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                connection.commit()
+            assert await notified(session) is None
+            connection.close()
+        assert await notified(session) is None
+
+
+async def test_the_receipt_of_two_connections(engine: Any, sessions: Any, sync: EntitySync, tmp_path: Path):
+    """The last one that commits is told all, so it is its token that counts."""
+    await settled(sync)
+    other = create_engine(f"sqlite:///{tmp_path}/other.db")
+    Base.metadata.create_all(other)
+    for id, outer_commits in enumerate([True, False]):
+        with other.connect() as connection:
+            connection.begin()
+            with sessions(binds={Order: engine, Other: connection}) as session:
+                session.add(Other(id=id))
+                await flushed(session, 1)
+                session.get(Order, 1).total += 1
+                session.commit()
+                with pytest.raises(RuntimeError, match="ask after the commit"):
+                    await notified(session)
+            async with connect(sync) as client:
+                await client.subscribe("rows", "1", causes=True)
+                if outer_commits:
+                    connection.commit()
+                else:
+                    connection.rollback()
+                receipt = await notified(session)
+                assert receipt is not None
+                await settled(sync)
+                causes = [message["causes"] for message in client.pending() if "causes" in message]
+                assert causes[-1][-1] == receipt.token
+    other.dispose()
+
+
+async def test_a_receipt_on_the_connection_of_another_session(sessions: Any, sync: EntitySync):
+    """Each session has its own, and both with the outer one's commit."""
+    with sessions.begin() as outer:
+        outer.get(Order, 1).total = 7
+        with sessions(bind=outer.connection()) as inner:
+            await flushed(inner, 2)
+            inner.commit()
+            with pytest.raises(RuntimeError, match="ask after the commit"):
+                await notified(inner)
+    receipts = [await notified(session) for session in (outer, inner)]
+    assert None not in receipts
+
+
+async def test_statements_of_a_session_that_joined(
+    engine: Any, sessions: Any, sync: EntitySync, caplog: pytest.LogCaptureFixture
+):
+    """Whose keys are said by itself are not warned of, and have their receipt."""
+    with engine.begin() as connection, sessions(bind=connection) as session:
+        session.execute(update(Order).values(total=9))
+        for entity in ("rows", "totals", "orders"):
+            notify_after_commit(session, entity, 9)
+        session.commit()
+    assert await notified(session) is not None
+    assert "by a statement" not in caplog.text

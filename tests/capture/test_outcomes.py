@@ -10,14 +10,14 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, event, text
+from sqlalchemy import ForeignKey, create_engine, event, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from entity_sync import EntitySync
 from entity_sync.capture import ledgers
-from entity_sync.capture.sqlalchemy import notify_on_commit
+from entity_sync.capture.sqlalchemy import notified, notified_soon, notify_on_commit
 from entity_sync.testing import connect, settled
 from tests.capture.told import Told
 from tests.hub.virtual import in_virtual_time
@@ -259,3 +259,70 @@ async def test_a_request_that_is_cancelled_while_it_commits(tmp_path: Path):
             await task
         assert (await client.receive_until("snapshot"))["rows"] == [{"data": 7}]
     await engine.dispose()
+
+
+@pytest.fixture
+async def sync(sessions: Any):
+    """One more that notifies, with receipts."""
+    sync = EntitySync()
+
+    @sync.entity("totals")
+    async def load(id: int) -> int:
+        with sessions() as session:
+            return int(session.get(Order, id).total)
+
+    notify_on_commit(sync, sessions, {Order: "totals"})
+    async with sync:
+        yield sync
+
+
+async def test_its_receipt(lossy: Any, sync: EntitySync, monkeypatch: pytest.MonkeyPatch):
+    """It is that of the notify, once the transaction is over; the second notify has the same token."""
+    monkeypatch.setattr(ledgers, "AGAIN", 0)
+    async with connect(sync) as client:
+        await client.subscribe("totals", "1", causes=True)
+        await settled(sync)
+        client.pending()
+        with lossy() as session:
+            session.get(Order, 1).total = 7
+            with pytest.raises(OperationalError):
+                session.commit()
+            with pytest.raises(RuntimeError, match="ask after the commit"):
+                await notified(session)
+        receipt = await notified(session)
+        assert receipt is not None
+        assert receipt.status == "accepted"
+        causes: list[str] = []
+        while len(causes) < 2:
+            causes += (await client.receive_until("current"))["causes"]
+        assert causes == [receipt.token] * 2
+        assert await notified(session) == receipt
+
+
+async def test_a_receipt_for_a_thread(lossy: Any, sync: EntitySync):
+    """It waits there."""
+
+    def change() -> Any:
+        with suppress(OperationalError), lossy.begin() as session:
+            session.get(Order, 1).total = 7
+        return notified_soon(session).result(30)
+
+    assert await asyncio.to_thread(change) is not None
+
+
+async def test_no_receipt_without_a_commit(sessions: Any, sync: EntitySync):
+    """What failed before it was rolled back."""
+    with sessions() as session:
+        event.listen(session, "before_commit", lambda _session: 1 / 0)
+        session.get(Order, 1).total = 7
+        session.flush()
+        with pytest.raises(ZeroDivisionError):
+            session.commit()
+    assert await notified(session) is None
+
+
+async def test_no_receipt_of_a_statement(lossy: Any, sync: EntitySync):
+    """Nobody knows its keys, so nothing was told."""
+    with suppress(OperationalError), lossy.begin() as session:
+        session.execute(update(Order).values(total=7))
+    assert await notified(session) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,40 @@ def test_what_became_of_all():
     waiting[2].set_result(Receipt("accepted", told.token))
     assert receipt.result() == Receipt("deferred", told.token)
     assert Notified.last(session).receipt().result() is None
+
+
+def test_a_later_token():
+    """What is told once more under another token is all of it, so that one counts, and its failure too."""
+    told = Notified.last(Session())
+    first, second = told.token, "later"
+    for token in (first, second):
+        future: Future[Any] = Future()
+        told.add(future, token)
+        assert not told.receipt().done()
+        future.set_result(Receipt("accepted", token))
+        assert told.receipt().result() == Receipt("accepted", token)
+    told.add(None, "last")
+    assert told.receipt().result() is None
+
+
+def test_what_may_be_told_yet():
+    """It waits for those that are there: what is lost will tell nothing."""
+
+    class Other:
+        is_open = True
+
+        def is_in_transaction(self) -> bool:
+            return self.is_open
+
+    told = Notified.last(Session())
+    others = [Other(), Other(), Other(), Other()]
+    for other in others:
+        told.wait_for(other)
+    told.wait_no_longer_for(others.pop())
+    told.wait_no_longer_for(others.pop())
+    others.pop().is_open = False
+    del other
+    assert told.is_waiting
+    others.clear()
+    gc.collect()
+    assert not told.is_waiting

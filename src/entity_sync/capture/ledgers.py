@@ -9,7 +9,7 @@ from contextlib import suppress
 from threading import Lock, Timer
 from typing import Any, TypeAlias
 from uuid import uuid4
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
@@ -32,18 +32,24 @@ _ALL = None  # what is around all savepoints
 
 
 class Ledger:
-    """What is known of one connection. It has no reference to it, so that one that is lost is cleared away.
+    """What is known of one connection, by a weak reference: one that is lost is cleared away.
 
     Attributes:
         commits: how many have been begun.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.commits = 0
+        self._connection = ref(connection)
         self._heard: set[str] = set()
         self._held: dict[Tell, Pending] = {}
         self._level = 0  # of savepoints, counted from where the first keys came to be held
         self._levels: dict[int, _Waiting] = {}  # at which keys are held, and for whom
+
+    def is_in_transaction(self) -> bool:
+        """Whether what is held may be told yet."""
+        connection = self._connection()
+        return connection is not None and connection.in_transaction()
 
     def hear(self, connection: Connection, *names: str) -> None:
         """Listen to these events of the connection, each once: it may serve many sessions."""
@@ -139,7 +145,7 @@ def ledger_of(connection: Connection) -> Ledger:
     """That of this connection, as long as it lives."""
     found = _ledgers.get(connection)
     if found is None:
-        found = _ledgers[connection] = Ledger()
+        found = _ledgers[connection] = Ledger(connection)
     return found
 
 

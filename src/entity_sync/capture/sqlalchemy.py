@@ -113,14 +113,17 @@ async def notified(session: Any) -> Receipt | None:
     closed. One token stands for all that the transaction changed, so whatever view that concerns can be
     waited for with it. Only the last transaction that changed rows of watched classes counts; nothing is
     kept of those before it. Of a session that took part in the transaction of a connection, ask it after
-    that one: its token stands for what all sessions changed in it.
+    that one: its token stands for what all sessions changed in it. Where a COMMIT raised, ask once the
+    session is closed or rolled back; the first state that covers the token may be from before that COMMIT,
+    and the token is told again two seconds later.
 
     Args:
         session: one whose commits notify, sync or async, scoped or not.
 
     Returns:
-        that of the commit, ``deferred`` if any key of it is. None where nothing was notified: the transaction
-        was rolled back, it changed nothing, or it could not be told, which the log says.
+        that of the commit, ``deferred`` if any key of it is. None where nothing was notified: the
+        transaction, or that of its connection, was rolled back or lost, it changed nothing, or it could not
+        be told, which the log says.
 
     Raises:
         ConfigurationError: nobody called `notify_on_commit` for this session.

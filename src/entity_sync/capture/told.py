@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 from weakref import WeakSet, ref
 
@@ -12,9 +12,17 @@ from sqlalchemy.orm import Session
 
 from entity_sync.model import Receipt
 
-__all__ = ["Told"]
+__all__ = ["Outer", "Told"]
 
 _KEPT = "entity_sync.told"
+
+
+class Outer(Protocol):
+    """What somebody else does with a connection."""
+
+    def is_in_transaction(self) -> bool:
+        """Whether one is open, or begun anew."""
+        ...
 
 
 class Told:
@@ -31,7 +39,7 @@ class Told:
         self.token = uuid4().hex
         self._transaction = ref(transaction)  # which holds a connection
         self._futures: list[Future[Any]] = []
-        self._waiting: WeakSet[Any] = WeakSet()  # so that what is lost is not waited for
+        self._waiting: WeakSet[Outer] = WeakSet()  # so that what is lost is not waited for
 
     @classmethod
     def of(cls, session: Session, transaction: object) -> Told:
@@ -50,15 +58,16 @@ class Told:
     @property
     def is_waiting(self) -> bool:
         """Whether something may be told of it yet."""
-        return bool(self._waiting)
+        # a transaction may end without a word, where its COMMIT is not even sent
+        return any(outer.is_in_transaction() for outer in self._waiting)
 
-    def wait_for(self, other: object) -> None:
-        """More is told, or nothing, when the transaction of this other one is over."""
-        self._waiting.add(other)
+    def wait_for(self, outer: Outer) -> None:
+        """More is told, or nothing, when this transaction is over."""
+        self._waiting.add(outer)
 
-    def wait_no_longer_for(self, other: object) -> None:
+    def wait_no_longer_for(self, outer: Outer) -> None:
         """It is."""
-        self._waiting.discard(other)
+        self._waiting.discard(outer)
 
     def add(self, told: Future[Any] | None, token: str) -> None:
         """This notify of all that changed is one of them, and those under another token count no more.
