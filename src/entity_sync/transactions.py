@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 from weakref import WeakSet
 
-__all__ = ["Transaction", "begun", "ended", "warn_inside"]
+__all__ = ["Transaction", "begun", "committed", "ended", "warn_inside"]
 
 _log = logging.getLogger("entity_sync.notify")
 
@@ -37,6 +39,16 @@ def ended(transaction: Transaction) -> None:
     known = _open.get(None)
     if known is not None and transaction in known:
         _open.set(WeakSet(one for one in known if one is not transaction))
+
+
+@contextmanager
+def committed() -> Generator[None]:
+    """What is notified in here has committed, whatever else is open."""
+    known = _open.set(WeakSet())
+    try:
+        yield
+    finally:
+        _open.reset(known)
 
 
 def warn_inside(entity: str, *, debug: bool) -> None:

@@ -552,8 +552,11 @@ async def test_the_receipt_of_two_connections(engine: Any, sessions: Any, sync: 
     other.dispose()
 
 
-async def test_a_receipt_on_the_connection_of_another_session(sessions: Any, sync: EntitySync):
-    """Each session has its own, and both with the outer one's commit."""
+async def test_a_receipt_on_the_connection_of_another_session(
+    sessions: Any, sync: EntitySync, caplog: pytest.LogCaptureFixture
+):
+    """Each session has its own, and both with the outer one's commit; no notify overtakes it."""
+    asyncio.get_running_loop().set_debug(True)
     with sessions.begin() as outer:
         outer.get(Order, 1).total = 7
         with sessions(bind=outer.connection()) as inner:
@@ -563,6 +566,7 @@ async def test_a_receipt_on_the_connection_of_another_session(sessions: Any, syn
                 await notified(inner)
     receipts = [await notified(session) for session in (outer, inner)]
     assert None not in receipts
+    assert "inside an open transaction" not in caplog.text
 
 
 async def test_statements_of_a_session_that_joined(

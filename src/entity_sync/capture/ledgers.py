@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
+from entity_sync import transactions
 from entity_sync.capture.pending import Pending
 from entity_sync.capture.telling import Changed
 from entity_sync.capture.told import Told
@@ -160,7 +161,8 @@ def tell_all(
     """
     if not changed:
         return
-    telling = tell(changed, token)
+    with transactions.committed():
+        telling = tell(changed, token)
     for told in several:
         told.add(telling, token)
     if is_unsure:
