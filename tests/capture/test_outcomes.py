@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -297,6 +297,28 @@ async def test_its_receipt(lossy: Any, sync: EntitySync, monkeypatch: pytest.Mon
             causes += (await client.receive_until("current"))["causes"]
         assert causes == [receipt.token] * 2
         assert await notified(session) == receipt
+
+
+@in_virtual_time
+async def test_a_node_that_has_stopped_since(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """It is not told again, and nobody is to blame for that; a commit after the stop is warned of."""
+    sync = EntitySync("memory://")
+    sync.entity("orders")(stopped)
+    Base.metadata.create_all(create_engine(f"sqlite:///{tmp_path}/shop.db"))
+    engine = create_engine(f"sqlite:///{tmp_path}/shop.db", connect_args={"factory": AlwaysLossy})
+    sessions = sessionmaker(engine)
+    notify_on_commit(sync, sessions, {Order: "orders"})
+    for is_warned in (False, True):
+        async with sync if not is_warned else nullcontext():
+            with suppress(OperationalError), sessions.begin() as session:
+                session.add(Order(id=int(is_warned), total=0))
+            assert (await notified(session) is None) == is_warned
+        await asyncio.sleep(ledgers.AGAIN * 2)
+        assert caplog.text.count("does not run in this process") == int(is_warned)
+    engine.dispose()
+
+
+async def stopped(id: int) -> None: ...
 
 
 async def test_a_receipt_for_a_thread(lossy: Any, sync: EntitySync):

@@ -162,7 +162,7 @@ class Commits:
         del session.info[self]
         if over.pending:
             told = Told.of(session, transaction)
-            over.connections.tell(over.pending, transaction, self._telling.tell, told)
+            over.connections.tell(over.pending, transaction, self._telling, told)
 
     def _open(self, session: Session) -> _Open:
         found: _Open | None = session.info.get(self)

@@ -6,9 +6,9 @@ from collections.abc import Hashable, Sequence
 
 from sqlalchemy.engine import Connection, TwoPhaseTransaction
 
-from entity_sync.capture.ledgers import Ledger, Tell, ledger_of, tell_all
+from entity_sync.capture.ledgers import Ledger, ledger_of, tell_all
 from entity_sync.capture.pending import Pending
-from entity_sync.capture.telling import Changed
+from entity_sync.capture.telling import Changed, Telling
 from entity_sync.capture.told import Told
 
 __all__ = ["Connections"]
@@ -35,7 +35,7 @@ class Connections:
             for use in self._uses:
                 use.watch()
 
-    def tell(self, pending: Pending, place: Hashable, tell: Tell, told: Told) -> None:
+    def tell(self, pending: Pending, place: Hashable, telling: Telling, told: Told) -> None:
         """The transaction is over: tell what it committed, or may have, since its COMMIT had begun.
 
         What is in somebody else's transaction is told when that commits.
@@ -48,9 +48,9 @@ class Connections:
             return
         others = [use for use in self._uses if use.is_in_transaction()]
         for use in others:
-            use.hold(tell, changed, told)
+            use.hold(telling, changed, told)
         if not self._uses or others != self._uses:
-            tell_all(changed, tell, told.token, [told], is_unsure=is_unsure)
+            tell_all(changed, telling, told.token, [told], is_unsure=is_unsure)
 
 
 class _Use:
@@ -77,8 +77,8 @@ class _Use:
     def is_in_transaction(self) -> bool:
         return self._connection.in_transaction() and not _commits_by_itself(self._connection)
 
-    def hold(self, tell: Tell, changed: Sequence[Changed], told: Told) -> None:
-        ledger_of(self._connection).hold(self._connection, tell, changed, told)
+    def hold(self, telling: Telling, changed: Sequence[Changed], told: Told) -> None:
+        ledger_of(self._connection).hold(self._connection, telling, changed, told)
 
 
 def _commits_by_itself(connection: Connection) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from threading import Lock, Timer
 from typing import Any, TypeAlias
@@ -16,13 +15,12 @@ from sqlalchemy.engine import Connection
 
 from entity_sync import transactions
 from entity_sync.capture.pending import Pending
-from entity_sync.capture.telling import Changed
+from entity_sync.capture.telling import Changed, Telling
 from entity_sync.capture.told import Told
 
-__all__ = ["AGAIN", "Ledger", "Tell", "ledger_of", "tell_all"]
+__all__ = ["AGAIN", "Ledger", "ledger_of", "tell_all"]
 
-Tell: TypeAlias = Callable[[Sequence[Changed], str], Future[Any] | None]
-_Waiting: TypeAlias = dict[Tell, WeakSet[Told]]
+_Waiting: TypeAlias = dict[Telling, WeakSet[Told]]
 
 AGAIN = 2.0  # seconds, until a database has ended a COMMIT whose caller heard no more of it
 _EVENTS = (
@@ -43,7 +41,7 @@ class Ledger:
         self.commits = 0
         self._connection = ref(connection)
         self._heard: set[str] = set()
-        self._held: dict[Tell, Pending] = {}
+        self._held: dict[Telling, Pending] = {}
         self._level = 0  # of savepoints, counted from where the first keys came to be held
         self._levels: dict[int, _Waiting] = {}  # at which keys are held, and for whom
 
@@ -59,12 +57,12 @@ class Ledger:
                 self._heard.add(name)
                 event.listen(connection, name, getattr(self, f"_{name}"))
 
-    def hold(self, connection: Connection, tell: Tell, changed: Sequence[Changed], told: Told) -> None:
+    def hold(self, connection: Connection, telling: Telling, changed: Sequence[Changed], told: Told) -> None:
         """Tell these once the transaction of the connection has committed, if it does."""
         self.hear(connection, *_EVENTS)
         _say_after_commits(connection.dialect)
-        pending = self._held.setdefault(tell, Pending())
-        self._levels.setdefault(self._level, {}).setdefault(tell, WeakSet()).add(told)
+        pending = self._held.setdefault(telling, Pending())
+        self._levels.setdefault(self._level, {}).setdefault(telling, WeakSet()).add(told)
         told.wait_for(self)
         for one in changed:
             for id in one.ids:
@@ -74,13 +72,13 @@ class Ledger:
         """The COMMIT is over: all that waited for it is told under one token."""
         held, levels, token = self._held, self._levels, uuid4().hex
         self._held, self._level, self._levels = {}, 0, {}
-        for tell, pending in held.items():
+        for telling, pending in held.items():
             for level in levels:
                 pending.commit(level)
                 pending.end(level, _ALL)
             pending.commit(_ALL)
-            waiting = [told for level in levels.values() for told in level.get(tell, ())]
-            tell_all(list(pending.take(_ALL)), tell, token, waiting, is_unsure=is_unsure)
+            waiting = [told for level in levels.values() for told in level.get(telling, ())]
+            tell_all(list(pending.take(_ALL)), telling, token, waiting, is_unsure=is_unsure)
         self._release(levels.values())
 
     def _forget(self) -> None:
@@ -126,8 +124,8 @@ class Ledger:
             return
         if is_released:
             outer = self._levels.setdefault(self._level, {})
-            for tell, waiting in over.items():
-                outer.setdefault(tell, WeakSet()).update(waiting)
+            for telling, waiting in over.items():
+                outer.setdefault(telling, WeakSet()).update(waiting)
         else:
             self._release([over])
         for pending in self._held.values():
@@ -151,7 +149,7 @@ def ledger_of(connection: Connection) -> Ledger:
 
 
 def tell_all(
-    changed: Sequence[Changed], tell: Tell, token: str, several: Iterable[Told], *, is_unsure: bool
+    changed: Sequence[Changed], telling: Telling, token: str, several: Iterable[Told], *, is_unsure: bool
 ) -> None:
     """Tell these, and again if the COMMIT may still be under way: the first load may overtake it.
 
@@ -162,14 +160,14 @@ def tell_all(
     if not changed:
         return
     with transactions.committed():
-        telling = tell(changed, token)
+        receipt = telling.tell(changed, token)
     for told in several:
-        told.add(telling, token)
+        told.add(receipt, token)
     if is_unsure:
-        _later(tell, changed, token)
+        _later(telling.tell_again, changed, token)
 
 
-def _later(tell: Tell, *told: Any) -> None:
+def _later(tell: Callable[..., None], *told: Any) -> None:
     try:
         asyncio.get_running_loop().call_later(AGAIN, tell, *told)
     except RuntimeError:  # this thread has no loop

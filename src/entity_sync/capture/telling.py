@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from entity_sync.errors import BadId, NotRunning
@@ -68,6 +69,18 @@ class Telling:
         Returns:
             its receipt, from an `EntitySync` that was told.
         """
+        try:
+            return self._tell(changed, token)
+        except NotRunning:
+            self._warn_of_not_running(changed[0])
+            return None
+
+    def tell_again(self, changed: Sequence[Changed], token: str) -> None:
+        """The same once more; who has stopped since then is to blame for nothing."""
+        with suppress(NotRunning):
+            self._tell(changed, token)
+
+    def _tell(self, changed: Sequence[Changed], token: str) -> Future[Any] | None:
         if isinstance(self._sync, Checking):
             return self._tell_together(self._sync, changed, token)
         for one in changed:
@@ -85,7 +98,7 @@ class Telling:
                 if possible := list(_possible(sync, changed)):
                     told = sync.notify_together(possible, token)
         except NotRunning:
-            self._warn_of_not_running(changed[0])
+            raise
         except Exception as error:  # noqa: BLE001 - the commit is done: whoever made it is not to blame
             for one in changed:
                 _report_refused(one, error)
@@ -101,7 +114,7 @@ class Telling:
             except BadId:
                 self._notify_each(changed)
         except NotRunning:
-            self._warn_of_not_running(changed)
+            raise
         except Exception as error:  # noqa: BLE001 - as above
             _report_refused(changed, error)
 
