@@ -332,3 +332,10 @@ def test_from_when_on_a_load_has_what_was_told():
     assert fence.doubt(12) == fence.due == 15
     assert fence.change(6, 20) == -inf
     assert fence.doubt(21) == fence.due == 23
+
+
+def test_a_row_that_comes_after_there_was_none():
+    """What has never been there was not deleted: the first row that is found is shown at once."""
+    fence = Fence(2.0)
+    assert fence.judge(GONE, 0, 0) is None
+    assert fence.judge(at(3), 0.5, 0.5) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
@@ -101,6 +102,42 @@ def test_all_tags_have_to_fit():
     assert found([read], Change(key, tags={"customer": frozenset("7"), "status": frozenset({"open"})})) == 1
     assert found([read], Change(key, tags={"customer": frozenset("7")})) == 1
     assert found([read], Change(key)) == 1
+
+
+def test_who_fits_one_tag_is_asked_for_the_other():
+    """Who shares one value of a change need not share the other; nobody is asked where one tag decides."""
+    asked: list[Reading] = []
+    numbers = count(1)
+    index = Index(lambda: next(numbers))
+    views = [index.open(EntityKey("reports", str(number)), ()) for number in range(3)]
+    index.depend(views[0], Loaded((), reads=(reading(Reads("orders", customer=7, status="open")),)))
+    index.depend(views[1], Loaded((), reads=(reading(Reads("orders", customer=8, status="paid")),)))
+    index.depend(views[2], Loaded((), reads=(reading(Reads("users", customer=7)),)))
+    concerns = Reading.concerns
+
+    def counting(read: Reading, tags: Tags | None) -> bool:
+        asked.append(read)
+        return concerns(read, tags)
+
+    with patch.object(Reading, "concerns", counting):
+        for entity, tags, found in (
+            ("orders", {"customer": 7, "status": "paid"}, []),
+            ("orders", {"customer": 7, "status": "open"}, views[:1]),
+            ("orders", {"customer": [7, 8], "status": ["open", "paid"]}, views[:2]),
+        ):
+            change = Change(EntityKey(entity, "1"), tags=canonical_tags(tags))
+            assert list(index.depending(change)) == found
+        asked.clear()
+        for entity, said, found in (
+            ("orders", {"customer": 7}, views[:1]),
+            ("orders", {"customer": 7, "color": "red"}, views[:1]),
+            ("orders", {"color": "red"}, views[:2]),
+            ("orders", None, views[:2]),
+            ("users", {"customer": 7}, views[2:]),
+        ):
+            change = Change(EntityKey(entity, "1"), tags=None if said is None else canonical_tags(said))
+            assert list(index.depending(change)) == found
+        assert asked == []
 
 
 def test_a_change_asks_few(monkeypatch: pytest.MonkeyPatch):

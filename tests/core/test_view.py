@@ -342,3 +342,16 @@ def test_from_the_first_state_to_the_last(states: list[bytes | None], events: li
         rows = () if data is None else (LoadedRow(data, data),)
         one.succeed(Loaded(rows, gone=data is None))
     assert [msgspec.json.decode(frame.payload)["event"] for frame in one.since(1)] == events
+
+
+def test_what_was_asked_for_while_a_load_was_given_up():
+    """A notify of meanwhile is not forgotten with it, nor one that it was for: classic clients hear later."""
+    view = View(KEY, (), 1)
+    for before, meanwhile in ((Cause.SUBSCRIBE, Cause.NOTIFY), (Cause.NOTIFY, Cause.SUBSCRIBE)):
+        view.trigger(before, 0.0)
+        view.start(1, 0.0)
+        view.trigger(meanwhile, 0.0)
+        assert view.give_up() is LoadAction.ENQUEUE
+        assert Cause.NOTIFY in view.causes
+        view.start(2, 0.0)
+        view.succeed(Loaded(()))

@@ -37,7 +37,7 @@ def test_no_secret_in_the_text_of_a_connection():
     assert "hush" not in repr(ClientMessage(b"1", "hush", info))
 
 
-async def test_what_the_application_is_asked_and_what_a_failure_says():
+async def test_what_the_application_is_asked_and_what_a_failure_says(caplog: pytest.LogCaptureFixture):
     """The secret and the connection; what is no answer is told as such, and may be tried again."""
     clock, info = FakeClock(), ConnectionInfo("v2", query="q")
     asked: list[tuple[str | None, ConnectionInfo]] = []
@@ -52,6 +52,7 @@ async def test_what_the_application_is_asked_and_what_a_failure_says():
     await clock.advance(60)
     late = Refused("busy", "who this is could not be established in time", retryable=True)
     assert await question == late
+    assert "authenticate gave no answer: there was none within 10 s" in caplog.text
     answers.set()
     failed = Refused("busy", "who this is could not be established", retryable=True)
     assert await admit(authenticate, "hush", info, Settings(), clock) == failed

@@ -443,3 +443,32 @@ async def test_a_notify_of_many_keys():
         assert (await notifying).status == "accepted"
         assert seen == list(range(100))
         client.leave()
+
+
+@in_virtual_time
+async def test_what_changed_together():
+    """Several entities under one token, each with its tags: each view that one of them concerns is loaded
+    and told the token."""
+    bakery = Bakery()
+    async with bakery.sync as sync:
+        client, lists = MemoryClient.of(sync), MemoryClient.of(sync)
+        bakery.order(1, 7)
+        await client.subscribe("users", 9, causes=True)
+        await lists.subscribe("customer_orders", 7, 8, causes=True)
+        await settled(sync)
+        for one in (client, lists):
+            one.pending()
+        bakery.loads.clear()
+        bakery.names[9] = "Grace"
+        said = [("users", [9], None), ("orders", [2], {"customer": 7})]
+        bakery.order(2, 7)
+        receipt = await asyncio.wrap_future(sync.notify_together(said, "token"))
+        assert (receipt.status, receipt.token) == ("accepted", "token")
+        await settled(sync)
+        assert bakery.loads == ["customer_orders/7"]
+        for one, events in ((client, ["snapshot", "current"]), (lists, ["delta", "current"])):
+            messages = one.pending()
+            assert [message["event"] for message in messages] == events
+            assert messages[-1]["causes"] == ["token"]
+        for one in (client, lists):
+            one.leave()

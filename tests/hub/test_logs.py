@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from entity_sync import ConnectionInfo, EntityKey, EntitySync, Row
-from entity_sync.testing import connect, settled
+from entity_sync.hub.outcomes import _Notes
+from entity_sync.testing import FakeClock, connect, settled
 from tests.hub.virtual import in_virtual_time
 
 HUSH = "hush-4711"
@@ -217,3 +218,18 @@ async def test_a_client_cannot_fill_the_log(caplog: pytest.LogCaptureFixture):
         await client.subscribe("items", "x")
         await asyncio.sleep(10.0)
         assert len(lines()) == 1
+
+
+async def test_failures_of_very_many_kinds_are_counted_together():
+    """So what is kept of them is bounded; it begins anew after ten minutes."""
+    clock = FakeClock()
+    notes = _Notes(clock)
+    await clock.advance(600.0)
+    for number in range(1_024):
+        assert notes.count(number) == 1
+    assert [notes.count(reason) for reason in ("one", "another", "one")] == [1, 2, 3]
+    assert notes.count(7) == 2
+    await clock.advance(599.9)
+    assert notes.count(7) == 3
+    await clock.advance(0.1)
+    assert [notes.count(reason) for reason in (7, "one", 7)] == [1, 1, 2]

@@ -75,6 +75,32 @@ async def test_a_load_that_hangs(caplog: pytest.LogCaptureFixture):
     assert "1 views wait for a load since 10 s, the first: items/'1'" in caplog.text
 
 
+async def test_what_the_log_says_of_an_overload(caplog: pytest.LogCaptureFixture):
+    """At the first, second, fourth … look in a row that finds some more; from one again after one without."""
+    shop = Shop(max_loads=1)
+
+    async def slow(_id: str) -> int:
+        await shop.clock.sleep(1.0)
+        return 1
+
+    shop.sync.entity("slow")(slow)
+    async with shop.sync, connect(shop.sync) as client:
+        for _ in range(2):
+            said = list[float]()
+            began = shop.clock.now()
+            for number in range(120):
+                await client.subscribe("slow", number)  # two a second, of which one is loaded
+                await shop.clock.advance(0.5)
+                said += [shop.clock.now() - began] * len(caplog.records)
+                caplog.clear()
+            first = said[0]
+            assert 20 <= first <= 25
+            assert said == [first, first + 5, first + 15, first + 35]
+            keys = [{"entity": "slow", "id": str(number)} for number in range(120)]
+            await client.send({"action": "unsubscribe", "body": keys})
+            await shop.clock.advance(10)
+
+
 async def test_who_comes_while_it_hangs():
     """A client without a state is told too, and the next one at once."""
     shop = Shop()

@@ -502,6 +502,25 @@ async def test_a_row_that_the_replica_brings_along_only_now():
         assert told(silent) == ["snapshot", "snapshot"]
 
 
+@in_virtual_time
+async def test_a_row_that_the_replica_brings_along_for_who_wants_no_causes():
+    """Another load follows then too."""
+    shop = Archive()
+    async with shop.sync, connect(shop.sync) as client:
+        await subscribe(client, "orders", causes=False)
+        await asyncio.sleep(10)
+        client.pending()
+        shop.author = "8"
+        await shop.sync.notify("users", "8")
+        await asyncio.sleep(1)
+        shop.order = {"n": 2}
+        await shop.sync.notify("orders", "1", revision=2)
+        await asyncio.sleep(0.5)
+        shop.name = "Grace"
+        await asyncio.sleep(0.6)
+        assert told(client) == ["snapshot", "snapshot"]
+
+
 @pytest.mark.parametrize("revision", [1, None])
 @in_virtual_time
 async def test_of_a_replica_before_anybody_watched(revision: int | None):
@@ -516,8 +535,9 @@ async def test_of_a_replica_before_anybody_watched(revision: int | None):
         assert receipt.token in told(client) or revision
 
 
+@pytest.mark.parametrize("revision", [1, None])
 @in_virtual_time
-async def test_of_a_replica_while_others_watched_without_causes():
+async def test_of_a_replica_while_others_watched_without_causes(revision: int | None):
     """What the view must have by now is told at once, the rest by the load that is due."""
     shop = Archive()
     async with shop.sync, connect(shop.sync) as other, connect(shop.sync) as client:
@@ -525,7 +545,7 @@ async def test_of_a_replica_while_others_watched_without_causes():
         await asyncio.sleep(10)
         old = await shop.sync.notify("orders", "1")
         await asyncio.sleep(10)
-        new = await shop.sync.notify("users", "9")
+        new = await shop.sync.notify("users", "9", revision=revision)  # not one of the order
         await asyncio.sleep(1)
         await subscribe(client, "orders")
         await asyncio.sleep(0.1)

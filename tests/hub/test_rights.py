@@ -431,7 +431,7 @@ async def test_authorize_that_cancels_its_own_task(ends: str, caplog: pytest.Log
         if ends == "at once":
             assert brief(client) == ["ack", ("denied", "1"), ("snapshot", "1")]
             assert asked == ["1", "1"]
-            assert "it cancelled its own task" in caplog.text
+            assert "authorize of orders/'1' failed, which denies it: it cancelled its own task" in caplog.text
         else:
             assert brief(client) == ["ack", ("snapshot", "1")]
             assert asked == ["1"]
