@@ -222,7 +222,8 @@ class Hub:
             self.loads.trigger(view, Cause.NOTIFY)
         if dependents := self.views.depending(change):
             for view in dependents:
-                causes.depended(view, change, now)
+                if view.fence is not None or view.receipts is not None:  # of thousands few have one
+                    causes.depended(view, change, now)
             for view in self.views.of(change.key):
                 dependents.pop(view, None)  # its load was asked for above
             self._refresh.add(dependents)
