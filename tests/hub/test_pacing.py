@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
+from itertools import count
 
 import pytest
 
@@ -17,6 +19,10 @@ _RATE = 1_000.0
 _BATCH, _BETWEEN = 20, 0.02  # views at once, and seconds to the next, at that rate
 
 
+_NUMBERS = count(1)
+_KNOWN: dict[int, View] = {}
+
+
 class Paced:
     """A pacing whose loads are written down; a test says when they end."""
 
@@ -24,7 +30,7 @@ class Paced:
         self.clock = FakeClock()
         self.begun: list[View] = []
         self.finished = 0
-        self.pacing = Pacing(self.clock, rate, reload or self.begun.append, self._finish)
+        self.pacing = Pacing(self.clock, rate, _KNOWN.get, reload or self.begun.append, self._finish)
 
     def _finish(self) -> None:
         self.finished += 1
@@ -35,8 +41,10 @@ class Paced:
             await self.clock.advance(_BETWEEN * 1.001)
 
 
-def views(count: int) -> list[View]:
-    return [View(EntityKey("reports", str(number)), (), number) for number in range(count)]
+def views(many: int) -> list[View]:
+    made = [View(EntityKey("reports", str(number)), (), next(_NUMBERS)) for number in range(many)]
+    _KNOWN.update((view.number, view) for view in made)
+    return made
 
 
 def end(pacing: Pacing, view: View) -> None:
@@ -191,3 +199,25 @@ async def test_who_waits_since_when():
     assert list(paced.pacing.overdue(now - 0.6)) == []
     assert list(paced.pacing.overdue(now - 0.5)) == [(view, now - 0.5) for view in waiting]
     assert [view for view, _ in paced.pacing.overdue(now)] == [*waiting, few[0], *many]
+
+
+def test_thousands_that_wait_are_nothing_to_the_garbage_collector():
+    """Every young collection would visit them all, as long as they wait."""
+    paced = Paced()
+    paced.pacing.add(views(1_000))
+    paced.pacing.add(views(1_000))
+    queues = list(paced.pacing._waiting.values())
+    assert [len(queue) for queue in queues] == [1_980]
+    assert not any(gc.is_tracked(queue) for queue in queues)
+
+
+async def test_a_view_that_is_no_more():
+    """It is passed over, and the others have their turn."""
+    paced, many = Paced(), views(_BATCH * 2)
+    del _KNOWN[many[-1].number]
+    paced.pacing.add(many)
+    await paced.turns(1)
+    assert paced.begun == many[:-1]
+    for view in many[:-1]:
+        end(paced.pacing, view)
+    assert paced.pacing.idle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from random import Random
 
 from entity_sync.clock import Clock
@@ -66,8 +66,9 @@ class Hub:
         self._catalog = catalog
         self._clock = clock
         self._settings = settings
-        self._resync = Pacing(clock, settings.resync_rate, self._reload(Cause.RESYNC), resynced)
-        self._refresh = Pacing(clock, settings.resync_rate, self._reload(Cause.DEPENDENCY), lambda: None)
+        rate, find = settings.resync_rate, self.views.numbered
+        self._resync = Pacing(clock, rate, find, self._reload(Cause.RESYNC), resynced)
+        self._refresh = Pacing(clock, rate, find, self._reload(Cause.DEPENDENCY), lambda: None)
         paced = (self._resync, self._refresh)
         self.overdue = Overdue(clock, settings, self.loads, paced, self._settled)
 
@@ -226,8 +227,10 @@ class Hub:
                     causes.depended(view, change, now)
             for view in self.views.of(change.key):
                 dependents.pop(view, None)  # its load was asked for above
-            self._refresh.add(dependents)
-        return len(dependents)
+        count = len(dependents)
+        if count:
+            self._refresh.add(_handed_over(dependents))
+        return count
 
     def resync(self, entities: Collection[str] | None = None) -> None:
         """Changes of these entities (of all, if None) may have been lost: load their views again."""
@@ -237,7 +240,7 @@ class Hub:
             if view.fence is not None:
                 is_own = entities is None or view.key.entity in entities
                 (view.fence.lost if is_own else view.fence.doubt)(self._clock.now())
-        self._resync.add(concerned)
+        self._resync.add(_handed_over(concerned))
 
     def is_due(self, view: View) -> bool:
         """Whether a gap, or a change of what it depends on, has yet to lead to a load of this view."""
@@ -279,3 +282,9 @@ class Hub:
             self.observe(view)
         self._refresh.settled(view)
         self._resync.settled(view)  # last: what it may lead to says that all news is out
+
+
+def _handed_over(views: dict[View, None] | list[View]) -> Iterator[View]:
+    """All of them, held no longer by whoever hands them over: as loads begin, garbage collections do."""
+    yield from views
+    views.clear()
