@@ -15,7 +15,6 @@ from weakref import ref
 import pytest
 from sqlalchemy import create_engine, event, text, update
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from entity_sync import EntitySync
@@ -27,6 +26,7 @@ from entity_sync.capture.sqlalchemy import (
     notify_on_commit,
 )
 from entity_sync.testing import connect, settled
+from tests.capture.orders import watching
 from tests.capture.told import Told
 
 MODES = ["conditional_savepoint", "rollback_only", "create_savepoint"]
@@ -322,53 +322,26 @@ def test_a_second_phase_of_unknown_outcome(sessions: Any, told: Looking, in_two_
 
 async def test_an_async_session_on_an_async_connection(tmp_path: Path):
     """Its client sees what was committed, and nothing before."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/shop.db")
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-        await connection.execute(text("insert into orders values (1, 0)"))
-    sessions = async_sessionmaker(engine)
-    sync = EntitySync()
-    notify_on_commit(sync, sessions, {Order: "orders"})
-
-    @sync.entity("orders")
-    async def load(id: int) -> int | None:
-        async with sessions() as session:
-            order = await session.get(Order, id)
-            return None if order is None else order.total
-
-    async with sync, connect(sync) as client:
-        await client.subscribe("orders", "1")
-        assert (await client.receive_until("snapshot"))["rows"] == [{"data": 0}]
-        async with engine.begin() as connection:
-            async with sessions(bind=connection) as session:
-                order = await session.get(Order, 1)
-                assert order is not None
-                order.total = 7
+    async with watching(tmp_path) as order:
+        async with order.engine.begin() as connection:
+            async with order.sessions(bind=connection) as session:
+                await order.set(session, 7)
                 await session.commit()
-            await settled(sync)
-            assert client.pending() == []
+            await settled(order.sync)
+            assert order.client.pending() == []
         assert await notified(session) is not None
-        assert (await client.receive_until("snapshot"))["rows"] == [{"data": 7}]
-        committing = asyncio.Event()
+        assert await order.shown() == 7
 
         async def request() -> None:
-            async with engine.connect() as connection:
-                async with sessions(bind=connection) as session:
+            async with order.engine.connect() as connection:
+                async with order.sessions(bind=connection) as session:
                     await connection.begin()
-                    order = await session.get(Order, 1)
-                    assert order is not None
-                    order.total = 8
+                    await order.set(session, 8)
                     await session.commit()
                 await connection.commit()
 
-        event.listen(engine.sync_engine, "commit", lambda _connection: committing.set(), once=True)
-        task = asyncio.create_task(request())
-        await committing.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert (await client.receive_until("snapshot"))["rows"] == [{"data": 8}]
-    await engine.dispose()
+        await order.cut_off(request())
+        assert await order.shown() == 8
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, event, text, update
+from sqlalchemy import ForeignKey, create_engine, event, update
 from sqlalchemy.exc import IntegrityError, OperationalError
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from entity_sync import EntitySync
 from entity_sync.capture import ledgers
 from entity_sync.capture.sqlalchemy import notified, notified_soon, notify_on_commit
 from entity_sync.testing import connect, settled
+from tests.capture.orders import watching
 from tests.capture.told import Told
 from tests.hub.virtual import in_virtual_time
 
@@ -224,41 +224,15 @@ def test_it_is_told_again_where_no_loop_runs(lossy: Any, told: Told, monkeypatch
 
 async def test_a_request_that_is_cancelled_while_it_commits(tmp_path: Path):
     """The client sees what is in the database."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/shop.db")
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-        await connection.execute(text("insert into orders values (1, 0)"))
-    sessions = async_sessionmaker(engine)
-    sync = EntitySync()
-    notify_on_commit(sync, sessions, {Order: "orders"})
+    async with watching(tmp_path) as order:
 
-    @sync.entity("orders")
-    async def load(id: int) -> int | None:
-        async with sessions() as session:
-            order = await session.get(Order, id)
-            return None if order is None else order.total
+        async def request() -> None:
+            async with order.sessions() as session:
+                await order.set(session, 7)
+                await session.commit()
 
-    committing = asyncio.Event()
-
-    async def request() -> None:
-        async with sessions() as session:
-            order = await session.get(Order, 1)
-            assert order is not None
-            order.total = 7
-            await session.commit()
-
-    async with sync, connect(sync) as client:
-        await client.subscribe("orders", "1")
-        assert (await client.receive_until("snapshot"))["rows"] == [{"data": 0}]
-        await settled(sync)
-        event.listen(engine.sync_engine, "commit", lambda _connection: committing.set(), once=True)
-        task = asyncio.create_task(request())
-        await committing.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert (await client.receive_until("snapshot"))["rows"] == [{"data": 7}]
-    await engine.dispose()
+        await order.cut_off(request())
+        assert await order.shown() == 7
 
 
 @pytest.fixture

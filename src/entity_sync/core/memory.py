@@ -6,9 +6,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+import msgspec
+
 __all__ = ["Memory"]
 
 _Holder = TypeVar("_Holder", bound=Hashable)
+
+
+class _Size(msgspec.Struct, gc=False):
+    """Bytes that a view holds, and those of them that it keeps: changed in place, since views change often."""
+
+    held: int = 0
+    kept: int = 0
 
 
 class Memory(Generic[_Holder]):
@@ -35,7 +44,7 @@ class Memory(Generic[_Holder]):
         self._ceiling = ceiling
         self._reduce = reduce
         self._kept = 0
-        self._bytes: dict[_Holder, tuple[int, int]] = {}
+        self._sizes: dict[_Holder, _Size] = {}
         self._reducible: OrderedDict[_Holder, None] = OrderedDict()  # the first was used longest ago
 
     def hold(self, holder: _Holder, held: int, kept: int) -> None:
@@ -51,7 +60,7 @@ class Memory(Generic[_Holder]):
             if oldest is holder:
                 return
             self._reduce(oldest)
-            _, kept = self._bytes[oldest]
+            kept = self._sizes[oldest].kept
             self._account(oldest, kept, kept)
 
     def touch(self, holder: _Holder) -> None:
@@ -61,21 +70,25 @@ class Memory(Generic[_Holder]):
 
     def fits(self, holder: _Holder, needed: int) -> bool:
         """Whether a view may hold so many bytes, were all others reduced."""
-        _, kept = self._bytes.get(holder, (0, 0))
+        size = self._sizes.get(holder)
+        kept = 0 if size is None else size.kept
         return self._kept - kept + needed <= self._ceiling
 
     def forget(self, holder: _Holder) -> None:
         """A view is no more."""
-        held, kept = self._bytes.pop(holder, (0, 0))
-        self.total -= held
-        self._kept -= kept
-        self._reducible.pop(holder, None)
+        size = self._sizes.pop(holder, None)
+        if size is not None:
+            self.total -= size.held
+            self._kept -= size.kept
+            self._reducible.pop(holder, None)
 
     def _account(self, holder: _Holder, held: int, kept: int) -> None:
-        before, kept_before = self._bytes.get(holder, (0, 0))
-        self._bytes[holder] = held, kept
-        self.total += held - before
-        self._kept += kept - kept_before
+        size = self._sizes.get(holder)
+        if size is None:
+            size = self._sizes[holder] = _Size()
+        self.total += held - size.held
+        self._kept += kept - size.kept
+        size.held, size.kept = held, kept
         if held <= kept:
             self._reducible.pop(holder, None)
         else:

@@ -137,6 +137,7 @@ class Node:
             await self.close()
             running.result()
         self._tasks.start(self._beat())
+        self._tasks.start(self._look())
         for capture in self.application.captures:
             self._tasks.start(
                 capturing(capture, self.hub.resync, self.application.clock, self.application.settings)
@@ -276,9 +277,13 @@ class Node:
         clock, interval = self.application.clock, self.application.settings.beat_interval
         while True:
             await clock.sleep(interval)
-            if self.standing.stale is None:
-                self.hub.overdue.tell()  # first: a beat says that what is known has been sent
             self.hub.fanout.tell(v2.frame(Beat(link_ms=round(self.link.age * 1_000))))
+
+    async def _look(self) -> None:
+        while True:
+            await self.application.clock.sleep(self.hub.overdue.interval)
+            if self.standing.stale is None:  # else all are told already
+                self.hub.overdue.tell()
 
     async def _audit(self, auditor: Auditor) -> None:
         clock, random = self.application.clock, self.application.random

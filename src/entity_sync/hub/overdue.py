@@ -14,14 +14,18 @@ from entity_sync.settings import Settings
 
 __all__ = ["Overdue"]
 
+_INTERVAL = 1.0
 _log = logging.getLogger("entity_sync.loads")
 
 
 class Overdue:
-    """Looks, before each beat, for what no load has answered for so long that clients have to doubt it.
+    """Looks from time to time for what no load has answered for so long that clients have to doubt it.
 
     A load that fails is told after its last attempt. One that hangs, has no place or is paced behind
     very many may be due for longer than `Settings.stale_after`, while beats say that all is current.
+
+    Attributes:
+        interval: seconds from one look to the next, by which it is told before that.
     """
 
     def __init__(
@@ -37,7 +41,8 @@ class Overdue:
             settled: called with a view whose failure is to be told.
         """
         self._clock = clock
-        self._patience = settings.stale_after - settings.beat_interval  # the next look is a beat away
+        self.interval = min(_INTERVAL, settings.stale_after - settings.beat_interval)
+        self._patience = settings.stale_after - self.interval
         self._loads = loads
         self._paced = paced
         self._settled = settled
