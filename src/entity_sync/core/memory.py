@@ -14,7 +14,7 @@ _Holder = TypeVar("_Holder", bound=Hashable)
 
 
 class _Size(msgspec.Struct, gc=False):
-    """Bytes that a view holds, and those of them that it keeps: changed in place, since views change often."""
+    """Bytes that a view holds, and those of them that it keeps; changed in place, as views change often."""
 
     held: int = 0
     kept: int = 0
