@@ -137,7 +137,7 @@ class Node:
             await self.close()
             running.result()
         self._tasks.start(self._beat())
-        self._tasks.start(self._look())
+        self._tasks.start(self.hub.overdue.run(self._is_certain))
         for capture in self.application.captures:
             self._tasks.start(
                 capturing(capture, self.hub.resync, self.application.clock, self.application.settings)
@@ -279,22 +279,12 @@ class Node:
             await clock.sleep(interval)
             self.hub.fanout.tell(v2.frame(Beat(link_ms=round(self.link.age * 1_000))))
 
-    async def _look(self) -> None:
-        while True:
-            await self.application.clock.sleep(self.hub.overdue.interval)
-            if self.standing.stale is None:  # else all are told already
-                self.hub.overdue.tell()
+    def _is_certain(self) -> bool:
+        return self.standing.stale is None
 
     async def _audit(self, auditor: Auditor) -> None:
         clock, random = self.application.clock, self.application.random
-        audit = Audit(
-            auditor,
-            self.hub,
-            self._tasks,
-            clock=clock,
-            random=random,
-            is_certain=lambda: self.standing.stale is None,
-        )
+        audit = Audit(auditor, self.hub, self._tasks, clock=clock, random=random, is_certain=self._is_certain)
         await audit.run()
 
 

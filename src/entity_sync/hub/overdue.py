@@ -23,9 +23,6 @@ class Overdue:
 
     A load that fails is told after its last attempt. One that hangs, has no place or is paced behind
     very many may be due for longer than `Settings.stale_after`, while beats say that all is current.
-
-    Attributes:
-        interval: seconds from one look to the next, by which it is told before that.
     """
 
     def __init__(
@@ -41,14 +38,25 @@ class Overdue:
             settled: called with a view whose failure is to be told.
         """
         self._clock = clock
-        self.interval = min(_INTERVAL, settings.stale_after - settings.beat_interval)
-        self._patience = settings.stale_after - self.interval
+        self._interval = min(_INTERVAL, settings.stale_after - settings.beat_interval)
+        self._patience = settings.stale_after - self._interval
         self._loads = loads
         self._paced = paced
         self._settled = settled
         self._looks = 0  # in a row that found some
 
-    def tell(self) -> None:
+    async def run(self, is_certain: Callable[[], bool]) -> None:
+        """Look for ever.
+
+        Args:
+            is_certain: says whether all that was published has been heard; else every client has been told.
+        """
+        while True:
+            await self._clock.sleep(self._interval)
+            if is_certain():
+                self._tell()
+
+    def _tell(self) -> None:
         """Tell of each view once, until a load of it succeeds."""
         before = self._clock.now() - self._patience
         late = {view: None for view in self._due_since(before) if view.failure is None}
